@@ -1,0 +1,1 @@
+//! Backends made of what the host has: environment and files.

@@ -1,0 +1,1 @@
+//! Backends that live in this process's memory.

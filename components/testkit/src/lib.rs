@@ -1,0 +1,1 @@
+//! Behaviour suites every backend of a block must pass.

@@ -1,0 +1,1 @@
+//! Front doors: the wire dialects of the building blocks.

@@ -1,0 +1,1 @@
+//! What each building-block operation means.

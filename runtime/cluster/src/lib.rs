@@ -1,0 +1,1 @@
+//! Endpoints, pickers, health, pools: the one way out of the process.

@@ -1,0 +1,1 @@
+//! Sockets: acceptor, workers, TLS, protocol detection, limits and drain.

@@ -1,0 +1,1 @@
+//! One process beside an application: building blocks, data plane, WebAssembly.

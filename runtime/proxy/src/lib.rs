@@ -1,0 +1,1 @@
+//! The L4 and L7 proxy: filters, route, cluster.

@@ -1,0 +1,1 @@
+//! Timeouts, retries, breakers and limits as pure state machines.

@@ -1,0 +1,2 @@
+//! The project's one entry: `cargo xtask check|test|proto|quickstart|bench`.
+fn main() {}
