@@ -84,6 +84,9 @@ pub struct StateCapabilities {
     pub transactions: bool,
     /// The most changes one transaction may have; `None` is no limit of the store's own.
     pub max_changes: Option<usize>,
+    /// Keys may be any bytes. Without it a key that is not UTF-8 is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
+    pub binary_keys: bool,
     /// What is acknowledged survives the end of this process.
     pub persistent: bool,
 }
@@ -210,6 +213,21 @@ pub enum Condition<'a> {
     Absent,
     /// The key must hold exactly this version.
     Matches(&'a Etag),
+}
+
+impl Condition<'_> {
+    /// Holds the condition against what a store with numbered versions has: `None` is no such entry, or an expired one.
+    pub fn check(self, current: Option<u64>) -> Result<()> {
+        match (self, current) {
+            (Self::Always, _) | (Self::Absent, None) => Ok(()),
+            (Self::Absent, Some(_)) => Err(Error::conflict("the key exists already: another write came first")),
+            (Self::Matches(etag), current) => match (etag.version()?, current) {
+                (wanted, Some(current)) if wanted == current => Ok(()),
+                (_, Some(_)) => Err(Error::conflict("the etag is stale: the key was written since it was read")),
+                (_, None) => Err(Error::conflict("the etag is stale: the key was deleted or has expired since")),
+            },
+        }
+    }
 }
 
 /// Options of [`StateStore::get`].
