@@ -1,1 +1,53 @@
-//! What each building-block operation means.
+//! What each building-block operation means: which component it goes to, who may, under which key, and under which
+//! policy. How a call arrived (gRPC, HTTP, a function) is not known here.
+
+mod caller;
+mod guard;
+mod health;
+mod scope;
+mod slot;
+mod state;
+mod stores;
+
+use std::sync::Arc;
+
+use outrigger_telemetry::Metrics;
+
+pub use caller::Caller;
+pub use guard::{Call, Class, Guard, Meter, Op, Policy};
+pub use health::{ComponentReport, Health};
+pub use scope::Scopes;
+pub use slot::{Readiness, Slot, SlotConfig};
+pub use state::{KeyPrefix, Operation, State, StateComponent, Write};
+pub use stores::{Member, Stores};
+
+/// Every building block of this process. Front doors share one of these; a reload replaces components inside it.
+pub struct Blocks {
+    /// Keys and values.
+    pub state: State,
+    app_id: Arc<str>,
+    meter: Meter,
+}
+
+impl Blocks {
+    /// Blocks without any component. `app_id` is the application this process stands beside; empty if it has no name.
+    pub fn new(app_id: impl Into<Arc<str>>, metrics: &Metrics) -> Self {
+        Self { state: State::default(), app_id: app_id.into(), meter: Meter::new(metrics) }
+    }
+
+    /// The application this process stands beside.
+    pub fn app_id(&self) -> &str {
+        &self.app_id
+    }
+
+    /// Every component of every block, asked how it is doing, all at once.
+    pub async fn report(&self) -> Vec<ComponentReport> {
+        let stores = self.state.stores.all();
+        futures_util::future::join_all(stores.iter().map(|store| store.report())).await
+    }
+
+    /// What components register their series with when they are made.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+}

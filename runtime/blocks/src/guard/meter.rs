@@ -1,0 +1,121 @@
+//! Counting calls: handles are taken when a component is made, so that a call only adds to them.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use outrigger_component_api::{ErrorKind, Result};
+use outrigger_telemetry::{Counter, Family, Histogram, Metrics};
+use tokio::time::Instant;
+
+/// The metric families of all blocks.
+#[derive(Clone)]
+pub struct Meter {
+    calls: Family<Counter>,
+    seconds: Family<Histogram>,
+    retries: Family<Counter>,
+}
+
+impl Meter {
+    /// Registers the families.
+    pub fn new(metrics: &Metrics) -> Self {
+        const SERIES: &[&str] = &["block", "component", "op"];
+        Self {
+            calls: metrics.counter(
+                "outrigger_block_calls_total",
+                "Calls to components by how they ended",
+                &["block", "component", "op", "outcome"],
+            ),
+            seconds: metrics.histogram(
+                "outrigger_block_call_seconds",
+                "How long calls to components took",
+                SERIES,
+            ),
+            retries: metrics.counter("outrigger_block_retries_total", "Attempts after the first one", SERIES),
+        }
+    }
+
+    /// The handles of one operation of one component.
+    pub fn op(&self, block: &'static str, component: &str, name: &'static str) -> Op {
+        Op {
+            block,
+            component: component.into(),
+            name,
+            ok: self.calls.with(&[block, component, name, "ok"]),
+            seconds: self.seconds.with(&[block, component, name]),
+            retries: self.retries.with(&[block, component, name]),
+            failed: std::array::from_fn(|_| OnceLock::new()),
+            calls: self.calls.clone(),
+        }
+    }
+}
+
+/// One operation of one component, and what is counted about it.
+pub struct Op {
+    block: &'static str,
+    component: Arc<str>,
+    name: &'static str,
+    ok: Counter,
+    seconds: Histogram,
+    retries: Counter,
+    /// By kind; a series exists from its first failure on.
+    failed: [OnceLock<Counter>; ErrorKind::ALL.len()],
+    calls: Family<Counter>,
+}
+
+impl Op {
+    /// The block: `state`.
+    pub fn block(&self) -> &'static str {
+        self.block
+    }
+
+    /// The component's name.
+    pub fn component(&self) -> &str {
+        &self.component
+    }
+
+    /// The operation: `get`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn retried(&self) {
+        self.retries.inc();
+    }
+
+    /// Starts counting one call. Dropped without an end it counts as cancelled: the caller went away.
+    pub(super) fn begin(&self, started: Instant) -> Record<'_> {
+        Record { op: self, started, ended: false }
+    }
+
+    fn count(&self, outcome: Result<(), ErrorKind>, took: Duration) {
+        self.seconds.observe(took);
+        let Err(kind) = outcome else { return self.ok.inc() };
+        let labels = [self.block, &self.component, self.name, kind.as_str()];
+        match self.failed.get(kind as usize) {
+            Some(handle) => handle.get_or_init(|| self.calls.with(&labels)).inc(),
+            None => self.calls.with(&labels).inc(),
+        }
+    }
+}
+
+/// One call being counted.
+pub(super) struct Record<'a> {
+    op: &'a Op,
+    started: Instant,
+    ended: bool,
+}
+
+impl Record<'_> {
+    pub(super) fn end<R>(mut self, result: &Result<R>) {
+        self.ended = true;
+        self.op.count(result.as_ref().map(|_| ()).map_err(|error| error.kind()), self.started.elapsed());
+    }
+}
+
+impl Drop for Record<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.op.count(Err(ErrorKind::Cancelled), self.started.elapsed());
+        }
+    }
+}

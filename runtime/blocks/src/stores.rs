@@ -1,0 +1,78 @@
+//! The components of one block, found by name and replaced on reload.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use outrigger_component_api::{Component, Error, ErrorKind, Result, nearest};
+
+use crate::caller::Caller;
+use crate::slot::Slot;
+
+/// What a block keeps for each of its components: a slot, and whatever else the block needs beside it.
+pub trait Member: Send + Sync + 'static {
+    /// The block's trait: `dyn StateStore`.
+    type Block: Component + ?Sized;
+    /// What the block calls such a component in messages: `state store`.
+    const NOUN: &'static str;
+    /// Its slot.
+    fn slot(&self) -> &Slot<Self::Block>;
+}
+
+/// The members of one block by name.
+pub struct Stores<M> {
+    members: ArcSwap<BTreeMap<String, Arc<M>>>,
+}
+
+impl<M> Default for Stores<M> {
+    fn default() -> Self {
+        Self { members: ArcSwap::default() }
+    }
+}
+
+impl<M: Member> Stores<M> {
+    /// The member of this name, if the caller may use it.
+    ///
+    /// None configured at all is [`FailedPrecondition`](ErrorKind::FailedPrecondition), an unknown name is
+    /// [`NotConfigured`](ErrorKind::NotConfigured) with the nearest one, and one not open to the caller is
+    /// [`PermissionDenied`](ErrorKind::PermissionDenied).
+    pub fn find(&self, caller: &Caller<'_>, name: &str) -> Result<Arc<M>> {
+        let members = self.members.load();
+        let Some(member) = members.get(name) else { return Err(missing::<M>(&members, name)) };
+        let slot = member.slot();
+        slot.scopes().check(slot.name(), caller.app_id)?;
+        Ok(Arc::clone(member))
+    }
+
+    /// Makes these the members. Those under way finish on the ones they found.
+    pub fn replace(&self, members: impl IntoIterator<Item = Arc<M>>) {
+        let members = members.into_iter().map(|member| (member.slot().name().to_owned(), member)).collect();
+        self.members.store(Arc::new(members));
+    }
+
+    /// Every member, in the order of names.
+    pub fn all(&self) -> Vec<Arc<M>> {
+        self.members.load().values().cloned().collect()
+    }
+}
+
+fn missing<M: Member>(members: &BTreeMap<String, Arc<M>>, name: &str) -> Error {
+    let noun = M::NOUN;
+    if members.is_empty() {
+        let message = format!("no {noun} is configured: add one under 'components'");
+        return Error::new(ErrorKind::FailedPrecondition, message);
+    }
+    let names = members.keys().map(String::as_str);
+    let message = match nearest(name, names.clone()) {
+        _ if name.is_empty() => format!("store_name is empty; {noun}s configured: {}", join(names)),
+        Some(near) => format!("{noun} '{name}' is not configured; did you mean '{near}'?"),
+        None => format!("{noun} '{name}' is not configured; there are: {}", join(names)),
+    };
+    Error::new(ErrorKind::NotConfigured, message)
+}
+
+fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    /// Enough to recognise one's own configuration.
+    const SHOWN: usize = 10;
+    names.take(SHOWN).collect::<Vec<_>>().join(", ")
+}
