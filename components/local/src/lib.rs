@@ -1,1 +1,8 @@
-//! Backends made of what the host has: environment and files.
+//! Backends made of what the host has: the environment and files.
+
+mod env;
+mod file;
+mod flatten;
+
+pub use env::{EnvSecrets, EnvSecretsBackend, EnvSecretsConfig};
+pub use file::{FileSecrets, FileSecretsBackend, FileSecretsConfig};
