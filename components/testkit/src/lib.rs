@@ -1,1 +1,16 @@
 //! Behaviour suites every backend of a block must pass.
+//!
+//! A backend's integration test is one line, `outrigger_testkit::state_suite!(RedisState::for_test().await);`, and
+//! makes one named test per promise of the trait. The expression is evaluated once per test, inside a runtime, and
+//! gives a [`Subject`] (or the `Arc` of a store, or an `Option` of either, where `None` means that the server the
+//! backend needs is not there).
+//!
+//! Suites share servers with each other and with earlier runs, so every case makes up its own keys.
+
+#![expect(clippy::panic, clippy::indexing_slicing, reason = "this crate is tests: a panic is a verdict")]
+
+pub mod secrets;
+pub mod state;
+mod subject;
+
+pub use subject::{IntoSubject, Subject, in_other_runtime, run};
