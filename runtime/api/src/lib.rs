@@ -1,1 +1,14 @@
-//! Front doors: the wire dialects of the building blocks.
+//! Front doors: they decode a call, hand it to its block and encode the answer. What a call means is not decided
+//! here; what may come in at all, and which code an error has in which dialect, is.
+//!
+//! [`Api`] holds what all listeners share, and [`Api::front`] makes the tower service of one of them.
+
+pub mod access;
+pub mod actuator;
+mod front;
+mod grpc;
+mod meter;
+pub mod status;
+mod wire;
+
+pub use front::{Api, Front, Reply};

@@ -13,12 +13,18 @@ use std::sync::Arc;
 
 use outrigger_telemetry::Metrics;
 
+pub use outrigger_component_api::{
+    BulkOptions, Concurrency, Consistency, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions, Result,
+    Secret, SetOptions,
+};
+pub use outrigger_resilience::Deadline;
+
 pub use caller::Caller;
 pub use guard::{Call, Class, Guard, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use scope::Scopes;
 pub use slot::{Readiness, Slot, SlotConfig};
-pub use state::{KeyPrefix, Operation, State, StateComponent, Write};
+pub use state::{KeyPrefix, Operation, State, StateComponent, Write, ttl};
 pub use stores::{Member, Stores};
 
 /// Every building block of this process. Front doors share one of these; a reload replaces components inside it.

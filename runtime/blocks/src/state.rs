@@ -2,6 +2,7 @@
 
 mod component;
 mod key;
+mod ttl;
 
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use outrigger_component_api::{
 
 pub use component::StateComponent;
 pub use key::KeyPrefix;
+pub use ttl::ttl;
 
 use crate::caller::Caller;
 use crate::guard::{Call, Class};

@@ -1,0 +1,201 @@
+//! The tower service of a listener: checks who comes in, finds the service that is meant, and answers what nobody
+//! serves. Dispatch compares names rather than asking a router: the set is small and known here.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body::Body as HttpBody;
+use outrigger_blocks::Blocks;
+use outrigger_proto::layotto::lifecycle_server::LifecycleServer;
+use outrigger_proto::layotto::runtime_server::RuntimeServer;
+use outrigger_proto::outrigger::actuator_server::ActuatorServer;
+use outrigger_telemetry::Metrics;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, StdError};
+use tonic::server::NamedService;
+use tonic_health::pb::health_server::HealthServer;
+use tower_service::Service;
+
+use crate::access::{Access, Denied, Exposure};
+use crate::actuator::Actuator;
+use crate::grpc::health::HealthService;
+use crate::grpc::layotto::{LifecycleService, RuntimeService};
+use crate::grpc::outrigger::ActuatorService;
+use crate::grpc::reflection;
+use crate::meter::Meter;
+
+type Runtime = RuntimeServer<RuntimeService>;
+type Health = HealthServer<HealthService>;
+/// A service called too rarely to deserve a type of its own in the dispatch.
+type Boxed = Box<dyn Fn(Request<Body>) -> Call + Send + Sync>;
+type Call = BoxFuture<Response<Body>, Infallible>;
+
+/// Everything API listeners serve. One for the process; a reload that changes `Access` makes another.
+#[derive(Clone)]
+pub struct Api(Arc<Shared>);
+
+struct Shared {
+    access: Access,
+    meter: Meter,
+    runtime: Runtime,
+    others: Vec<(&'static str, Boxed)>,
+}
+
+impl Api {
+    /// Serves these blocks and this actuator to whom `access` lets in.
+    pub fn new(blocks: Arc<Blocks>, actuator: Arc<dyn Actuator>, access: Access, metrics: &Metrics) -> Self {
+        let meter = Meter::new(metrics);
+        let health = HealthService {
+            actuator: Arc::clone(&actuator),
+            services: [
+                Runtime::NAME,
+                LifecycleServer::<LifecycleService>::NAME,
+                ActuatorServer::<ActuatorService>::NAME,
+            ]
+            .into(),
+        };
+        let others = vec![
+            boxed(HealthServer::new(health)),
+            boxed(ActuatorServer::new(ActuatorService(actuator))),
+            boxed(LifecycleServer::new(LifecycleService)),
+            boxed(reflection::v1()),
+            boxed(reflection::v1alpha()),
+        ];
+        let runtime = RuntimeServer::new(RuntimeService { blocks, meter: meter.clone() });
+        Self(Arc::new(Shared { access, meter, runtime, others }))
+    }
+
+    /// The service of one listener.
+    pub fn front(&self, exposure: Exposure) -> Front {
+        Front { shared: Arc::clone(&self.0), exposure }
+    }
+}
+
+fn boxed<S>(service: S) -> (&'static str, Boxed)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + NamedService
+        + Clone
+        + Send
+        + Sync,
+    S: 'static,
+    S::Future: Send + 'static,
+{
+    (S::NAME, Box::new(move |request| Box::pin(service.clone().call(request))))
+}
+
+/// The tower service of one listener. Always ready; cloning is cheap.
+#[derive(Clone)]
+pub struct Front {
+    shared: Arc<Shared>,
+    exposure: Exposure,
+}
+
+impl<B> Service<Request<B>> for Front
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Reply;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Reply {
+        let shared = &*self.shared;
+        let path = request.uri().path();
+        let service =
+            path.strip_prefix('/').and_then(|path| path.split_once('/')).map_or("", |(service, _)| service);
+        if let Err(denied) = shared.admit(self.exposure, service, &request) {
+            shared.meter.refused(denied.reason());
+            return Reply::Ready(Some(refusal(denied, is_grpc(&request))));
+        }
+        if !is_grpc(&request) {
+            return Reply::Ready(Some(not_grpc(&request)));
+        }
+        if service == Runtime::NAME {
+            return Reply::Call(shared.runtime.clone().call(request));
+        }
+        match shared.others.iter().find(|(name, _)| *name == service) {
+            Some((_, call)) => Reply::Call(call(request.map(Body::new))),
+            None => Reply::Ready(Some(shared.unserved(service))),
+        }
+    }
+}
+
+impl Shared {
+    /// Probes of orchestrators cannot send a token, and what they learn is one word.
+    fn admit<B>(&self, exposure: Exposure, service: &str, request: &Request<B>) -> Result<(), Denied> {
+        let authority = request.uri().authority().map(http::uri::Authority::as_str);
+        if service == Health::NAME {
+            self.access.check_origin(exposure, authority, request.headers())
+        } else {
+            self.access.check(exposure, authority, request.headers())
+        }
+    }
+
+    fn unserved(&self, service: &str) -> Response<Body> {
+        let served: Vec<_> =
+            std::iter::once(Runtime::NAME).chain(self.others.iter().map(|(name, _)| *name)).collect();
+        let message = format!("service '{service}' is not served here; there are: {}", served.join(", "));
+        Status::unimplemented(message).into_http()
+    }
+}
+
+fn is_grpc<B>(request: &Request<B>) -> bool {
+    let content_type = request.headers().get(header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// In the caller's own protocol: gRPC clients show a gRPC message, everybody else shows a body.
+fn refusal(denied: Denied, grpc: bool) -> Response<Body> {
+    if grpc {
+        Status::new(denied.code(), denied.message()).into_http()
+    } else {
+        plain(denied.http_status(), denied.message())
+    }
+}
+
+fn not_grpc<B>(request: &Request<B>) -> Response<Body> {
+    match *request.method() {
+        Method::POST => plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "this port speaks gRPC (application/grpc)"),
+        _ => plain(StatusCode::NOT_FOUND, "this port speaks gRPC; health and metrics are on the admin port"),
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Body> {
+    let text = http_body_util::Full::new(Bytes::from_static(text.as_bytes()));
+    let mut response = Response::new(Body::new(text));
+    *response.status_mut() = status;
+    let content_type = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// The answer of a [`Front`]: under way, or known at once.
+pub enum Reply {
+    Call(Call),
+    Ready(Option<Response<Body>>),
+}
+
+impl Future for Reply {
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Self::Call(call) => call.as_mut().poll(context),
+            Self::Ready(response) => {
+                Poll::Ready(Ok(response.take().expect("a future is not polled after it is done")))
+            }
+        }
+    }
+}

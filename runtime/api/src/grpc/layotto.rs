@@ -1,0 +1,196 @@
+//! The Layotto dialect, `spec.proto.runtime.v1`.
+
+mod lifecycle;
+mod state;
+
+use std::sync::Arc;
+
+use futures_util::stream::Empty;
+use outrigger_blocks::{Blocks, Caller, Error};
+use outrigger_proto::layotto as proto;
+use outrigger_proto::layotto::runtime_server::Runtime;
+use tonic::metadata::MetadataMap;
+use tonic::{Request, Response, Status, async_trait};
+
+use crate::meter::Meter;
+use crate::status::{self, Block};
+use crate::wire;
+
+pub(crate) use lifecycle::LifecycleService;
+
+const DIALECT: &str = "layotto";
+
+pub(crate) struct RuntimeService {
+    pub(crate) blocks: Arc<Blocks>,
+    pub(crate) meter: Meter,
+}
+
+type Reply<T> = Result<Response<T>, Status>;
+
+impl RuntimeService {
+    fn caller(&self, metadata: &MetadataMap) -> Result<Caller<'_>, Status> {
+        wire::caller(self.blocks.app_id(), metadata)
+    }
+
+    /// Counts what failed; `op` is the RPC.
+    fn counted<T>(&self, op: &'static str, result: Result<T, Status>) -> Reply<T> {
+        match result {
+            Ok(answer) => Ok(Response::new(answer)),
+            Err(status) => {
+                self.meter.error(DIALECT, op, status.code());
+                Err(status)
+            }
+        }
+    }
+
+    /// For the blocks that are not part of this release.
+    fn absent<T>(&self, op: &'static str, block: &'static str) -> Reply<T> {
+        let message = format!("{op}: the {block} block is not in this release of outrigger; State is");
+        self.counted(op, Err(Status::unimplemented(message)))
+            .map(|never: Response<std::convert::Infallible>| match never.into_inner() {})
+    }
+}
+
+fn state_error(error: Error) -> Status {
+    status::layotto::status(Block::State, &error)
+}
+
+#[async_trait]
+impl Runtime for RuntimeService {
+    async fn get_state(&self, request: Request<proto::GetStateRequest>) -> Reply<proto::GetStateResponse> {
+        self.counted("GetState", self.state_get(request).await)
+    }
+
+    async fn get_bulk_state(
+        &self,
+        request: Request<proto::GetBulkStateRequest>,
+    ) -> Reply<proto::GetBulkStateResponse> {
+        self.counted("GetBulkState", self.state_get_bulk(request).await)
+    }
+
+    async fn save_state(&self, request: Request<proto::SaveStateRequest>) -> Reply<()> {
+        self.counted("SaveState", self.state_save(request).await)
+    }
+
+    async fn delete_state(&self, request: Request<proto::DeleteStateRequest>) -> Reply<()> {
+        self.counted("DeleteState", self.state_delete(request).await)
+    }
+
+    async fn delete_bulk_state(&self, request: Request<proto::DeleteBulkStateRequest>) -> Reply<()> {
+        self.counted("DeleteBulkState", self.state_delete_bulk(request).await)
+    }
+
+    async fn execute_state_transaction(
+        &self,
+        request: Request<proto::ExecuteStateTransactionRequest>,
+    ) -> Reply<()> {
+        self.counted("ExecuteStateTransaction", self.state_transact(request).await)
+    }
+
+    async fn say_hello(&self, _: Request<proto::SayHelloRequest>) -> Reply<proto::SayHelloResponse> {
+        self.absent("SayHello", "hello")
+    }
+
+    async fn invoke_service(&self, _: Request<proto::InvokeServiceRequest>) -> Reply<proto::InvokeResponse> {
+        self.absent("InvokeService", "invoke")
+    }
+
+    async fn get_configuration(
+        &self,
+        _: Request<proto::GetConfigurationRequest>,
+    ) -> Reply<proto::GetConfigurationResponse> {
+        self.absent("GetConfiguration", "configuration")
+    }
+
+    async fn save_configuration(&self, _: Request<proto::SaveConfigurationRequest>) -> Reply<()> {
+        self.absent("SaveConfiguration", "configuration")
+    }
+
+    async fn delete_configuration(&self, _: Request<proto::DeleteConfigurationRequest>) -> Reply<()> {
+        self.absent("DeleteConfiguration", "configuration")
+    }
+
+    type SubscribeConfigurationStream = Empty<Result<proto::SubscribeConfigurationResponse, Status>>;
+
+    async fn subscribe_configuration(
+        &self,
+        _: Request<tonic::Streaming<proto::SubscribeConfigurationRequest>>,
+    ) -> Reply<Self::SubscribeConfigurationStream> {
+        self.absent("SubscribeConfiguration", "configuration")
+    }
+
+    async fn try_lock(&self, _: Request<proto::TryLockRequest>) -> Reply<proto::TryLockResponse> {
+        self.absent("TryLock", "lock")
+    }
+
+    async fn unlock(&self, _: Request<proto::UnlockRequest>) -> Reply<proto::UnlockResponse> {
+        self.absent("Unlock", "lock")
+    }
+
+    async fn lock_keep_alive(
+        &self,
+        _: Request<proto::LockKeepAliveRequest>,
+    ) -> Reply<proto::LockKeepAliveResponse> {
+        self.absent("LockKeepAlive", "lock")
+    }
+
+    async fn get_next_id(&self, _: Request<proto::GetNextIdRequest>) -> Reply<proto::GetNextIdResponse> {
+        self.absent("GetNextId", "sequencer")
+    }
+
+    async fn publish_event(&self, _: Request<proto::PublishEventRequest>) -> Reply<()> {
+        self.absent("PublishEvent", "pubsub")
+    }
+
+    type SubscribeTopicEventsStream = Empty<Result<proto::SubscribeTopicEventsResponse, Status>>;
+
+    async fn subscribe_topic_events(
+        &self,
+        _: Request<tonic::Streaming<proto::SubscribeTopicEventsRequest>>,
+    ) -> Reply<Self::SubscribeTopicEventsStream> {
+        self.absent("SubscribeTopicEvents", "pubsub")
+    }
+
+    type GetFileStream = Empty<Result<proto::GetFileResponse, Status>>;
+
+    async fn get_file(&self, _: Request<proto::GetFileRequest>) -> Reply<Self::GetFileStream> {
+        self.absent("GetFile", "file")
+    }
+
+    async fn put_file(&self, _: Request<tonic::Streaming<proto::PutFileRequest>>) -> Reply<()> {
+        self.absent("PutFile", "file")
+    }
+
+    async fn list_file(&self, _: Request<proto::ListFileRequest>) -> Reply<proto::ListFileResp> {
+        self.absent("ListFile", "file")
+    }
+
+    async fn del_file(&self, _: Request<proto::DelFileRequest>) -> Reply<()> {
+        self.absent("DelFile", "file")
+    }
+
+    async fn get_file_meta(
+        &self,
+        _: Request<proto::GetFileMetaRequest>,
+    ) -> Reply<proto::GetFileMetaResponse> {
+        self.absent("GetFileMeta", "file")
+    }
+
+    async fn invoke_binding(
+        &self,
+        _: Request<proto::InvokeBindingRequest>,
+    ) -> Reply<proto::InvokeBindingResponse> {
+        self.absent("InvokeBinding", "binding")
+    }
+
+    async fn get_secret(&self, _: Request<proto::GetSecretRequest>) -> Reply<proto::GetSecretResponse> {
+        self.absent("GetSecret", "secret")
+    }
+
+    async fn get_bulk_secret(
+        &self,
+        _: Request<proto::GetBulkSecretRequest>,
+    ) -> Reply<proto::GetBulkSecretResponse> {
+        self.absent("GetBulkSecret", "secret")
+    }
+}

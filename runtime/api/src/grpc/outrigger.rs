@@ -1,0 +1,5 @@
+//! The services of `outrigger.v1`.
+
+mod actuator;
+
+pub(crate) use actuator::ActuatorService;

@@ -1,0 +1,9 @@
+//! From errors to codes: one table for each dialect, and nowhere else.
+
+pub mod layotto;
+
+/// The building block an error came from; dialects answer the same kind differently for some of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    State,
+}

@@ -1,0 +1,75 @@
+//! The Layotto dialect's codes.
+//!
+//! Where Layotto itself answers UNKNOWN (a `||` in a key, a failing bulk delete) the code that says more is used:
+//! its SDKs do not look at these.
+
+use outrigger_blocks::{Error, ErrorKind};
+use tonic::metadata::{MetadataMap, MetadataValue};
+use tonic::{Code, Status};
+
+use super::Block;
+
+/// Trailer that carries the kind, of which there are more than codes.
+pub const REASON: &str = "x-outrigger-reason";
+
+/// The table.
+pub fn code(block: Block, kind: ErrorKind) -> Code {
+    match (block, kind) {
+        (Block::State, ErrorKind::NotConfigured) => Code::InvalidArgument,
+        (_, ErrorKind::NotFound) => Code::NotFound,
+        (_, ErrorKind::Exists) => Code::AlreadyExists,
+        (_, ErrorKind::Conflict) => Code::Aborted,
+        (_, ErrorKind::FailedPrecondition) => Code::FailedPrecondition,
+        (_, ErrorKind::InvalidArgument) => Code::InvalidArgument,
+        (_, ErrorKind::Unsupported) => Code::Unimplemented,
+        (_, ErrorKind::Unauthenticated) => Code::Unauthenticated,
+        (_, ErrorKind::PermissionDenied) => Code::PermissionDenied,
+        (_, ErrorKind::RateLimited) => Code::ResourceExhausted,
+        (_, ErrorKind::Timeout) => Code::DeadlineExceeded,
+        (_, ErrorKind::Cancelled) => Code::Cancelled,
+        (_, ErrorKind::Unavailable) => Code::Unavailable,
+        (_, ErrorKind::DataLoss) => Code::DataLoss,
+        (_, ErrorKind::Internal) => Code::Internal,
+    }
+}
+
+/// The error as it goes out: message and context, never the source.
+pub fn status(block: Block, error: &Error) -> Status {
+    let mut reason = MetadataMap::new();
+    reason.insert(REASON, MetadataValue::from_static(error.kind().as_str()));
+    Status::with_metadata(code(block, error.kind()), error.to_string(), reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_known_kind_is_unknown() {
+        for kind in ErrorKind::ALL {
+            let code = code(Block::State, kind);
+            assert!(!matches!(code, Code::Ok | Code::Unknown), "{kind}");
+        }
+    }
+
+    #[test]
+    fn state_answers_as_layotto_documents() {
+        let check = |kind, expected| assert_eq!(code(Block::State, kind), expected, "{kind}");
+        check(ErrorKind::FailedPrecondition, Code::FailedPrecondition); // no store at all
+        check(ErrorKind::NotConfigured, Code::InvalidArgument); // unknown store
+        check(ErrorKind::Conflict, Code::Aborted); // etag mismatch
+        check(ErrorKind::InvalidArgument, Code::InvalidArgument); // etag malformed
+        check(ErrorKind::Unsupported, Code::Unimplemented); // store without transactions
+        check(ErrorKind::Internal, Code::Internal);
+    }
+
+    #[test]
+    fn the_source_stays_here_and_the_kind_goes_along() {
+        let error =
+            Error::internal("could not read").with("key", "cart").with_source("/secret/path".to_owned());
+        let status = status(Block::State, &error);
+        assert_eq!(status.message(), "could not read (key=cart)");
+        assert_eq!(status.metadata().get(REASON).unwrap(), "internal");
+        assert!(!format!("{status:?}").contains("/secret"));
+    }
+}
