@@ -226,3 +226,6 @@ impl Complaints {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,3 +194,6 @@ fn first_failure<T>(results: Vec<Result<T>>) -> Result<()> {
     let failed = 1 + failures.count();
     Err(first.with("at", format_args!("states[{at}]")).with("failed", format_args!("{failed} of {total}")))
 }
+
+#[cfg(test)]
+mod tests;
