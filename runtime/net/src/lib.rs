@@ -8,6 +8,8 @@ mod accept;
 mod address;
 mod conn;
 
+pub mod copy;
+pub mod detect;
 pub mod drain;
 mod limits;
 mod listener;
