@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 
 /// What blocks and backends return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-type Source = Box<dyn StdError + Send + Sync>;
+type Source = Arc<dyn StdError + Send + Sync>;
 
 /// Why an operation failed. The list is closed: each front door has one table from kind to its own codes, and the
 /// compiler finds the rows that are missing.
@@ -103,8 +104,10 @@ impl fmt::Display for ErrorKind {
 ///
 /// The kind is contract. The message is for people: lowercase, no full stop, and fit for the caller to see. What
 /// only the operator should see (driver errors, paths) goes into the source, which is logged and never sent.
+#[derive(Clone)]
 pub struct Error(Box<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     message: Cow<'static, str>,
@@ -154,8 +157,8 @@ impl Error {
 
     /// Keeps the error this one was made from.
     #[must_use]
-    pub fn with_source(mut self, source: impl Into<Source>) -> Self {
-        self.0.source = Some(source.into());
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(Arc::from(source.into()));
         self
     }
 

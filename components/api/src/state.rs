@@ -220,11 +220,17 @@ impl Condition<'_> {
     pub fn check(self, current: Option<u64>) -> Result<()> {
         match (self, current) {
             (Self::Always, _) | (Self::Absent, None) => Ok(()),
-            (Self::Absent, Some(_)) => Err(Error::conflict("the key exists already: another write came first")),
+            (Self::Absent, Some(_)) => {
+                Err(Error::conflict("the key exists already: another write came first"))
+            }
             (Self::Matches(etag), current) => match (etag.version()?, current) {
                 (wanted, Some(current)) if wanted == current => Ok(()),
-                (_, Some(_)) => Err(Error::conflict("the etag is stale: the key was written since it was read")),
-                (_, None) => Err(Error::conflict("the etag is stale: the key was deleted or has expired since")),
+                (_, Some(_)) => {
+                    Err(Error::conflict("the etag is stale: the key was written since it was read"))
+                }
+                (_, None) => {
+                    Err(Error::conflict("the etag is stale: the key was deleted or has expired since"))
+                }
             },
         }
     }
