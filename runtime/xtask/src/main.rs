@@ -1,2 +1,70 @@
-//! The project's one entry: `cargo xtask check|test|proto|quickstart|bench`.
-fn main() {}
+//! The project's one entry: `cargo xtask check|test|proto|quickstart|bench|fuzz`.
+//! Developers and CI call the same commands; everything fetched or written lands in `.tools/`.
+
+mod bench;
+mod cases;
+mod check;
+mod fuzz;
+mod metadata;
+mod process;
+#[cfg(feature = "proto")]
+mod proto;
+mod quickstart;
+mod sidecar;
+mod suite;
+mod table;
+mod test;
+mod tools;
+mod usage;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Outrigger's own commands", disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Formatting, lints, dependency rules, documentation and generated code.
+    Check,
+    /// Everything: installs what is missing, runs every suite, ends with a table.
+    Test(test::Options),
+    /// Generates the Rust code of `proto/`, or with `--check` compares it.
+    Proto {
+        /// Fails when the committed code differs instead of writing it.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Builds the sidecar, starts it beside a demo application and walks through both.
+    Quickstart,
+    /// Measures Outrigger beside its peers, in one run.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+    /// Feeds mutated input to a parser.
+    Fuzz(fuzz::Options),
+}
+
+fn main() -> ExitCode {
+    run(Arguments::parse().command).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check => check::run()?,
+        Command::Test(options) => return test::run(&options),
+        Command::Proto { check } => check::proto(check)?,
+        Command::Quickstart => quickstart::run()?,
+        Command::Bench(bench) => bench::run(&bench)?,
+        Command::Fuzz(options) => fuzz::run(&options)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -15,10 +15,8 @@ struct Dialect {
     folder: &'static str,
 }
 
-const DIALECTS: &[Dialect] = &[
-    Dialect { name: "layotto", folder: "layotto" },
-    Dialect { name: "outrigger", folder: "outrigger/v1" },
-];
+const DIALECTS: &[Dialect] =
+    &[Dialect { name: "layotto", folder: "layotto" }, Dialect { name: "outrigger", folder: "outrigger/v1" }];
 
 /// Writes `proto/src/gen`, or with `check` fails when what is committed differs from what would be written.
 pub(crate) fn run(check: bool) -> Result<()> {
@@ -72,7 +70,8 @@ fn read_folder(folder: &Path) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let entry = entry?;
-        let content = fs::read(entry.path()).with_context(|| format!("reading {}", entry.path().display()))?;
+        let content =
+            fs::read(entry.path()).with_context(|| format!("reading {}", entry.path().display()))?;
         files.insert(entry.file_name().to_string_lossy().into_owned(), content);
     }
     Ok(files)
@@ -92,8 +91,11 @@ fn write(target: &Path, wanted: &BTreeMap<String, Vec<u8>>) -> Result<()> {
 fn compare(target: &Path, wanted: &BTreeMap<String, Vec<u8>>) -> Result<()> {
     let committed = read_folder(target)?;
     let names: std::collections::BTreeSet<_> = committed.keys().chain(wanted.keys()).collect();
-    let differing: Vec<_> =
-        names.into_iter().filter(|name| committed.get(*name) != wanted.get(*name)).map(String::as_str).collect();
+    let differing: Vec<_> = names
+        .into_iter()
+        .filter(|name| committed.get(*name) != wanted.get(*name))
+        .map(String::as_str)
+        .collect();
     if differing.is_empty() {
         return Ok(());
     }

@@ -1,0 +1,96 @@
+//! `cargo xtask bench`: Outrigger beside its peers, all in one run. The proxy has core 0 to itself; load and
+//! backend share core 1; rounds of the contestants are interleaved, so that a noisy machine hits all alike.
+
+mod backend;
+mod idle;
+mod load;
+mod peer;
+mod proxy;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, Subcommand};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::tools::{Need, Tools};
+use crate::workspace::tools_dir;
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// The data plane beside nginx, HAProxy and Envoy.
+    Proxy(Options),
+}
+
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Shorter rounds, fewer of them.
+    #[arg(long)]
+    quick: bool,
+    /// Only scenarios whose name contains this.
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Leaves Outrigger out: the peers alone.
+    #[arg(long)]
+    peers: bool,
+}
+
+impl Options {
+    fn rounds(&self) -> usize {
+        if self.quick { 3 } else { 5 }
+    }
+
+    fn round(&self) -> Duration {
+        Duration::from_secs(if self.quick { 2 } else { 4 })
+    }
+
+    fn wants(&self, scenario: &str) -> bool {
+        scenario.contains(&self.only)
+    }
+}
+
+pub(crate) fn run(bench: &Bench) -> Result<()> {
+    let needs = ["nginx", "haproxy", "wrk", "h2load", "strace", "openssl"].map(Need::Program);
+    let needs = [needs.as_slice(), &[Need::Python]].concat();
+    if let Some(why) = Tools::install(&needs).lacks(&needs) {
+        bail!("the benchmark needs {why}");
+    }
+    raise_file_limit()?;
+    let (name, report) = match bench {
+        Bench::Proxy(options) => ("proxy", proxy::run(options)?),
+    };
+    let file = tools_dir("bench")?.join(format!("{name}.md"));
+    std::fs::write(&file, &report).with_context(|| format!("writing {}", file.display()))?;
+    println!("\n{report}\nwritten to {}", file.display());
+    Ok(())
+}
+
+/// A command that runs `program` on one core.
+fn on_core(core: usize, program: &Path) -> Command {
+    let mut command = Command::new("taskset");
+    command.arg("-c").arg(core.to_string()).arg(program);
+    command
+}
+
+/// The core that belongs to the proxy, and the one that load and backend share.
+const PROXY_CORE: usize = 0;
+const LOAD_CORE: usize = 1;
+
+/// 10,000 idle connections need as many files, in us and (inherited) in every contestant.
+fn raise_file_limit() -> Result<()> {
+    let now = getrlimit(Resource::Nofile);
+    let more = Rlimit { current: Some(65_536), maximum: Some(65_536) };
+    if setrlimit(Resource::Nofile, more).is_err() {
+        setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })?;
+    }
+    Ok(())
+}
+
+/// The middle of the values; 0 without any.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+}

@@ -1,0 +1,48 @@
+//! `cargo xtask fuzz`: builds the driver with its target and runs it. The driver is a program of its own, so that
+//! everyday commands do not compile what it feeds.
+
+use std::process::Command;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::workspace::{self, Profile, build, root, tools_dir};
+
+#[derive(Args)]
+pub(crate) struct Options {
+    target: Target,
+    /// How long to look.
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Repeats an earlier run.
+    #[arg(long)]
+    seed: Option<u64>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Target {
+    /// The HTTP/1.1 codec, from the corpus of its tests.
+    Http1,
+}
+
+pub(crate) fn run(options: &Options) -> Result<()> {
+    let Target::Http1 = options.target;
+    let mut command = driver("http1", options.seconds)?;
+    if let Some(seed) = options.seed {
+        command.arg("--seed").arg(seed.to_string());
+    }
+    workspace::run(&mut command)
+}
+
+/// The driver on one of its targets, `planted-panic` and `planted-hang` included. Built with the checks of the dev
+/// profile: an overflow is a finding.
+pub(crate) fn driver(target: &str, seconds: u64) -> Result<Command> {
+    let corpus = root().join("runtime/http/tests/corpus");
+    if !corpus.is_dir() {
+        bail!("there is no corpus in {}", corpus.display());
+    }
+    let mut command = Command::new(build("xtask", "fuzz", "fuzz", Profile::Dev)?);
+    command.args([target, "--seconds", &seconds.to_string(), "--corpus"]).arg(corpus);
+    command.arg("--findings").arg(tools_dir("fuzz")?);
+    Ok(command)
+}

@@ -1,0 +1,55 @@
+//! Outrigger itself as a server under test: a config file in a fresh directory, the binary started on it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::process::{Server, accepts, free_port, scratch};
+use crate::workspace::{Profile, build};
+
+/// A running sidecar.
+pub(crate) struct Sidecar {
+    pub(crate) server: Server,
+    /// The API listener's port.
+    pub(crate) api: u16,
+}
+
+/// The release binary, built when needed.
+pub(crate) fn release_binary() -> Result<PathBuf> {
+    build("outrigger", "outrigger", "", Profile::Release)
+}
+
+impl Sidecar {
+    /// Starts the release binary on `config` (the native format, without `api` and `admin`, which get free
+    /// ports) and waits until the API and every port of `listening` accept connections.
+    pub(crate) fn start(name: &str, config: &str, listening: &[u16]) -> Result<Self> {
+        Self::start_with(name, &mut Command::new(release_binary()?), config, listening)
+    }
+
+    /// The same with a command that ends in the binary, such as `taskset -c 0 outrigger`.
+    pub(crate) fn start_with(
+        name: &str,
+        command: &mut Command,
+        config: &str,
+        listening: &[u16],
+    ) -> Result<Self> {
+        let dir = scratch()?;
+        let (api, admin) = (free_port()?, free_port()?);
+        let file = write_config(dir.path(), api, admin, config)?;
+        command.current_dir(dir.path()).arg("run").arg("-c").arg(file);
+        let mut server = Server::start(name, command, Some(dir))?;
+        server.wait_ready(|| std::iter::once(&api).chain(listening).all(|port| accepts(*port)))?;
+        Ok(Self { server, api })
+    }
+}
+
+fn write_config(dir: &Path, api: u16, admin: u16, config: &str) -> Result<PathBuf> {
+    let file = dir.join("outrigger.yaml");
+    let head = format!(
+        "api: {{ listeners: {{ main: {{ address: \"127.0.0.1:{api}\" }} }} }}\n\
+         admin: {{ address: \"127.0.0.1:{admin}\" }}\n"
+    );
+    std::fs::write(&file, head + config).with_context(|| format!("writing {}", file.display()))?;
+    Ok(file)
+}

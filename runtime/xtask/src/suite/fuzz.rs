@@ -1,0 +1,31 @@
+//! A minute of fuzzing, and the proof that the driver notices a panic and a hang.
+
+use anyhow::{Result, ensure};
+
+use crate::cases::Cases;
+use crate::fuzz::driver;
+use crate::workspace::{finish, output, transcript};
+
+pub(super) fn run(cases: &mut Cases) -> Result<()> {
+    cases.case("fuzz http1 for 60 s", || {
+        let report = output(&mut driver("http1", 60)?)?;
+        println!("  {}", report.lines().last().unwrap_or_default());
+        Ok(())
+    });
+    for (target, finding) in [("planted-panic", "panic on"), ("planted-hang", "hang on")] {
+        cases.case(
+            &format!("planted: the driver notices a {}", target.trim_start_matches("planted-")),
+            || {
+                let output = finish(driver(target, 60)?.args(["--seed", "1"]))?;
+                let text = transcript(&output);
+                ensure!(
+                    output.status.code() == Some(1) && text.contains(finding),
+                    "{}: {text}",
+                    output.status
+                );
+                Ok(())
+            },
+        );
+    }
+    Ok(())
+}
