@@ -11,6 +11,7 @@ mod conn;
 pub mod copy;
 pub mod detect;
 pub mod drain;
+pub mod frames;
 mod limits;
 mod listener;
 mod rewind;
