@@ -1,0 +1,174 @@
+//! A front over a socket, and the process it belongs to.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use outrigger_api::access::{Access, Exposure};
+use outrigger_api::actuator::{Actuator, HealthReport, Info, Probe};
+use outrigger_api::{Api, Front};
+use outrigger_blocks::{
+    Blocks, ComponentReport, KeyPrefix, Member, Policy, Scopes, SlotConfig, StateComponent,
+};
+use outrigger_component_api::StateStore;
+use outrigger_memory::MemoryState;
+use outrigger_proto::layotto::runtime_client::RuntimeClient;
+use outrigger_telemetry::Metrics;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
+use tonic::async_trait;
+use tonic::transport::{Channel, Endpoint};
+
+/// A sidecar in miniature: blocks with components, an API, an actuator.
+pub(crate) struct Sidecar {
+    pub(crate) blocks: Arc<Blocks>,
+    pub(crate) metrics: Metrics,
+    api: Api,
+}
+
+impl Sidecar {
+    /// With the store `state` in memory.
+    pub(crate) fn new() -> Self {
+        Self::with(Access::default())
+    }
+
+    pub(crate) fn with(access: Access) -> Self {
+        let sidecar = Self::empty(access);
+        let memory: Arc<dyn StateStore> = Arc::new(MemoryState::new());
+        sidecar.stores([sidecar.store("state", Some(memory))]);
+        sidecar
+    }
+
+    /// Without any component.
+    pub(crate) fn empty(access: Access) -> Self {
+        let metrics = Metrics::new();
+        let blocks = Arc::new(Blocks::new("orders", &metrics));
+        let process =
+            Process { blocks: Arc::clone(&blocks), level: parking_lot::Mutex::new("info".to_owned()) };
+        let api = Api::new(Arc::clone(&blocks), Arc::new(process), access, &metrics);
+        Self { blocks, metrics, api }
+    }
+
+    /// A store; one without a backend is still starting.
+    pub(crate) fn store(&self, name: &str, backend: Option<Arc<dyn StateStore>>) -> Arc<StateComponent> {
+        let config = SlotConfig {
+            name: name.to_owned(),
+            type_name: "state.test".to_owned(),
+            scopes: Scopes::default(),
+            policy: Policy { timeout: Duration::from_secs(2), ..Policy::default() },
+        };
+        let store = StateComponent::new(config, KeyPrefix::None, self.blocks.meter());
+        if let Some(backend) = backend {
+            store.slot().ready(backend);
+        }
+        Arc::new(store)
+    }
+
+    pub(crate) fn stores(&self, stores: impl IntoIterator<Item = Arc<StateComponent>>) {
+        self.blocks.state.stores.replace(stores);
+    }
+
+    /// Serves on a free port and returns its address.
+    pub(crate) async fn serve(&self) -> Served {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = listener.local_addr().unwrap().to_string();
+        let front = self.api.front(Exposure::Network);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                stream.set_nodelay(true).unwrap();
+                tokio::spawn(connection(stream, front.clone()));
+            }
+        });
+        Served { endpoint, task }
+    }
+
+    /// Serves on a Unix socket.
+    pub(crate) fn serve_socket(&self, path: &Path) -> Served {
+        let listener = UnixListener::bind(path).unwrap();
+        let front = self.api.front(Exposure::Socket);
+        let task = tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(connection(stream, front.clone()));
+            }
+        });
+        Served { endpoint: format!("unix:{}", path.display()), task }
+    }
+}
+
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, front: Front) {
+    let service = TowerToHyperService::new(front);
+    // Clients of these tests hang up without asking.
+    let _ended =
+        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// A listener, closed when dropped.
+pub(crate) struct Served {
+    pub(crate) endpoint: String,
+    task: JoinHandle<()>,
+}
+
+impl Served {
+    pub(crate) async fn channel(&self) -> Channel {
+        let uri = if self.endpoint.starts_with("unix:") {
+            self.endpoint.clone()
+        } else {
+            format!("http://{}", self.endpoint)
+        };
+        Endpoint::from_shared(uri).unwrap().connect().await.unwrap()
+    }
+
+    pub(crate) async fn runtime(&self) -> RuntimeClient<Channel> {
+        RuntimeClient::new(self.channel().await)
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+struct Process {
+    blocks: Arc<Blocks>,
+    level: parking_lot::Mutex<String>,
+}
+
+#[async_trait]
+impl Actuator for Process {
+    async fn health(&self, probe: Probe) -> HealthReport {
+        let parts = match probe {
+            Probe::Liveness => BTreeMap::new(),
+            Probe::Readiness => self.components().await.into_iter().map(|it| (it.name, it.health)).collect(),
+        };
+        HealthReport::of(parts)
+    }
+
+    async fn components(&self) -> Vec<ComponentReport> {
+        self.blocks.report().await
+    }
+
+    fn info(&self) -> Info {
+        let app_id = self.blocks.app_id().to_owned();
+        Info { name: "outrigger".to_owned(), version: "0".to_owned(), app_id, uptime: Duration::from_secs(1) }
+    }
+
+    fn log_level(&self) -> String {
+        self.level.lock().clone()
+    }
+
+    fn set_log_level(&self, level: &str) -> Result<(), String> {
+        if level == "loud" {
+            return Err("no such level".to_owned());
+        }
+        level.clone_into(&mut self.level.lock());
+        Ok(())
+    }
+}

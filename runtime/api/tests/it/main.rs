@@ -1,0 +1,15 @@
+//! The front doors over real sockets, called by clients.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests: a panic is a verdict"
+)]
+
+mod access;
+mod bad_input;
+mod deadline;
+mod harness;
+mod probes;
+mod reflection;
+mod suite;
