@@ -1,1 +1,20 @@
 //! One process beside an application: building blocks, data plane, WebAssembly.
+//! This crate is the composition root: configuration, command line, admin, reload and shutdown.
+
+pub mod admin;
+pub mod app;
+pub mod backends;
+pub mod child;
+pub mod cli;
+pub mod components;
+pub mod config;
+pub mod doors;
+pub mod joints;
+pub mod life;
+pub mod listeners;
+pub mod operator;
+pub mod reload;
+pub mod secrets;
+pub mod shutdown;
+pub mod signals;
+pub mod snapshot;

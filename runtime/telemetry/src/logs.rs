@@ -58,18 +58,46 @@ impl std::error::Error for LogError {}
 
 /// Sets up logging to standard error for this process, once.
 pub fn init(config: &LogConfig) -> Result<Reload, LogError> {
+    init_named(config, "")
+}
+
+/// As [`init`], with a name before each line of text, for when several processes share the terminal.
+pub fn init_named(config: &LogConfig, name: &'static str) -> Result<Reload, LogError> {
     let filter = parse(&config.level)?;
     let (filter, handle) = reload::Layer::new(filter);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(move || Named { name });
     let lines = match config.format {
         LogFormat::Text => lines.with_ansi(ansi).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
+        LogFormat::Json => {
+            lines.with_writer(std::io::stderr).json().flatten_event(true).with_current_span(true).boxed()
+        }
     };
     // The filter sits on its layer, as a global one would make `enabled` answers cache past a change.
     let registry = Registry::default().with(lines.with_filter(filter));
     registry.try_init().map_err(|_| LogError::AlreadySet)?;
     Ok(Reload { handle, level: std::sync::Arc::new(parking_lot::Mutex::new(config.level.clone())) })
+}
+
+/// Writes each line in one piece, its name before it. The formatter hands over one line a call.
+struct Named {
+    name: &'static str,
+}
+
+impl std::io::Write for Named {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let mut stderr = std::io::stderr().lock();
+        if self.name.is_empty() {
+            stderr.write_all(line)?;
+        } else {
+            stderr.write_all(&[self.name.as_bytes(), line].concat())?;
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
 }
 
 /// Changes the level of the running process.

@@ -1,0 +1,128 @@
+//! The running process: what lives as long as it does, and the order in which it is built.
+
+use std::{
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use outrigger_blocks::Blocks;
+use outrigger_component_api::Registry;
+use outrigger_net::Workers;
+use outrigger_telemetry::{Metrics, logs};
+use parking_lot::Mutex;
+
+use crate::{
+    backends,
+    config::{self, Problems, Sources},
+    doors::Doors,
+    listeners::{Listeners, Plan},
+    reload::Reloads,
+    snapshot::Snapshot,
+};
+
+/// Shared by everything that outlives a request.
+pub struct App {
+    pub started: Instant,
+    pub sources: Sources,
+    pub registry: Arc<Registry>,
+    pub metrics: Metrics,
+    pub logs: logs::Reload,
+    pub blocks: Arc<Blocks>,
+    pub workers: Arc<Workers>,
+    /// The runtime for everything that is not a connection. Background tasks are spawned here, so that none dies with
+    /// the worker its request came in on.
+    pub control: tokio::runtime::Handle,
+    pub doors: Doors,
+    pub listeners: Listeners,
+    pub reloads: Reloads,
+    /// What is in force now. Replaced whole.
+    snapshot: Mutex<Arc<Snapshot>>,
+    phase: Mutex<Phase>,
+}
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    Starting,
+    Running,
+    Stopping,
+}
+
+/// How to start.
+pub struct Options {
+    pub sources: Sources,
+    /// Stands before each line of our log when an application shares the terminal.
+    pub log_prefix: &'static str,
+}
+
+impl App {
+    /// Builds everything and listens. Returns when calls can be made; components connect in the background.
+    pub async fn start(options: Options) -> anyhow::Result<Arc<Self>> {
+        let started = Instant::now();
+        let registry = Arc::new(backends::registry());
+        let loaded = config::load(&options.sources, &registry)?;
+        let config = &loaded.config;
+        let logs = logs::init_named(&config.log, options.log_prefix)
+            .map_err(|error| Problems(vec![loaded.problem("log.level", error.to_string())]))?;
+        let metrics = Metrics::new();
+        let workers = config.workers.map_or_else(Workers::default_count, Into::into);
+        let workers = Arc::new(Workers::start(workers).context("starting the workers")?);
+        let blocks = Arc::new(Blocks::new(config.app.id.as_str(), &metrics));
+        let app = Arc::new_cyclic(|app: &Weak<Self>| Self {
+            started,
+            sources: options.sources,
+            doors: Doors::new(config, &blocks, &metrics, app),
+            registry,
+            reloads: Reloads::new(&metrics),
+            metrics,
+            logs,
+            blocks,
+            workers,
+            control: tokio::runtime::Handle::current(),
+            listeners: Listeners::default(),
+            snapshot: Mutex::default(),
+            phase: Mutex::new(Phase::Starting),
+        });
+        let plan = app.listeners.plan(&loaded)?;
+        let (snapshot, _) = Snapshot::compile(loaded, &app.registry, &app.blocks, &app.snapshot())?;
+        app.install(snapshot, plan).await?;
+        app.set_phase(Phase::Running);
+        app.announce(started.elapsed());
+        Ok(app)
+    }
+
+    /// Puts a snapshot in force: what calls find first, then the doors they come through.
+    pub async fn install(&self, snapshot: Snapshot, plan: Plan) -> anyhow::Result<()> {
+        snapshot.components.install(&self.blocks);
+        self.doors.follow(&snapshot.loaded.config);
+        *self.snapshot.lock() = Arc::new(snapshot);
+        self.listeners.follow(plan, self).await
+    }
+
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.lock())
+    }
+
+    pub fn phase(&self) -> Phase {
+        *self.phase.lock()
+    }
+
+    pub fn set_phase(&self, phase: Phase) {
+        *self.phase.lock() = phase;
+    }
+
+    /// One line for each component and listener, so that the first screen of a log says what runs.
+    fn announce(&self, took: Duration) {
+        for (name, r#type) in self.snapshot().components.types() {
+            tracing::info!(component = name, r#type, "component configured");
+        }
+        for listener in self.listeners.all() {
+            let kind = listener.kind.as_str();
+            tracing::info!(kind, name = %listener.name, address = %listener.address, "listening");
+        }
+        let files = self.sources.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
+        let config = if files.is_empty() { "the default set".to_owned() } else { files.join(", ") };
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), %config, ready_ms = took.as_millis(), "ready");
+    }
+}

@@ -1,0 +1,25 @@
+//! The list of backends this program is built with: one line each.
+
+use outrigger_component_api::Registry;
+
+/// Every backend there is, present or left out.
+pub fn registry() -> Registry {
+    let mut registry = Registry::new();
+    #[cfg(feature = "memory")]
+    registry.state::<outrigger_memory::MemoryStateBackend>();
+    #[cfg(not(feature = "memory"))]
+    registry.without("state.in-memory", "memory");
+    #[cfg(feature = "sqlite")]
+    registry.state::<outrigger_sqlite::SqliteStateBackend>();
+    #[cfg(not(feature = "sqlite"))]
+    registry.without("state.sqlite", "sqlite");
+    #[cfg(feature = "local")]
+    registry.secrets::<outrigger_local::EnvSecretsBackend>();
+    #[cfg(not(feature = "local"))]
+    registry.without("secretstores.local.env", "local");
+    #[cfg(feature = "local")]
+    registry.secrets::<outrigger_local::FileSecretsBackend>();
+    #[cfg(not(feature = "local"))]
+    registry.without("secretstores.local.file", "local");
+    registry
+}

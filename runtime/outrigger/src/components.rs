@@ -1,0 +1,196 @@
+//! The components of a configuration: built in the background, retried until they work, and kept across reloads that
+//! do not touch them.
+
+pub mod backing;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use outrigger_blocks::{Blocks, ComponentReport, StateComponent};
+use outrigger_component_api::{BlockKind, Built, ComponentSpec, Registry};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::config::{Config, native::ComponentConfig};
+use backing::{Backing, Source, State};
+
+/// What runs for one configuration.
+#[derive(Default)]
+pub struct Components {
+    live: BTreeMap<String, Live>,
+}
+
+/// One component. Cloned into the next configuration as long as nothing about it changes.
+#[derive(Clone)]
+struct Live {
+    config: ComponentConfig,
+    app_id: String,
+    backing: Arc<Backing>,
+    part: Part,
+}
+
+/// What the component is to the blocks.
+#[derive(Clone)]
+enum Part {
+    State {
+        state: Arc<StateComponent>,
+        _feed: Arc<Feed>,
+    },
+    /// Secret stores serve `secretRef`.
+    Secrets {
+        type_name: &'static str,
+    },
+}
+
+/// Carries a backing's readiness into a slot; stops with its last owner.
+struct Feed(JoinHandle<()>);
+
+impl Drop for Feed {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// What changed from one configuration to the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Changes {
+    pub added: Vec<String>,
+    pub changed: Vec<String>,
+    pub removed: Vec<String>,
+    pub kept: usize,
+}
+
+impl Components {
+    /// The components of `config`, taking over from `previous` what is the same: all of it where nothing changed,
+    /// the backend where only rules changed (scopes, policy, prefix). The config has been checked.
+    pub fn compile(
+        config: &Config,
+        registry: &Arc<Registry>,
+        blocks: &Blocks,
+        previous: &Components,
+    ) -> anyhow::Result<(Self, Changes)> {
+        let mut next = Self::default();
+        let mut changes = Changes::default();
+        // Secret stores first: the others may take settings from them.
+        let is_secrets = |c: &ComponentConfig| kind(registry, c) == Some(BlockKind::Secrets);
+        let (stores, others): (Vec<_>, Vec<_>) = config.components.iter().partition(|(_, c)| is_secrets(c));
+        for (name, component) in stores.into_iter().chain(others) {
+            let known = previous.live.get(name);
+            let same = known.filter(|live| live.config == *component && live.app_id == config.app.id);
+            let live = match same {
+                Some(live) if next.still_resolves(previous, &live.backing) => {
+                    changes.kept += 1;
+                    live.clone()
+                }
+                _ => {
+                    if known.is_some() { &mut changes.changed } else { &mut changes.added }
+                        .push(name.clone());
+                    next.start(name, component, &config.app.id, registry, blocks, known)?
+                }
+            };
+            next.live.insert(name.clone(), live);
+        }
+        changes.removed =
+            previous.live.keys().filter(|name| !next.live.contains_key(*name)).cloned().collect();
+        Ok((next, changes))
+    }
+
+    /// Whether the secret stores a backing took its settings from are the ones it would take them from now.
+    fn still_resolves(&self, previous: &Components, backing: &Backing) -> bool {
+        backing.stores().iter().all(|store| match (self.live.get(store), previous.live.get(store)) {
+            (Some(now), Some(then)) => Arc::ptr_eq(&now.backing, &then.backing),
+            _ => false,
+        })
+    }
+
+    fn start(
+        &self,
+        name: &str,
+        config: &ComponentConfig,
+        app_id: &str,
+        registry: &Arc<Registry>,
+        blocks: &Blocks,
+        known: Option<&Live>,
+    ) -> anyhow::Result<Live> {
+        let mut spec = ComponentSpec {
+            name: name.to_owned(),
+            r#type: config.r#type.clone(),
+            settings: config.settings.clone(),
+            scopes: config.scopes.clone(),
+        };
+        let info = *registry.find(&spec.r#type)?;
+        let state = match info.kind {
+            BlockKind::State => Some(StateComponent::from_spec(&mut spec, config.policy, blocks.meter())?),
+            BlockKind::Secrets => None,
+        };
+        let source = Source { spec, app_id: app_id.to_owned(), stores: self.stores() };
+        let reusable = known.filter(|live| live.backing.is_of(&source));
+        let backing = match reusable {
+            Some(live) => Arc::clone(&live.backing),
+            None => Arc::new(Backing::start(source, Arc::clone(registry))),
+        };
+        let part = match state {
+            Some(state) => {
+                let state = Arc::new(state);
+                let feed = feed(Arc::clone(&state), backing.watch());
+                Part::State { state, _feed: Arc::new(Feed(feed)) }
+            }
+            None => Part::Secrets { type_name: info.name },
+        };
+        Ok(Live { config: config.clone(), app_id: app_id.to_owned(), backing, part })
+    }
+
+    fn stores(&self) -> BTreeMap<String, Arc<Backing>> {
+        let secrets = |part: &Part| matches!(part, Part::Secrets { .. });
+        let stores = self.live.iter().filter(|(_, live)| secrets(&live.part));
+        stores.map(|(name, live)| (name.clone(), Arc::clone(&live.backing))).collect()
+    }
+
+    /// Makes these the components that calls find.
+    pub fn install(&self, blocks: &Blocks) {
+        blocks.state.stores.replace(self.live.values().filter_map(|live| match &live.part {
+            Part::State { state, .. } => Some(Arc::clone(state)),
+            Part::Secrets { .. } => None,
+        }));
+    }
+
+    /// Secret stores are not yet a block that calls can name, so the blocks do not report them.
+    pub async fn secret_stores(&self) -> Vec<ComponentReport> {
+        let mut reports = Vec::new();
+        for (name, live) in &self.live {
+            let Part::Secrets { type_name } = live.part else { continue };
+            reports.push(ComponentReport {
+                block: BlockKind::Secrets.as_str(),
+                name: name.clone(),
+                type_name: type_name.to_owned(),
+                health: live.backing.health().await,
+                capabilities: Vec::new(),
+            });
+        }
+        reports
+    }
+
+    /// Name and type of every component.
+    pub fn types(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.live.iter().map(|(name, live)| (name.as_str(), live.config.r#type.as_str()))
+    }
+}
+
+fn kind(registry: &Registry, component: &ComponentConfig) -> Option<BlockKind> {
+    registry.find(&component.r#type).ok().map(|info| info.kind)
+}
+
+fn feed(state: Arc<StateComponent>, mut readiness: watch::Receiver<State>) -> JoinHandle<()> {
+    use outrigger_blocks::Member;
+    tokio::spawn(async move {
+        loop {
+            match &*readiness.borrow_and_update() {
+                State::Starting => {}
+                State::NotReady(reason) => state.slot().not_ready(reason.as_str()),
+                State::Ready(Built::State(store)) => return state.slot().ready(Arc::clone(store)),
+                State::Ready(Built::Secrets(_)) => return,
+            }
+            if readiness.changed().await.is_err() {
+                return state.slot().not_ready("its construction ended without a result; see the log");
+            }
+        }
+    })
+}

@@ -1,0 +1,83 @@
+//! Configuration: layers of files, variables and flags become one tree, the tree becomes structs, and every problem
+//! on the way is told with its place. Each crate owns the struct of its own section; `native` puts them together.
+
+pub mod check;
+pub mod layers;
+pub mod native;
+pub mod node;
+pub mod problem;
+pub mod read;
+pub mod schema;
+pub mod show;
+pub mod span;
+
+use outrigger_component_api::Registry;
+
+pub use check::reachable;
+pub use layers::Sources;
+pub use native::Config;
+pub use problem::{Problem, Problems};
+
+use node::{Entry, Node, Origin, Value};
+
+/// A configuration without problems, and the tree it was read from: reports and dumps need the places.
+#[derive(Debug)]
+pub struct Loaded {
+    pub config: Config,
+    pub tree: Node,
+}
+
+impl Loaded {
+    /// A problem found later than at reading, told at the place of the setting that caused it.
+    pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
+        Problem::new(self.tree.place(&self.tree.steps(path)), path, message)
+    }
+}
+
+/// Reads all layers and checks them as far as that is possible without opening anything.
+pub fn load(sources: &Sources, registry: &Registry) -> Result<Loaded, Problems> {
+    let mut tree = sources.merge().map_err(Problems::sorted)?;
+    drop_removed(&mut tree);
+    if sources.files.is_empty() {
+        add_default_set(&mut tree);
+    }
+    let (config, mut problems) = read::read::<Config>(&tree, &[]);
+    if let Some(config) = &config {
+        check::all(config, &tree, registry, &mut problems);
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok(Loaded { config, tree }),
+        _ => Err(Problems::sorted(problems)),
+    }
+}
+
+/// Maps whose keys are names: `name: null` in a later layer takes away what an earlier one put there.
+const NAMED: [&[&str]; 5] =
+    [&["components"], &["listeners"], &["routes"], &["clusters"], &["api", "listeners"]];
+
+fn drop_removed(tree: &mut Node) {
+    for path in NAMED {
+        let steps: Vec<_> = path.iter().map(|key| node::Step::Key((*key).to_owned())).collect();
+        if let Some(Node { value: Value::Map(entries), .. }) = tree.find_mut(&steps) {
+            entries.retain(|entry| entry.node.value != Value::Null);
+        }
+    }
+}
+
+/// Without any file the first call should succeed: one durable state store.
+fn add_default_set(tree: &mut Node) {
+    if tree.get("components").is_some() {
+        return;
+    }
+    let text = |text: &str| Node {
+        value: Value::Text(node::Text { text: text.to_owned(), written: None }),
+        at: Origin::Default,
+    };
+    let entry = |key: &str, node: Node| Entry { key: key.to_owned(), key_at: Origin::Default, node };
+    let map = |entries| Node { value: Value::Map(entries), at: Origin::Default };
+    let store = map(vec![entry("type", text(DEFAULT_STORE))]);
+    tree.merge(map(vec![entry("components", map(vec![entry("state", store)]))]));
+}
+
+/// What the default set's component `state` is made of.
+const DEFAULT_STORE: &str = "state.sqlite";

@@ -1,0 +1,153 @@
+//! What one struct cannot know of another: that a name refers to something, that settings fit their component's type.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use outrigger_blocks::KeyPrefix;
+use outrigger_component_api::{BlockKind, ComponentSpec, Error, Registry, Settings};
+use outrigger_net::Address;
+
+use super::{
+    native::{ComponentConfig, Config},
+    node::{Node, Step, dotted},
+    problem::{Problem, suggestion},
+    read::{Refusal, collect},
+};
+use crate::secrets;
+
+pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec<Problem>) {
+    let mut checker = Checker { config, tree, registry, problems };
+    for (name, component) in &config.components {
+        checker.component(name, component);
+    }
+    checker.addresses();
+}
+
+struct Checker<'c> {
+    config: &'c Config,
+    tree: &'c Node,
+    registry: &'c Registry,
+    problems: &'c mut Vec<Problem>,
+}
+
+impl Checker<'_> {
+    fn report(&mut self, steps: &[Step], message: impl Into<String>) {
+        self.problems.push(Problem::new(self.tree.place(steps), &dotted(steps), message));
+    }
+
+    fn component(&mut self, name: &str, component: &ComponentConfig) {
+        let at = keys(&["components", name]);
+        let info = match self.registry.find(&component.r#type) {
+            Ok(info) => info,
+            Err(error) => return self.report(&below(&at, "type"), error.message()),
+        };
+        let settings = below(&at, "settings");
+        self.secret_refs(&settings, info.kind, &component.settings);
+        let base = if component.settings.is_empty() { &at } else { &settings };
+        let attempt = |json| fits(self.registry, name, component, json, self.tree, base);
+        let (_, found) = collect(self.tree, base, attempt);
+        self.problems.extend(found);
+    }
+
+    fn secret_refs(&mut self, at: &[Step], kind: BlockKind, settings: &Settings) {
+        for (path, reference) in secrets::references(settings) {
+            let steps = [at, &path].concat();
+            let reference = match reference {
+                Ok(reference) => reference,
+                Err(message) => {
+                    self.report(&steps, message);
+                    continue;
+                }
+            };
+            let store = self.config.components.get(&reference.store);
+            let named = below(&below(&steps, secrets::KEY), "store");
+            let is_secrets = |c: &ComponentConfig| {
+                self.registry.find(&c.r#type).is_ok_and(|info| info.kind == BlockKind::Secrets)
+            };
+            if kind == BlockKind::Secrets {
+                self.report(&named, "a secret store cannot take its settings from a secret store");
+            } else if store.is_none() && !self.exists(&["components", &reference.store]) {
+                let stores = self.config.components.iter().filter(|(_, c)| is_secrets(c));
+                let hint = suggestion(&reference.store, stores.map(|(name, _)| name.as_str()));
+                self.report(&named, format!("there is no secret store named '{}'{hint}", reference.store));
+            } else if store.is_some_and(|store| !is_secrets(store)) {
+                let message = format!("the component '{}' is not a secret store", reference.store);
+                self.report(&named, message);
+            }
+        }
+    }
+
+    /// Whether the files name it at all. A thing that is broken is told once, not at every place that refers to it.
+    fn exists(&self, path: &[&str]) -> bool {
+        path.iter().try_fold(self.tree, |node, key| node.get(key)).is_some()
+    }
+
+    /// Two listeners on one address would fail at start; here it is still known who wrote them.
+    fn addresses(&mut self) {
+        let mut seen: Vec<(Vec<Step>, Address)> = Vec::new();
+        let api = self.config.api.listeners.iter();
+        let api = api.map(|(name, l)| (keys(&["api", "listeners", name, "address"]), l.address.clone()));
+        let admin = self.config.admin.address.clone().map(|a| (keys(&["admin", "address"]), a));
+        for (steps, address) in api.chain(admin).collect::<Vec<_>>() {
+            let same = |other: &Address| *other == address && address.port() != Some(0);
+            match seen.iter().find(|(_, other)| same(other)) {
+                Some((first, _)) => {
+                    let message = format!("{address} is already the address of {}", dotted(first));
+                    self.report(&steps, message);
+                }
+                None => seen.push((steps, address)),
+            }
+        }
+    }
+}
+
+/// Tries the settings on the component's type.
+fn fits(
+    registry: &Registry,
+    name: &str,
+    component: &ComponentConfig,
+    json: serde_json::Value,
+    tree: &Node,
+    base: &[Step],
+) -> Result<(), Refusal> {
+    let mut settings = match json {
+        serde_json::Value::Object(settings) if !component.settings.is_empty() => settings,
+        _ => Settings::new(),
+    };
+    secrets::fill_in(&mut settings);
+    let spec = ComponentSpec {
+        name: name.to_owned(),
+        r#type: component.r#type.clone(),
+        settings,
+        scopes: Vec::new(),
+    };
+    check_spec(registry, spec).map_err(|error| {
+        let setting =
+            error.context().iter().find(|(key, _)| *key == "setting").map(|(_, path)| path.as_str());
+        let node = base.iter().try_fold(tree, |node, step| match step {
+            Step::Key(key) => node.get(key),
+            Step::Index(_) => None,
+        });
+        let path = setting.zip(node).map(|(path, node)| node.steps(path)).unwrap_or_default();
+        Refusal { path, message: error.message().to_owned() }
+    })
+}
+
+fn check_spec(registry: &Registry, mut spec: ComponentSpec) -> Result<(), Error> {
+    if registry.find(&spec.r#type)?.kind == BlockKind::State {
+        KeyPrefix::take(&mut spec).map_err(|error| error.with("setting", "keyPrefix"))?;
+    }
+    registry.check(&spec)
+}
+
+fn keys(path: &[&str]) -> Vec<Step> {
+    path.iter().map(|key| Step::Key((*key).to_owned())).collect()
+}
+
+fn below(steps: &[Step], key: &str) -> Vec<Step> {
+    steps.iter().cloned().chain([Step::Key(key.to_owned())]).collect()
+}
+
+/// The address at which somebody on this machine reaches a listener: the unspecified address is everywhere.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() { (Ipv4Addr::LOCALHOST, address.port()).into() } else { address }
+}

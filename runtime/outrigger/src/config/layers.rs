@@ -1,0 +1,207 @@
+//! The layers of a configuration, lowest first: files in order, `OUTRIGGER__…` variables, `--set` flags.
+//! (Defaults lie below all of them, in the structs that are read.)
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    node::{Entry, Node, Origin, Step, Value},
+    problem::Problem,
+    span,
+};
+
+/// `OUTRIGGER__ADMIN__ADDRESS` speaks of `admin.address`.
+pub const ENV_PREFIX: &str = "OUTRIGGER__";
+
+/// What a configuration is read from. Kept for the life of the process, because a reload reads it again.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    pub files: Vec<PathBuf>,
+    /// `a.b=value`, as typed.
+    pub sets: Vec<String>,
+    pub env: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// The given files and flags, and this process's environment.
+    pub fn new(files: Vec<PathBuf>, sets: Vec<String>) -> Self {
+        // A variable that is not UTF-8 cannot be one of ours: both our names and our values are text.
+        let env =
+            std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+        Self { files, sets, env: env.collect() }
+    }
+
+    fn variable(&self, name: &str) -> Option<String> {
+        self.env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone())
+    }
+
+    /// All layers in one tree. Every layer is read even when one fails, so that all problems show at once.
+    pub fn merge(&self) -> Result<Node, Vec<Problem>> {
+        let mut tree = Node::map(Origin::Default);
+        let mut problems = Vec::new();
+        let env = |name: &str| self.variable(name);
+        for file in &self.files {
+            match read_file(file, &env) {
+                Ok(node) => tree.merge(node),
+                Err(found) => problems.extend(found),
+            }
+        }
+        for (name, value) in self.overrides() {
+            let at = Origin::Env(name.as_str().into());
+            let path =
+                name.strip_prefix(ENV_PREFIX).unwrap_or_default().split("__").map(str::to_owned).collect();
+            if let Err(problem) = overlay(&mut tree, path, value, &at, &env) {
+                problems.push(problem);
+            }
+        }
+        for set in &self.sets {
+            let at = Origin::Flag(format!("--set {set}").into());
+            let outcome = match set.split_once('=') {
+                Some((path, value)) => {
+                    let path = names(&tree, path);
+                    overlay(&mut tree, path, value, &at, &env)
+                }
+                None => Err(Problem::new(at, "", "expected a.b=value")),
+            };
+            problems.extend(outcome.err());
+        }
+        if problems.is_empty() { Ok(tree) } else { Err(problems) }
+    }
+
+    /// Sorted, so that a map is laid down before its keys.
+    fn overrides(&self) -> Vec<&(String, String)> {
+        let mut found: Vec<_> = self.env.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+        found.sort();
+        found
+    }
+}
+
+fn read_file(file: &Path, env: span::Env<'_>) -> Result<Node, Vec<Problem>> {
+    let start = Origin::File { file: file.into(), line: 1, column: 1 };
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| vec![Problem::new(start.clone(), "", format!("cannot be read: {error}"))])?;
+    let node = span::parse(file, &text, env)?;
+    if !matches!(node.value, Value::Map(_)) {
+        return Err(vec![Problem::new(start, "", "expected a map of sections")]);
+    }
+    Ok(node)
+}
+
+fn names(tree: &Node, path: &str) -> Vec<String> {
+    let name = |step| match step {
+        Step::Key(key) => key,
+        Step::Index(i) => i.to_string(),
+    };
+    tree.steps(path).into_iter().map(name).collect()
+}
+
+fn overlay(
+    tree: &mut Node,
+    path: Vec<String>,
+    value: &str,
+    at: &Origin,
+    env: span::Env<'_>,
+) -> Result<(), Problem> {
+    if path.iter().any(String::is_empty) {
+        return Err(Problem::new(at.clone(), "", "a name between the separators is empty"));
+    }
+    let value = span::parse_value(value, at, env)?;
+    lay(tree, &path, value);
+    Ok(())
+}
+
+/// Puts `value` at `path`, making maps on the way.
+fn lay(tree: &mut Node, path: &[String], value: Node) {
+    let Some((name, rest)) = path.split_first() else { return tree.merge(value) };
+    if let Value::List(items) = &mut tree.value
+        && let Some(item) = name.parse().ok().and_then(|i: usize| items.get_mut(i))
+    {
+        return lay(item, rest, value);
+    }
+    if !matches!(tree.value, Value::Map(_)) {
+        *tree = Node::map(value.at.clone());
+    }
+    let Value::Map(entries) = &mut tree.value else { return };
+    let key = spelling(entries, name, &value.at);
+    if let Some(entry) = entries.iter_mut().find(|e| e.key == key) {
+        entry.key_at = value.at.clone();
+        return lay(&mut entry.node, rest, value);
+    }
+    let (key_at, mut node) = (value.at.clone(), Node { value: Value::Null, at: value.at.clone() });
+    lay(&mut node, rest, value);
+    entries.push(Entry { key, key_at, node });
+}
+
+/// A variable's name is in capitals and knows no dash, so it means the key that exists in another spelling
+/// (`KEYPREFIX` for `keyPrefix`, `CART_V1` for `cart-v1`); a key nobody wrote yet is taken in lower case.
+fn spelling(entries: &[Entry], name: &str, at: &Origin) -> String {
+    let exact = entries.iter().any(|e| e.key == name);
+    if exact || !matches!(at, Origin::Env(_)) {
+        return name.to_owned();
+    }
+    let known = entries.iter().find(|e| fold(&e.key) == fold(name));
+    known.map_or_else(|| name.to_lowercase(), |e| e.key.clone())
+}
+
+fn fold(name: &str) -> String {
+    name.chars().map(|c| if c == '-' { '_' } else { c.to_ascii_lowercase() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn sources(file: &Path, env: &[(&str, &str)], sets: &[&str]) -> Sources {
+        Sources {
+            files: vec![file.to_owned()],
+            sets: sets.iter().map(|s| (*s).to_owned()).collect(),
+            env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+        }
+    }
+
+    #[test]
+    fn later_layers_win_key_by_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (dir.path().join("a.yaml"), dir.path().join("b.yaml"));
+        std::fs::write(&first, "app: {id: one, port: 1}\ncomponents: {my-db: {settings: {keyPrefix: none}}}")
+            .unwrap();
+        std::fs::write(&second, "app: {port: 2}").unwrap();
+        let mut all = sources(
+            &first,
+            &[
+                ("OUTRIGGER__APP__PORT", "3"),
+                ("OUTRIGGER__COMPONENTS__MY_DB__SETTINGS__KEYPREFIX", "app"),
+                ("OUTRIGGER__LOG__LEVEL", "debug"),
+                ("OTHER", "x"),
+            ],
+            &["app.port=4", "clusters.c.endpoints=[a, b]"],
+        );
+        all.files.push(second);
+        let tree = all.merge().unwrap();
+        assert_eq!(
+            tree.to_json(),
+            json!({
+                "app": {"id": "one", "port": 4},
+                "components": {"my-db": {"settings": {"keyPrefix": "app"}}},
+                "log": {"level": "debug"},
+                "clusters": {"c": {"endpoints": ["a", "b"]}},
+            })
+        );
+        let place = |path: &str| tree.place(&tree.steps(path)).to_string();
+        assert_eq!(place("app.port"), "flag --set app.port=4");
+        assert_eq!(place("log.level"), "environment variable OUTRIGGER__LOG__LEVEL");
+        assert!(place("app.id").ends_with("a.yaml:1:11"), "{}", place("app.id"));
+    }
+
+    #[test]
+    fn every_layer_reports_its_own_problems() {
+        let missing = Path::new("/nowhere/x.yaml");
+        let all = sources(missing, &[("OUTRIGGER__APP____ID", "x"), ("OUTRIGGER__A", "[1")], &["novalue"]);
+        let problems: Vec<_> = all.merge().unwrap_err().iter().map(ToString::to_string).collect();
+        assert_eq!(problems.len(), 4, "{problems:?}");
+        assert!(problems[0].starts_with("/nowhere/x.yaml:1:1: cannot be read: "), "{problems:?}");
+        assert!(problems[1].starts_with("environment variable OUTRIGGER__A: not valid YAML"), "{problems:?}");
+        assert!(problems[2].starts_with("environment variable OUTRIGGER__APP____ID: "), "{problems:?}");
+        assert!(problems[3].starts_with("flag --set novalue: expected a.b=value"), "{problems:?}");
+    }
+}

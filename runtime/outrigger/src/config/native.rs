@@ -1,0 +1,156 @@
+//! `outrigger.yaml` as a whole: one struct, each section owned by the crate it configures.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
+
+use outrigger_blocks::Policy;
+use outrigger_component_api::{Secret, Settings};
+use outrigger_net::Address;
+use outrigger_telemetry::logs::LogConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Everything outrigger can be told. All maps are keyed by a name of your choice.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "outrigger.yaml")]
+pub struct Config {
+    /// The application beside us.
+    pub app: AppConfig,
+    /// Threads that move data. Default: 1 on one core, else 2. Takes effect at start only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<NonZeroUsize>,
+    /// What is logged, and how.
+    pub log: LogConfig,
+    /// Where the building-block APIs are served.
+    pub api: ApiConfig,
+    /// Where the actuator, metrics and management are served.
+    pub admin: AdminConfig,
+    /// The components behind the building blocks.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub components: BTreeMap<String, ComponentConfig>,
+    /// How the process ends.
+    pub shutdown: ShutdownConfig,
+}
+
+/// The application beside us.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AppConfig {
+    /// Its name: scopes and the `appid` key prefix look at it. Default: none.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// The loopback port it listens on. When set, readiness includes it. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// What it speaks there.
+    pub protocol: AppProtocol,
+}
+
+/// What the application speaks on its port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AppProtocol {
+    #[default]
+    Http,
+    Grpc,
+}
+
+impl AppProtocol {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+        }
+    }
+}
+
+/// Where the building-block APIs are served. Every listener speaks every dialect.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Default: one named `main` on 127.0.0.1:34904. `{}` for none.
+    pub listeners: BTreeMap<String, ApiListenerConfig>,
+    /// Names, besides `localhost` and addresses, by which callers may reach us. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// When set, callers must send it as `dapr-api-token` or as a bearer token. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+/// One API listener.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ApiListenerConfig {
+    /// `127.0.0.1:34904`, `[::1]:0` or `unix:/path`.
+    pub address: Address,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Default 127.0.0.1:34999. `null` for no admin listener.
+    pub address: Option<Address>,
+    /// Names, besides `localhost` and addresses, by which callers may reach it. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// When set, every request but the two health probes must carry it as a bearer token. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+}
+
+/// One component.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ComponentConfig {
+    /// Its type, such as `state.sqlite`; `outrigger components` lists them.
+    pub r#type: String,
+    /// What the type can be told. A value `{ secretRef: { store, key } }` is taken from a secret store.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub settings: Settings,
+    /// The apps that may use it. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scopes: Vec<String>,
+    /// Deadline, retries and breaker of calls to it.
+    #[serde(default)]
+    pub policy: Policy,
+}
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownConfig {
+    /// How long calls under way may take to finish once we are told to stop. Default 10 s.
+    #[serde(with = "humantime_serde")]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+}
+
+/// Layotto's port, so that its SDKs find us without being told.
+pub const API_PORT: u16 = 34904;
+/// Layotto's actuator port.
+pub const ADMIN_PORT: u16 = 34999;
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        let main = ApiListenerConfig { address: loopback(API_PORT) };
+        Self { listeners: BTreeMap::from([("main".to_owned(), main)]), hosts: Vec::new(), token: None }
+    }
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self { address: Some(loopback(ADMIN_PORT)), hosts: Vec::new(), token: None }
+    }
+}
+
+impl Default for ShutdownConfig {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(10) }
+    }
+}
+
+fn loopback(port: u16) -> Address {
+    Address::Tcp((std::net::Ipv4Addr::LOCALHOST, port).into())
+}

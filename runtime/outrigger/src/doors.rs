@@ -1,0 +1,91 @@
+//! What stands behind a listener: the API's front or the admin router, and who may pass. Rules are read on every
+//! request, so that a new token holds for connections that are open already.
+
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwap;
+use outrigger_api::{
+    Api, Front,
+    access::{Access, Exposure, Token},
+};
+use outrigger_blocks::Blocks;
+use outrigger_component_api::Secret;
+use outrigger_net::{Accepted, Address, Service};
+use outrigger_telemetry::Metrics;
+
+use crate::{
+    admin,
+    app::App,
+    config::Config,
+    joints::{Current, Door},
+    listeners::Kind,
+    operator::Operator,
+};
+
+/// The doors of the process.
+pub struct Doors {
+    blocks: Arc<Blocks>,
+    operator: Arc<Operator>,
+    metrics: Metrics,
+    network: Arc<ArcSwap<Front>>,
+    socket: Arc<ArcSwap<Front>>,
+    admin_access: Arc<ArcSwap<Access>>,
+    admin: Weak<App>,
+}
+
+impl Doors {
+    pub fn new(config: &Config, blocks: &Arc<Blocks>, metrics: &Metrics, app: &Weak<App>) -> Self {
+        let operator = Arc::new(Operator(Weak::clone(app)));
+        let api = Api::new(Arc::clone(blocks), Arc::clone(&operator) as _, api_access(config), metrics);
+        Self {
+            blocks: Arc::clone(blocks),
+            operator,
+            metrics: metrics.clone(),
+            network: Arc::new(ArcSwap::from_pointee(api.front(Exposure::Network))),
+            socket: Arc::new(ArcSwap::from_pointee(api.front(Exposure::Socket))),
+            admin_access: Arc::new(ArcSwap::from_pointee(admin_access(config))),
+            admin: Weak::clone(app),
+        }
+    }
+
+    /// The rules of `config` hold from the next request on.
+    pub fn follow(&self, config: &Config) {
+        let (blocks, operator) = (Arc::clone(&self.blocks), Arc::clone(&self.operator));
+        let api = Api::new(blocks, operator, api_access(config), &self.metrics);
+        self.network.store(Arc::new(api.front(Exposure::Network)));
+        self.socket.store(Arc::new(api.front(Exposure::Socket)));
+        self.admin_access.store(Arc::new(admin_access(config)));
+    }
+
+    /// What serves the connections of a listener.
+    pub fn service(&self, kind: Kind, address: &Address) -> Arc<dyn Service> {
+        let exposure = match address {
+            Address::Tcp(_) => Exposure::Network,
+            Address::Unix(_) => Exposure::Socket,
+        };
+        match (kind, exposure) {
+            (Kind::Api, Exposure::Network) => serve(Current(Arc::clone(&self.network))),
+            (Kind::Api, Exposure::Socket) => serve(Current(Arc::clone(&self.socket))),
+            (Kind::Admin, exposure) => {
+                let access = Arc::clone(&self.admin_access);
+                serve(admin::router(Weak::clone(&self.admin), access, exposure))
+            }
+        }
+    }
+}
+
+fn serve<D: Door>(door: D) -> Arc<dyn Service> {
+    Arc::new(move |conn: Accepted| door.clone().serve(conn))
+}
+
+fn api_access(config: &Config) -> Access {
+    Access { token: token(config.api.token.as_ref()), hosts: config.api.hosts.clone() }
+}
+
+fn admin_access(config: &Config) -> Access {
+    Access { token: token(config.admin.token.as_ref()), hosts: config.admin.hosts.clone() }
+}
+
+fn token(secret: Option<&Secret>) -> Option<Token> {
+    secret.and_then(|secret| Token::new(secret.expose()))
+}

@@ -1,0 +1,160 @@
+//! A life of the process: start, run beside the application, hear signals, end.
+
+use std::{ffi::OsString, sync::Arc};
+
+use anyhow::Context;
+use outrigger_net::Address;
+use rustix::process::Signal;
+
+use crate::{
+    app::{App, Options},
+    child::{self, AppCommand, Child},
+    config::{Config, Sources},
+    listeners::Kind,
+    reload::Watch,
+    signals::Signals,
+};
+
+/// What to run.
+pub struct Plan {
+    pub sources: Sources,
+    /// Reload when files change.
+    pub watch: bool,
+    /// Program and arguments; empty for the sidecar alone.
+    pub app: Vec<OsString>,
+}
+
+/// Runs until told to stop, or until the application ends; the result is the exit code.
+pub async fn live(plan: Plan) -> anyhow::Result<u8> {
+    // Before anything listens: a signal that comes early must find us ready for it.
+    let mut signals = Signals::listen().context("listening to signals")?;
+    let files = if plan.watch { plan.sources.files.clone() } else { Vec::new() };
+    let mut watch = Watch::new(&files).context("watching the configuration files")?;
+    let log_prefix = if plan.app.is_empty() { "" } else { "outrigger │ " };
+    let app = App::start(Options { sources: plan.sources, log_prefix }).await?;
+
+    let code = match plan.app.split_first() {
+        None => {
+            alone(&app, &mut signals, &mut watch).await;
+            0
+        }
+        Some((program, args)) => {
+            let env = environment(&app);
+            let command = AppCommand { program: program.clone(), args: args.to_vec(), env };
+            beside(&app, &command, &mut signals, &mut watch).await
+        }
+    };
+    // A second signal to stop means: now.
+    tokio::select! {
+        () = Arc::clone(&app).stop() => {}
+        () = signals.stop() => tracing::warn!("stopping at once"),
+    }
+    Ok(code)
+}
+
+async fn alone(app: &Arc<App>, signals: &mut Signals, watch: &mut Watch) {
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                Signal::TERM | Signal::INT | Signal::QUIT => return,
+                Signal::HUP => drop(app.reload("signal").await),
+                _ => {}
+            },
+            () = watch.changed() => drop(app.reload("files").await),
+        }
+    }
+}
+
+/// The application decides when it is over, unless it is told to end and does not.
+async fn beside(app: &Arc<App>, command: &AppCommand, signals: &mut Signals, watch: &mut Watch) -> u8 {
+    let mut child = match Child::start(command) {
+        Ok(child) => child,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            return child::start_failure_code(&error);
+        }
+    };
+    tracing::info!(program = %command.program.display(), "app started");
+    let mut told = false;
+    let mut deadline = std::pin::pin!(tokio::time::sleep(std::time::Duration::MAX));
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status,
+            signal = signals.next() => {
+                let ending = matches!(signal, Signal::TERM | Signal::INT | Signal::QUIT);
+                if ending && told {
+                    child.signal(Signal::KILL);
+                    continue;
+                }
+                child.signal(signal);
+                if ending {
+                    told = true;
+                    let patience = app.snapshot().loaded.config.shutdown.timeout;
+                    deadline.as_mut().reset(tokio::time::Instant::now() + patience);
+                } else if signal == Signal::HUP {
+                    app.reload("signal").await;
+                }
+            }
+            () = &mut deadline, if told => {
+                tracing::warn!("the app did not end in time");
+                child.signal(Signal::KILL);
+                told = false;
+            }
+            () = watch.changed() => drop(app.reload("files").await),
+        }
+    };
+    let code = match status {
+        Ok(status) => {
+            tracing::info!(%status, "app ended");
+            child::exit_code(status)
+        }
+        Err(error) => {
+            tracing::error!(%error, "the app cannot be waited for");
+            1
+        }
+    };
+    child.clean_up().await;
+    code
+}
+
+/// The variables by which the SDKs of Layotto and Dapr, and ours, find the API.
+fn environment(app: &App) -> Vec<(&'static str, String)> {
+    let snapshot = app.snapshot();
+    let config: &Config = &snapshot.loaded.config;
+    let mut env = Vec::new();
+    let api: Vec<Address> =
+        app.listeners.all().into_iter().filter(|l| l.kind == Kind::Api).map(|l| l.address).collect();
+    let tcp = api.iter().find_map(|address| match address {
+        Address::Tcp(tcp) => Some(crate::config::reachable(*tcp)),
+        Address::Unix(_) => None,
+    });
+    if let Some(tcp) = tcp {
+        let port = tcp.port().to_string();
+        for name in ["runtime_GRPC_PORT", "LAYOTTO_GRPC_PORT", "DAPR_GRPC_PORT", "DAPR_HTTP_PORT"] {
+            env.push((name, port.clone()));
+        }
+        for name in ["LAYOTTO_SIDECAR_IP", "DAPR_RUNTIME_HOST", "DAPR_SIDECAR_IP"] {
+            env.push((name, tcp.ip().to_string()));
+        }
+        env.push(("OUTRIGGER_GRPC_ENDPOINT", format!("http://{tcp}")));
+    } else if let Some(socket) = api.first() {
+        env.push(("OUTRIGGER_GRPC_ENDPOINT", socket.to_string()));
+    }
+    if let Some(Address::Unix(path)) = api.iter().find(|address| matches!(address, Address::Unix(_))) {
+        env.push(("OUTRIGGER_GRPC_SOCKET", path.display().to_string()));
+    }
+    if let Some(token) = &config.api.token {
+        for name in ["OUTRIGGER_API_TOKEN", "LAYOTTO_API_TOKEN", "DAPR_API_TOKEN"] {
+            env.push((name, token.expose().clone()));
+        }
+    }
+    if !config.app.id.is_empty() {
+        env.push(("APP_ID", config.app.id.clone()));
+    }
+    if let Some(port) = config.app.port {
+        env.push(("APP_PORT", port.to_string()));
+        env.push(("APP_PROTOCOL", config.app.protocol.as_str().to_owned()));
+        env.push(("APP_CHANNEL_ADDRESS", "127.0.0.1".to_owned()));
+    }
+    env
+}

@@ -1,0 +1,30 @@
+//! How the process ends, and who may delay it: calls under way, up to the configured timeout. Then admin, then workers.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    app::{App, Phase},
+    listeners::Kind,
+};
+
+/// Whoever still reads metrics or health gets this long.
+const ADMIN: Duration = Duration::from_secs(1);
+/// For the workers' threads to end once nothing runs on them.
+const WORKERS: Duration = Duration::from_secs(2);
+
+impl App {
+    /// Readiness turns to down, listeners close, calls under way finish or are cut off, workers end.
+    pub async fn stop(self: Arc<Self>) {
+        self.set_phase(Phase::Stopping);
+        let timeout = self.snapshot().loaded.config.shutdown.timeout;
+        tracing::info!(?timeout, "stopping");
+        let left = self.listeners.drain(Kind::Api, timeout).await;
+        if left > 0 {
+            tracing::warn!(connections = left, ?timeout, "connections are cut off: they did not end in time");
+        }
+        self.listeners.drain(Kind::Admin, ADMIN).await;
+        let workers = Arc::clone(&self.workers);
+        let stopped = tokio::task::spawn_blocking(move || workers.stop(WORKERS)).await;
+        tracing::info!(clean = left == 0 && stopped.unwrap_or(false), "stopped");
+    }
+}
