@@ -15,10 +15,10 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::limits::Gate;
+use crate::limits::{Gate, Permit};
 use crate::tls::{TlsAcceptor, TlsInfo};
 use crate::{
-    Accepted, Address, ConnInfo, Drain, Listener, ListenerLimits, Peer, Permit, Service, Stream, Workers, sys,
+    Accepted, Address, ConnInfo, Drain, Listener, ListenerLimits, Peer, Service, Stream, Workers, sys,
 };
 
 /// What an acceptor needs to run. `spawn` starts it on the runtime it is called from: the control runtime.
@@ -314,7 +314,9 @@ impl Arrived {
         let drain = shared.drain.watch();
         let service = Arc::clone(&shared.service.read());
         drop(shared);
-        service.serve(Accepted { stream, info, drain, permit }).await;
+        service.serve(Accepted { stream, info, drain }).await;
+        // Here and not with the service, which could lose it on the way.
+        drop(permit);
     }
 }
 

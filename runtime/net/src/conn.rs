@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::{Address, DrainWatch, Peer, Permit, Stream, tls::TlsInfo};
+use crate::{Address, DrainWatch, Peer, Stream, tls::TlsInfo};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -26,13 +26,12 @@ pub struct Accepted {
     pub stream: Stream,
     pub info: Arc<ConnInfo>,
     pub drain: DrainWatch,
-    /// Counts the connection for as long as it is held.
-    pub permit: Permit,
 }
 
 /// Serves the connections of a listener. One box a connection is the price of swapping it on reload.
 pub trait Service: Send + Sync + 'static {
-    /// Ends when the connection has ended. Runs on the connection's worker.
+    /// Ends when the connection has ended: until then it counts against the limits and is waited for by the drain.
+    /// Runs on the connection's worker.
     fn serve(self: Arc<Self>, conn: Accepted) -> BoxFuture<'static, ()>;
 }
 

@@ -24,7 +24,7 @@ pub use accept::{Acceptor, AcceptorHandle, AcceptorStats};
 pub use address::{Address, AddressError, Peer};
 pub use conn::{Accepted, BoxFuture, ConnInfo, Service};
 pub use drain::{Drain, DrainWatch};
-pub use limits::{ListenerLimits, Permit};
+pub use limits::ListenerLimits;
 pub use listener::{BindError, Listener, SocketOptions};
 pub use rewind::Rewind;
 pub use stream::{ConnectOptions, Stream};

@@ -95,7 +95,7 @@ impl Gate {
         };
         self.active.fetch_add(1, Ordering::SeqCst);
         worker.fetch_add(1, Ordering::Relaxed);
-        Some(Permit(Some(Held { gate: Arc::clone(self), worker, source, _drain: drain })))
+        Some(Permit { gate: Arc::clone(self), worker, source, _drain: drain })
     }
 }
 
@@ -108,25 +108,15 @@ fn source_of(ip: IpAddr) -> IpAddr {
 }
 
 /// Counts a connection against its listener, its worker, its source and the drain until it is dropped.
-#[derive(Debug, Default)]
-pub struct Permit(#[expect(dead_code, reason = "held to be dropped")] Option<Held>);
-
-impl Permit {
-    /// A permit that counts nothing, for connections that came through no listener.
-    pub fn uncounted() -> Self {
-        Self(None)
-    }
-}
-
 #[derive(Debug)]
-struct Held {
+pub(crate) struct Permit {
     gate: Arc<Gate>,
     worker: Arc<AtomicUsize>,
     source: Option<IpAddr>,
     _drain: DrainGuard,
 }
 
-impl Drop for Held {
+impl Drop for Permit {
     fn drop(&mut self) {
         self.worker.fetch_sub(1, Ordering::Relaxed);
         if let Some(source) = self.source {
