@@ -61,11 +61,13 @@ impl<'c> Batch<'c> {
         })
     }
 
+    /// Why the transaction is lost, if it is: then it cannot be committed.
+    pub(crate) fn lost(&self) -> Option<Error> {
+        self.lost.clone()
+    }
+
     /// Returns after the transaction is as durable as configured.
     pub(crate) fn commit(mut self) -> Result<()> {
-        if let Some(error) = self.lost.take() {
-            return Err(error);
-        }
         if let Some(revision) = self.revision {
             self.execute("UPDATE counters SET value = ?1 WHERE name = 'revision'", params![revision])?;
         }

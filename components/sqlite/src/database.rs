@@ -4,10 +4,12 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use outrigger_component_api::{Error, ErrorKind, Result};
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
 
 use crate::config::{SqliteConfig, Synchronous};
 use crate::failure::{from_io, from_sqlite};
@@ -20,6 +22,7 @@ const STATE_SCHEMA: i64 = 1;
 const WAL_KEPT_BYTES: i64 = 16 << 20;
 /// Reads happen on the caller's thread. They only ever wait while another process recovers the file after a crash.
 const READ_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
+const ENTER_WAL_PAUSE: Duration = Duration::from_millis(5);
 /// More than the number of statements we have.
 const STATEMENTS: usize = 32;
 
@@ -45,7 +48,7 @@ impl Database {
         create_file(&self.file).map_err(|error| from_io(&self.file, &error))?;
         let mut connection = self.connect(self.config.busy_timeout)?;
         ours_or_new(&connection)?;
-        enter_wal(&connection)?;
+        enter_wal(&connection, self.config.busy_timeout)?;
         self.set_up(&connection).map_err(|error| from_sqlite(&error))?;
         create_tables(&mut connection)?;
         Ok(connection)
@@ -97,9 +100,11 @@ impl Database {
 /// Refuses a database of another program before anything in it is changed.
 fn ours_or_new(connection: &Connection) -> Result<()> {
     let look = || -> rusqlite::Result<(i32, bool)> {
-        let id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+        // One transaction: another process may be creating the tables right now.
+        let moment = connection.unchecked_transaction()?;
+        let id = moment.pragma_query_value(None, "application_id", |row| row.get(0))?;
         let empty =
-            connection.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
+            moment.query_row("SELECT NOT EXISTS (SELECT 1 FROM sqlite_schema)", [], |row| row.get(0))?;
         Ok((id, empty))
     };
     match look().map_err(|error| from_sqlite(&error))? {
@@ -112,9 +117,19 @@ fn ours_or_new(connection: &Connection) -> Result<()> {
 }
 
 /// SQLite stays in another mode without an error where WAL cannot work.
-fn enter_wal(connection: &Connection) -> Result<()> {
-    let mode = connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0));
-    match mode.map_err(|error| from_sqlite(&error))?.as_str() {
+fn enter_wal(connection: &Connection, busy_timeout: Duration) -> Result<()> {
+    let give_up = Instant::now() + busy_timeout;
+    let mode = loop {
+        let mode =
+            connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0));
+        match mode.map_err(|error| from_sqlite(&error)) {
+            // Entering WAL needs the file alone, and SQLite does not wait for that by itself: two processes that
+            // start on a new file would otherwise trip over each other.
+            Err(error) if error.is_retryable() && Instant::now() < give_up => thread::sleep(ENTER_WAL_PAUSE),
+            mode => break mode?,
+        }
+    };
+    match mode.as_str() {
         "wal" => Ok(()),
         mode => {
             let message =
@@ -126,13 +141,30 @@ fn enter_wal(connection: &Connection) -> Result<()> {
 
 /// In one transaction, so that of several processes that start at once one creates and the others find.
 fn create_tables(connection: &mut Connection) -> Result<()> {
+    // Looking first keeps opening an existing store from waiting for the write lock.
+    if state_schema_is_present(connection)? {
+        return Ok(());
+    }
     let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate);
     let transaction = begin.map_err(|error| from_sqlite(&error))?;
-    match state_schema(&transaction).map_err(|error| from_sqlite(&error))? {
-        None => create_state(&transaction)
-            .and_then(|()| transaction.commit())
-            .map_err(|error| from_sqlite(&error)),
-        Some(STATE_SCHEMA) => transaction.rollback().map_err(|error| from_sqlite(&error)),
+    if !state_schema_is_present(&transaction)? {
+        create_state(&transaction).map_err(|error| from_sqlite(&error))?;
+    }
+    transaction.commit().map_err(|error| from_sqlite(&error))
+}
+
+fn state_schema_is_present(connection: &Connection) -> Result<bool> {
+    let read = || -> rusqlite::Result<Option<i64>> {
+        let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schemas')";
+        if !connection.query_row(exists, [], |row| row.get(0))? {
+            return Ok(None);
+        }
+        let version = "SELECT version FROM schemas WHERE block = 'state'";
+        connection.query_row(version, [], |row| row.get(0)).optional()
+    };
+    match read().map_err(|error| from_sqlite(&error))? {
+        None => Ok(false),
+        Some(STATE_SCHEMA) => Ok(true),
         Some(version) => {
             let message = "the store was written by a newer version of this program";
             Err(Error::new(ErrorKind::FailedPrecondition, message).with("schema", version))
@@ -140,20 +172,12 @@ fn create_tables(connection: &mut Connection) -> Result<()> {
     }
 }
 
-fn state_schema(transaction: &Transaction<'_>) -> rusqlite::Result<Option<i64>> {
-    transaction.execute_batch(
-        "CREATE TABLE IF NOT EXISTS schemas (block TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID",
-    )?;
-    let mut found = transaction.prepare("SELECT version FROM schemas WHERE block = 'state'")?;
-    let mut rows = found.query([])?;
-    rows.next()?.map(|row| row.get(0)).transpose()
-}
-
 fn create_state(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
     // A rowid table, although the key is primary: values of a kilobyte would make a keyed tree deep and slow.
     transaction.execute_batch(
-        "CREATE TABLE state (
+        "CREATE TABLE IF NOT EXISTS schemas (block TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID;
+         CREATE TABLE state (
              key     BLOB PRIMARY KEY NOT NULL,
              value   BLOB NOT NULL,
              version INTEGER NOT NULL,
@@ -172,8 +196,10 @@ fn create_file(file: &Path) -> io::Result<()> {
     if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
         create_directories(directory)?;
     }
-    // Never opened when it exists: closing it again would drop the locks this process holds on it elsewhere
-    // (POSIX locks belong to the process, not to the descriptor).
+    // POSIX locks belong to the process: closing any descriptor of the file drops the locks SQLite holds on it through
+    // others. So it is not opened when it exists, and nobody else of this process gets past here before it is closed.
+    static CREATING: Mutex<()> = Mutex::new(());
+    let _creating = CREATING.lock();
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(file) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         Ok(_) | Err(_) => Ok(()),

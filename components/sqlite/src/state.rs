@@ -41,7 +41,8 @@ pub struct SqliteState {
     database: Database,
     // Before the readers: the thread ends first.
     writer: OnceLock<Writer>,
-    readers: OnceLock<Arc<Readers>>,
+    /// Filled by the writer's thread, once the file is open.
+    readers: Arc<OnceLock<Readers>>,
     /// Held while the writer is started, so that there is one.
     starting: Mutex<()>,
 }
@@ -50,7 +51,7 @@ impl SqliteState {
     /// Settles where the file is; opens nothing.
     pub fn new(config: SqliteConfig) -> Result<Self> {
         let database = Database::new(config)?;
-        Ok(Self { database, writer: OnceLock::new(), readers: OnceLock::new(), starting: Mutex::new(()) })
+        Ok(Self { database, writer: OnceLock::new(), readers: Arc::default(), starting: Mutex::new(()) })
     }
 
     fn writer(&self) -> Result<&Writer> {
@@ -61,7 +62,7 @@ impl SqliteState {
         match self.writer.get() {
             Some(writer) => Ok(writer),
             None => {
-                let writer = Writer::start(self.database.clone())?;
+                let writer = Writer::start(self.database.clone(), Arc::clone(&self.readers))?;
                 Ok(self.writer.get_or_init(|| writer))
             }
         }
@@ -72,9 +73,9 @@ impl SqliteState {
         if let Some(readers) = self.readers.get() {
             return Ok(readers);
         }
-        let opened = self.writer()?.open().await?;
+        self.writer()?.open().await?;
         tracing::debug!(file = %self.database.path().display(), "state file opened");
-        Ok(self.readers.get_or_init(|| opened))
+        self.readers.get().ok_or_else(|| Error::internal("the store is open but cannot be read"))
     }
 
     /// One change through the bulk path of the writer.

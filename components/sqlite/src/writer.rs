@@ -5,7 +5,7 @@
 //! filling memory.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -25,25 +25,18 @@ const UNIT: usize = 1 << 10;
 /// How often writes also free expired rows.
 const PURGE_EVERY: Duration = Duration::from_millis(200);
 
-type Reply<T> = oneshot::Sender<Result<T>>;
-/// The answers to changes that were applied each on its own.
+/// The answers to changes, one for each.
 pub(crate) type Answers = Vec<Result<Option<Etag>>>;
-/// Answers a request, once it is known how the commit went.
-type Finish = Box<dyn FnOnce(Result<()>)>;
+/// The answer to a request: one error for all of it, or what became of each change.
+type Outcome = Result<Answers>;
 
-/// What callers ask of the thread.
-enum Work {
-    /// Open the file; nothing else.
-    Open(Reply<Arc<Readers>>),
-    /// Each change on its own, in order.
-    Each(Vec<Change>, Reply<Answers>),
-    /// All changes or none.
-    All(Vec<Change>, Reply<()>),
-}
-
+/// What callers ask of the thread. A request without changes asks only that the file be open.
 struct Request {
-    work: Work,
-    /// Given back when the request has been applied or refused.
+    changes: Vec<Change>,
+    /// All changes or none, instead of each on its own.
+    atomic: bool,
+    reply: oneshot::Sender<Outcome>,
+    /// Given back when the request has been answered.
     _room: OwnedSemaphorePermit,
 }
 
@@ -55,9 +48,10 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(database: Database) -> Result<Self> {
+    /// Starts the thread. It opens the file before it answers its first request, and then fills in what reads.
+    pub(crate) fn start(database: Database, readers: Arc<OnceLock<Readers>>) -> Result<Self> {
         let (queue, requests) = mpsc::channel(QUEUE);
-        let thread = Thread { database, connection: None, readers: None, purge_at: Instant::now() };
+        let thread = Thread { database, readers, connection: None, purge_at: Instant::now() };
         let thread =
             Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run(requests)).map_err(
                 |error| Error::unavailable("no thread can be started for the store").with_source(error),
@@ -67,26 +61,26 @@ impl Writer {
     }
 
     /// Opens the file if it is not open yet.
-    pub(crate) async fn open(&self) -> Result<Arc<Readers>> {
-        self.ask(0, Work::Open).await
+    pub(crate) async fn open(&self) -> Result<()> {
+        self.ask(Vec::new(), false).await.map(drop)
     }
 
+    /// Applies each change on its own.
     pub(crate) async fn each(&self, changes: Vec<Change>) -> Result<Answers> {
-        self.ask(size(&changes), |reply| Work::Each(changes, reply)).await
+        self.ask(changes, false).await
     }
 
+    /// Applies all changes or none.
     pub(crate) async fn all(&self, changes: Vec<Change>) -> Result<()> {
-        self.ask(size(&changes), |reply| Work::All(changes, reply)).await
+        self.ask(changes, true).await.map(drop)
     }
 
-    async fn ask<T>(&self, size: usize, work: impl FnOnce(Reply<T>) -> Work) -> Result<T> {
+    async fn ask(&self, changes: Vec<Change>, atomic: bool) -> Outcome {
         let stopped = || Error::internal("the store's writer has stopped");
-        // What is bigger than all the room there is waits until it has all of it.
-        let units = u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(QUEUE_UNITS);
-        let room = Arc::clone(&self.room).acquire_many_owned(units).await.map_err(|_| stopped())?;
+        let room = Arc::clone(&self.room).acquire_many_owned(units(&changes)).await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(Request { work: work(reply), _room: room }).await.map_err(|_| stopped())?;
+        queue.send(Request { changes, atomic, reply, _room: room }).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -102,22 +96,32 @@ impl Drop for Writer {
     }
 }
 
-/// Roughly the bytes that changes hold.
-fn size(changes: &[Change]) -> usize {
+/// The room changes take in the queue. What is bigger than all the room there is waits until it has all of it.
+fn units(changes: &[Change]) -> u32 {
     let size = |change: &Change| match change {
         Change::Set { key, value, .. } => key.as_bytes().len() + value.len(),
         Change::Delete { key, .. } => key.as_bytes().len(),
     };
-    changes.iter().map(size).sum()
+    let size: usize = changes.iter().map(size).sum();
+    u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(QUEUE_UNITS)
 }
 
 /// What lives on the thread.
 struct Thread {
     database: Database,
+    readers: Arc<OnceLock<Readers>>,
     /// Opened when first needed, and again after a failure.
     connection: Option<Connection>,
-    readers: Option<Arc<Readers>>,
     purge_at: Instant,
+}
+
+/// How a transaction went.
+enum Attempt {
+    Committed(Vec<Outcome>),
+    /// Nothing was applied, because of the transaction as a whole.
+    Failed(Error),
+    /// Nothing was applied, because one change made SQLite undo all of them.
+    Spoiled(Error),
 }
 
 impl Thread {
@@ -133,88 +137,103 @@ impl Thread {
         }
     }
 
-    /// One transaction for the whole group; answers only after the commit.
+    /// Applies the whole group and answers after the commit.
     fn serve(&mut self, group: &mut Vec<Request>) {
-        let mut finish = Vec::with_capacity(group.len());
-        let committed = self.commit(group, &mut finish);
-        if let Err(error) = &committed {
-            group.drain(..).for_each(|request| request.work.refuse(error.clone()));
-        }
-        for finish in finish {
-            finish(committed.clone());
+        // Nobody waits for these any more, so nobody has to be able to rely on them.
+        group.retain(|request| !request.reply.is_closed());
+        let requests: Vec<_> =
+            group.iter().map(|request| (request.changes.as_slice(), request.atomic)).collect();
+        let outcomes = match self.transact(&requests) {
+            Attempt::Committed(outcomes) => outcomes,
+            Attempt::Failed(error) => requests.iter().map(|_| Err(error.clone())).collect(),
+            Attempt::Spoiled(_) => {
+                requests.iter().map(|(changes, atomic)| self.alone(changes, *atomic)).collect()
+            }
+        };
+        for (request, outcome) in group.drain(..).zip(outcomes) {
+            // Whoever has stopped waiting misses the answer; the write has happened all the same.
+            drop(request.reply.send(outcome));
         }
     }
 
-    /// Applies what can be applied, moving each request to how it is answered.
-    fn commit(&mut self, group: &mut Vec<Request>, finish: &mut Vec<Finish>) -> Result<()> {
-        let (connection, readers) = self.open()?;
-        let mut batch = Batch::begin(&connection)?;
-        finish.extend(group.drain(..).map(|request| request.work.apply(&mut batch, &readers)));
-        self.purge(&mut batch);
-        batch.commit()?;
-        self.connection = Some(connection);
-        Ok(())
+    /// A transaction for each thing that may fail by itself: slow, but only what does not fit is refused.
+    fn alone(&mut self, changes: &[Change], atomic: bool) -> Outcome {
+        let mut apply = |changes: &[Change]| match self.transact(&[(changes, atomic)]) {
+            Attempt::Committed(outcomes) => outcomes.into_iter().next().unwrap_or(Ok(Vec::new())),
+            Attempt::Failed(error) | Attempt::Spoiled(error) => Err(error),
+        };
+        if atomic {
+            return apply(changes);
+        }
+        // A failure of the transaction is here that of the one change in it.
+        Ok(changes
+            .chunks(1)
+            .flat_map(|change| apply(change).unwrap_or_else(|error| vec![Err(error)]))
+            .collect())
     }
 
-    /// The connection, taken out until a commit has gone well: one that failed is not trusted again.
-    fn open(&mut self) -> Result<(Connection, Arc<Readers>)> {
+    /// One transaction over all requests.
+    fn transact(&mut self, requests: &[(&[Change], bool)]) -> Attempt {
+        let connection = match self.open() {
+            Ok(connection) => connection,
+            Err(error) => return Attempt::Failed(error),
+        };
+        let attempt = attempt(&connection, requests, &mut self.purge_at);
+        // A connection that failed for good is not trusted again.
+        if !matches!(&attempt, Attempt::Failed(error) if !error.is_retryable()) {
+            self.connection = Some(connection);
+        }
+        attempt
+    }
+
+    fn open(&mut self) -> Result<Connection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
             None => self.database.open_writer()?,
         };
-        let readers = match &self.readers {
-            Some(readers) => Arc::clone(readers),
-            None => Arc::clone(self.readers.insert(Arc::new(Readers::new(self.database.clone())?))),
-        };
-        Ok((connection, readers))
-    }
-
-    fn purge(&mut self, batch: &mut Batch<'_>) {
-        let now = Instant::now();
-        if now < self.purge_at {
-            return;
+        if self.readers.get().is_none() {
+            let readers = Readers::new(self.database.clone())?;
+            self.readers.get_or_init(|| readers);
         }
-        match batch.purge() {
-            Ok(true) => {} // more is left: the next write goes on
-            Ok(false) => self.purge_at = now + PURGE_EVERY,
-            // If the transaction is lost with it, the commit says so too.
-            Err(error) => tracing::warn!(%error, "expired state could not be freed"),
-        }
+        Ok(connection)
     }
 }
 
-impl Work {
-    fn apply(self, batch: &mut Batch<'_>, readers: &Arc<Readers>) -> Finish {
-        match self {
-            Self::Open(reply) => {
-                let readers = Arc::clone(readers);
-                Box::new(move |committed| answer(reply, committed.map(|()| readers)))
-            }
-            // Nobody waits for these any more, so nobody has to be able to rely on them.
-            Self::Each(_, reply) if reply.is_closed() => Box::new(move |_| drop(reply)),
-            Self::All(_, reply) if reply.is_closed() => Box::new(move |_| drop(reply)),
-            Self::Each(changes, reply) => {
-                let answers = changes.iter().map(|change| batch.apply(change)).collect();
-                Box::new(move |committed| answer(reply, committed.map(|()| answers)))
-            }
-            Self::All(changes, reply) => {
-                let applied = batch.apply_all(&changes);
-                Box::new(move |committed| answer(reply, committed.and(applied)))
-            }
-        }
+fn attempt(connection: &Connection, requests: &[(&[Change], bool)], purge_at: &mut Instant) -> Attempt {
+    if requests.iter().all(|(changes, _)| changes.is_empty()) {
+        return Attempt::Committed(requests.iter().map(|_| Ok(Vec::new())).collect());
     }
-
-    /// For a request the transaction did not get to.
-    fn refuse(self, error: Error) {
-        match self {
-            Self::Open(reply) => answer(reply, Err(error)),
-            Self::Each(_, reply) => answer(reply, Err(error)),
-            Self::All(_, reply) => answer(reply, Err(error)),
-        }
+    let mut batch = match Batch::begin(connection) {
+        Ok(batch) => batch,
+        Err(error) => return Attempt::Failed(error),
+    };
+    let outcomes = requests.iter().map(|(changes, atomic)| match atomic {
+        true => batch.apply_all(changes).map(|()| Vec::new()),
+        false => Ok(changes.iter().map(|change| batch.apply(change)).collect()),
+    });
+    let outcomes = outcomes.collect();
+    purge(&mut batch, purge_at);
+    if let Some(error) = batch.lost() {
+        return Attempt::Spoiled(error);
+    }
+    match batch.commit() {
+        Ok(()) => Attempt::Committed(outcomes),
+        Err(error) => Attempt::Failed(error),
     }
 }
 
-/// Whoever has stopped waiting misses the answer; the write has happened all the same.
-fn answer<T>(reply: Reply<T>, result: Result<T>) {
-    drop(reply.send(result));
+/// Frees expired rows now and then, on the back of a write that syncs anyway.
+fn purge(batch: &mut Batch<'_>, purge_at: &mut Instant) {
+    let now = Instant::now();
+    if now < *purge_at {
+        return;
+    }
+    match batch.purge() {
+        Ok(true) => {} // more is left: the next write goes on
+        Ok(false) => *purge_at = now + PURGE_EVERY,
+        Err(error) => {
+            tracing::warn!(%error, "expired state could not be freed");
+            *purge_at = now + PURGE_EVERY;
+        }
+    }
 }
