@@ -255,7 +255,7 @@ async fn tls_happens_on_the_worker_and_a_bad_handshake_costs_nobody_else() {
     // Whether the alert or the reset comes first is the kernel's choice.
     let _ = bad.read_to_end(&mut alert).await;
     let mut good = Stream::connect(&setup.address, &options).await.unwrap();
-    assert_eq!(greeting(&mut good).await.unwrap(), ["TLSv1_3", "Some(\"a.example\")", "true"]);
+    assert_eq!(greeting(&mut good).await.unwrap(), ["TLSv1.3", "Some(\"a.example\")", "true"]);
     setup
         .until(|setup| {
             setup.metric("outrigger_connections_refused_total{listener=\"web\",reason=\"tls_handshake\"} 1")

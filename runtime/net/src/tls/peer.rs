@@ -1,5 +1,6 @@
 //! What a finished handshake says of the other side.
 
+use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
 
 use crate::Stream;
@@ -32,7 +33,11 @@ impl TlsInfo {
         let Stream::Tls(tls) = stream else { return None };
         let session = tls.get_ref().1;
         Some(Self {
-            version: session.protocol_version().and_then(|version| version.as_str()).unwrap_or("unknown"),
+            version: match session.protocol_version() {
+                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
+                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
+                _ => "unknown",
+            },
             alpn: session.alpn_protocol().map(Into::into),
             sni: session.server_name().map(Into::into),
             peer: session.peer_certificates().and_then(|chain| chain.first()).and_then(PeerCertificate::of),

@@ -83,7 +83,7 @@ async fn a_handshake_tells_protocol_name_and_version() {
     let acceptor = TlsAcceptor::new(authority.server("a.example").build().unwrap());
     let (info, client) = shake(&acceptor, &authority.client("h2"), "a.example").await.unwrap();
     assert!(info.is_http2() && client.alpn() == Some(b"h2"));
-    assert_eq!((info.version, info.sni.as_deref()), ("TLSv1_3", Some("a.example")));
+    assert_eq!((info.version, info.sni.as_deref()), ("TLSv1.3", Some("a.example")));
     assert!(info.peer.is_none());
     assert!(shake(&acceptor, &authority.client("h2"), "b.example").await.is_err(), "another name");
     assert!(shake(&acceptor, &authority.client("spdy"), "a.example").await.is_err(), "no common protocol");
