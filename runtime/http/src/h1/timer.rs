@@ -1,0 +1,55 @@
+//! One timer for a connection, set again only when it must ring earlier.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A deadline that moves forward costs nothing: the timer rings at the old one, sees that it is early, and is set
+/// again. So a busy connection touches the timer wheel once per timeout and not once per request.
+#[derive(Debug, Default)]
+pub(crate) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// Ready once `deadline` has passed; otherwise the task is woken no later than then.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn rings_at_the_deadline_given_last() {
+        let mut timer = Timer::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let once = |timer: &mut Timer, deadline| {
+            timer.poll(&mut Context::from_waker(std::task::Waker::noop()), deadline)
+        };
+        assert!(once(&mut timer, at(10)).is_pending());
+        assert!(once(&mut timer, at(20)).is_pending());
+        std::future::poll_fn(|cx| timer.poll(cx, at(20))).await;
+        assert_eq!(Instant::now(), at(20));
+        assert!(once(&mut timer, at(100)).is_pending());
+        std::future::poll_fn(|cx| timer.poll(cx, at(30))).await;
+        assert_eq!(Instant::now(), at(30));
+    }
+}

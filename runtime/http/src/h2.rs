@@ -1,0 +1,8 @@
+//! HTTP/2 over hyper, with the checks hyper and h2 leave to us.
+
+pub mod client;
+mod convert;
+pub(crate) mod server;
+mod stream;
+
+pub(crate) use stream::Stream;

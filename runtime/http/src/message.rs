@@ -1,0 +1,98 @@
+//! Requests and responses as handlers see them, whatever the protocol on either side.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use outrigger_net::ConnInfo;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::body::Body;
+use crate::h1;
+use crate::head::{RequestHead, ResponseHead};
+use crate::record::Record;
+
+/// A request, with what the connection it came on adds to it.
+#[derive(Debug)]
+pub struct Request {
+    pub head: RequestHead,
+    pub body: Body,
+    pub conn: Arc<ConnInfo>,
+    pub ext: RequestExt,
+}
+
+/// What only some requests have.
+#[derive(Debug, Default)]
+pub struct RequestExt {
+    /// Where 1xx responses may be sent; `None` when the client cannot take them (HTTP/1.0, HTTP/2).
+    pub informational: Option<Informational>,
+}
+
+/// A response, and what is to happen once it has left.
+#[derive(Debug)]
+pub struct Response {
+    pub head: ResponseHead,
+    pub body: Body,
+    /// With 101, or 2xx to CONNECT: the client's bytes are bridged to it after the head.
+    pub tunnel: Option<Tunnel>,
+    /// Told when the response has been written to its end, or could not be.
+    pub record: Option<Box<Record>>,
+}
+
+impl Response {
+    #[must_use]
+    pub fn new(head: ResponseHead, body: Body) -> Self {
+        Self { head, body, tunnel: None, record: None }
+    }
+
+    #[must_use]
+    pub fn status(status: StatusCode) -> Self {
+        Self::new(ResponseHead::new(status), Body::empty())
+    }
+}
+
+/// Answers requests. Static dispatch: one future per request and no box of its own.
+pub trait Handler: Send + Sync + 'static {
+    /// A panic inside costs this one request (a 500). Dropping the future means the client has gone.
+    fn handle(&self, request: Request) -> impl Future<Output = Response> + Send;
+}
+
+/// Sends 1xx responses ahead of the final one.
+#[derive(Debug, Clone)]
+pub struct Informational(pub(crate) Arc<h1::server::Shared>);
+
+impl Informational {
+    /// Queues an informational response (100 to 199, but not 101). Ignored once the final response has begun.
+    pub fn send(&self, head: &ResponseHead) {
+        self.0.send_informational(head);
+    }
+}
+
+/// The far end of a tunnel: an upgraded upstream connection, or a plain one for CONNECT.
+pub struct Tunnel {
+    pub(crate) io: Box<dyn Duplex>,
+    /// Both directions silent for this long end the tunnel.
+    pub idle_timeout: Duration,
+}
+
+/// A byte stream both ways.
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Duplex for T {}
+
+impl Tunnel {
+    /// Idle timeout one hour.
+    pub fn new(io: impl Duplex) -> Self {
+        Self { io: Box::new(io), idle_timeout: Duration::from_secs(3600) }
+    }
+
+    #[must_use]
+    pub fn into_inner(self) -> Box<dyn Duplex> {
+        self.io
+    }
+}
+
+impl std::fmt::Debug for Tunnel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tunnel").field("idle_timeout", &self.idle_timeout).finish_non_exhaustive()
+    }
+}

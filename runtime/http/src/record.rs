@@ -1,0 +1,106 @@
+//! What is known of an exchange once it is over, for metrics and the access log.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::StatusCode;
+use outrigger_net::ConnInfo;
+
+use crate::access_log::AccessLog;
+use crate::head::RequestHead;
+
+/// Travels with a response to the codec, which completes it. Boxed: it holds the whole request head, and moving that
+/// through every layer would cost more than the box.
+#[derive(Debug)]
+pub struct Record {
+    pub started: Instant,
+    pub conn: Arc<ConnInfo>,
+    pub request: RequestHead,
+    /// Path and query as the client sent them, where they were rewritten.
+    pub original_path: Option<Bytes>,
+    pub route: Option<Arc<str>>,
+    pub cluster: Option<Arc<str>>,
+    pub upstream: Option<Arc<str>>,
+    pub attempts: u32,
+    /// Why we answered ourselves, when we did.
+    pub reason: Option<&'static str>,
+    pub log: Option<Arc<AccessLog>>,
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// What became of a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    pub status: StatusCode,
+    pub body_bytes: u64,
+    pub received_bytes: u64,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Written to its end.
+    Complete,
+    /// The client closed, or its connection failed.
+    ClientGone,
+    /// The client stopped taking bytes.
+    Stalled,
+    /// The body could not be had to its end: the upstream's fault.
+    BodyFailed,
+}
+
+impl Outcome {
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Complete => "complete",
+            Self::ClientGone => "client_gone",
+            Self::Stalled => "stalled",
+            Self::BodyFailed => "body_failed",
+        }
+    }
+}
+
+/// Learns of finished exchanges: histograms, counters of requests in flight.
+pub trait Observer: Send + Sync + std::fmt::Debug + 'static {
+    fn finished(&self, record: &Record, sent: &Sent, took: Duration);
+}
+
+impl Record {
+    #[must_use]
+    pub fn new(conn: Arc<ConnInfo>, request: RequestHead, started: Instant) -> Self {
+        Self {
+            started,
+            conn,
+            request,
+            original_path: None,
+            route: None,
+            cluster: None,
+            upstream: None,
+            attempts: 0,
+            reason: None,
+            log: None,
+            observer: None,
+        }
+    }
+
+    /// Path and query as the client sent them.
+    #[must_use]
+    pub fn path_and_query(&self) -> &str {
+        match &self.original_path {
+            Some(path) => std::str::from_utf8(path).unwrap_or_default(),
+            None => self.request.path_and_query(),
+        }
+    }
+
+    pub(crate) fn finish(self, sent: &Sent) {
+        let took = self.started.elapsed();
+        if let Some(log) = &self.log {
+            log.write(&self, sent, took);
+        }
+        if let Some(observer) = &self.observer {
+            observer.finished(&self, sent, took);
+        }
+    }
+}

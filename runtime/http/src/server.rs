@@ -1,0 +1,53 @@
+//! Drives accepted connections: which HTTP it is, then the requests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use outrigger_net::detect::{Protocol, detect};
+use outrigger_net::{Accepted, Rewind};
+
+use crate::config::ServerConfig;
+use crate::h1::server::Connection;
+use crate::message::Handler;
+use crate::{h1, h2};
+
+/// Serves one connection until it ends: HTTP/2 when ALPN or the client's preface says so, otherwise HTTP/1.
+///
+/// While the listener drains, HTTP/1 connections close after their current response and HTTP/2 ones send GOAWAY.
+pub async fn serve<H: Handler>(conn: Accepted, handler: Arc<H>, config: Arc<ServerConfig>) {
+    let Accepted { mut stream, info, drain } = conn;
+    let agreed = info.tls.as_ref().and_then(|tls| tls.alpn.as_deref()).map(|alpn| alpn == b"h2");
+    let (is_h2, prefix) = match agreed {
+        Some(is_h2) => (is_h2, Bytes::new()),
+        None => match Box::pin(first_bytes(&mut stream, &config, &drain)).await {
+            Some(known) => known,
+            None => return,
+        },
+    };
+    if is_h2 {
+        // Boxed: hyper's connection is far larger than an idle HTTP/1 one.
+        Box::pin(h2::server::run(Rewind::new(prefix, stream), info, drain, config, handler)).await;
+    } else {
+        let io = h1::Io::new(stream, prefix);
+        h1::server::run(Connection::new(io, info, drain, config), &*handler).await;
+    }
+}
+
+/// Waits for the client to say something; `None` when it never did.
+async fn first_bytes(
+    stream: &mut outrigger_net::Stream,
+    config: &ServerConfig,
+    drain: &outrigger_net::DrainWatch,
+) -> Option<(bool, Bytes)> {
+    let detected = tokio::select! {
+        detected = detect(stream, config.header_timeout) => detected.ok()?,
+        () = drain.draining() => return None,
+    };
+    match detected {
+        (Protocol::Http2, prefix) => Some((true, prefix)),
+        // Nothing at all: a probe, or a client that changed its mind.
+        (_, prefix) if prefix.is_empty() => None,
+        // What is not HTTP gets a 400 from the parser.
+        (_, prefix) => Some((false, prefix)),
+    }
+}
