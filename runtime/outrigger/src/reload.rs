@@ -19,7 +19,7 @@ use crate::{
     snapshot::{self, Snapshot},
 };
 
-pub use watch::{Watch, digest};
+pub use watch::Watch;
 
 /// How reloads went.
 pub struct Reloads {
