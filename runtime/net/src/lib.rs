@@ -6,6 +6,7 @@
 
 mod accept;
 mod address;
+mod authority;
 mod conn;
 
 pub mod copy;
@@ -22,6 +23,7 @@ mod workers;
 
 pub use accept::{Acceptor, AcceptorHandle, AcceptorStats};
 pub use address::{Address, AddressError, Peer};
+pub use authority::LocalAuthority;
 pub use conn::{Accepted, BoxFuture, ConnInfo, Service};
 pub use drain::{Drain, DrainWatch};
 pub use limits::ListenerLimits;

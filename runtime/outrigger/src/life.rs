@@ -11,7 +11,7 @@ use crate::{
     child::{self, AppCommand, Child},
     config::{Config, Sources},
     listeners::Kind,
-    reload::Watch,
+    reload::{self, Watch},
     signals::Signals,
 };
 
@@ -29,9 +29,11 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
     // Before anything listens: a signal that comes early must find us ready for it.
     let mut signals = Signals::listen().context("listening to signals")?;
     let files = if plan.watch { plan.sources.files.clone() } else { Vec::new() };
-    let mut watch = Watch::new(&files).context("watching the configuration files")?;
+    let seen = reload::digest(&files);
     let log_prefix = if plan.app.is_empty() { "" } else { "outrigger │ " };
     let app = App::start(Options { sources: plan.sources, log_prefix }).await?;
+
+    let mut watch = Watch::new(&files, seen).context("watching the configuration files")?;
 
     let code = match plan.app.split_first() {
         None => {

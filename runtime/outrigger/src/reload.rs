@@ -19,7 +19,7 @@ use crate::{
     snapshot::{self, Snapshot},
 };
 
-pub use watch::Watch;
+pub use watch::{Watch, digest};
 
 /// How reloads went.
 pub struct Reloads {

@@ -125,6 +125,11 @@ impl Reload {
     }
 }
 
+/// Whether a level would be understood.
+pub fn check_level(level: &str) -> Result<(), LogError> {
+    parse(level).map(drop)
+}
+
 fn parse(level: &str) -> Result<EnvFilter, LogError> {
     EnvFilter::builder()
         .parse(level)

@@ -16,6 +16,7 @@ use outrigger_blocks::{
 };
 use outrigger_component_api::StateStore;
 use outrigger_memory::MemoryState;
+use outrigger_net::LocalAuthority;
 use outrigger_proto::layotto::runtime_client::RuntimeClient;
 use outrigger_telemetry::Metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -95,7 +96,7 @@ impl Sidecar {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(connection(stream, front.clone()));
+                tokio::spawn(http2_connection(LocalAuthority::new(stream), front.clone()));
             }
         });
         Served { endpoint: format!("unix:{}", path.display()), task }
@@ -107,6 +108,13 @@ async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static
     // Clients of these tests hang up without asking.
     let _ended =
         auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// Without detection, which `LocalAuthority` has no part in.
+async fn http2_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, front: Front) {
+    let service = TowerToHyperService::new(front);
+    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// A listener, closed when dropped.

@@ -20,6 +20,9 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
         checker.component(name, component);
     }
     checker.addresses();
+    if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
+        checker.report(&keys(&["log", "level"]), error.to_string());
+    }
 }
 
 struct Checker<'c> {

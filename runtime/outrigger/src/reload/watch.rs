@@ -24,11 +24,13 @@ pub struct Watch {
 }
 
 impl Watch {
-    pub fn new(files: &[PathBuf]) -> notify::Result<Self> {
+    /// `seen` is the [`digest`] of what is in force. If the files differ by now, that is the first change.
+    pub fn new(files: &[PathBuf], seen: u64) -> notify::Result<Self> {
         // One event is as good as many.
         let (tell, events) = mpsc::channel(1);
         let mut watcher = None;
         if !files.is_empty() {
+            let first = tell.clone();
             let notify = move |event: notify::Result<notify::Event>| {
                 if event.is_ok_and(|event| !event.kind.is_access()) {
                     let _full_is_enough = tell.try_send(());
@@ -39,8 +41,11 @@ impl Watch {
                 watching.watch(&folder, RecursiveMode::NonRecursive)?;
             }
             watcher = Some(watching);
+            if digest(files) != seen {
+                first.try_send(()).ok();
+            }
         }
-        Ok(Self { files: files.to_vec(), seen: digest(files), events, _watcher: watcher })
+        Ok(Self { files: files.to_vec(), seen, events, _watcher: watcher })
     }
 
     /// Completes when the content of a file has changed and stayed so for a moment. May be dropped and called again.
@@ -67,8 +72,8 @@ fn folders(file: &Path) -> Vec<PathBuf> {
     std::iter::once(parent(file)).chain(file.canonicalize().ok().map(|real| parent(&real))).collect()
 }
 
-/// A file that cannot be read differs from every one that can.
-fn digest(files: &[PathBuf]) -> u64 {
+/// What the files hold. A file that cannot be read differs from every one that can.
+pub fn digest(files: &[PathBuf]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for file in files {
         std::fs::read(file).ok().hash(&mut hasher);
@@ -85,7 +90,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.yaml");
         std::fs::write(&file, "one").unwrap();
-        let mut watch = Watch::new(std::slice::from_ref(&file)).unwrap();
+        let mut watch = Watch::new(std::slice::from_ref(&file), digest(std::slice::from_ref(&file))).unwrap();
         let quiet = Duration::from_millis(400);
 
         std::fs::write(dir.path().join("other"), "x").unwrap();

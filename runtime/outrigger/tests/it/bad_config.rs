@@ -1,0 +1,212 @@
+//! What is wrong with a configuration is told with file, line, column and field; and all of it at once.
+
+use crate::program::{Folder, PORTS, configs};
+
+/// Runs `outrigger check` on a file with this text and returns what it complains of, without the folder's name.
+fn complaints(text: &str) -> Vec<String> {
+    let folder = Folder::empty();
+    folder.write("f.yaml", text);
+    let file = folder.path("f.yaml").display().to_string();
+    let output = folder.command(&["check", &file]).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    match output.status.code() {
+        Some(0) => Vec::new(),
+        Some(2) => error.lines().map(|line| line.replace(&file, "f.yaml")).collect(),
+        code => panic!("{code:?}: {error}"),
+    }
+}
+
+#[test]
+fn each_bad_value_is_told_at_its_place() {
+    let cases = [
+        ("appp: 1", "f.yaml:1:1: appp: unknown key `appp` (did you mean `app`?)"),
+        ("app: 5", "f.yaml:1:6: app: expected a map, found integer `5`"),
+        ("app: { id: [x] }", "f.yaml:1:8: app.id: expected a string, found a list"),
+        (
+            "app: { port: 70000 }",
+            "f.yaml:1:14: app.port: expected a whole number from 0 to 65535, found integer `70000`",
+        ),
+        (
+            "app: { port: '8080' }",
+            "f.yaml:1:14: app.port: expected a whole number from 0 to 65535, found the text \"8080\"",
+        ),
+        ("app: { protocol: htpp }", "f.yaml:1:18: app.protocol: unknown value `htpp` (did you mean `http`?)"),
+        ("app:\n  ids: x", "f.yaml:2:3: app.ids: unknown key `ids` (did you mean `id`?)"),
+        ("workers: 0", "f.yaml:1:10: workers: expected a whole number from 1"),
+        ("workers: many", "f.yaml:1:10: workers: expected a whole number from 1"),
+        (
+            "log: { level: info, format: jsn }",
+            "f.yaml:1:29: log.format: unknown value `jsn` (did you mean `json`?)",
+        ),
+        ("log: { levl: info }", "f.yaml:1:8: log.levl: unknown key `levl` (did you mean `level`?)"),
+        ("log: { level: 'info,=,' }", "f.yaml:1:15: log.level: log level 'info,=,' is not understood"),
+        (
+            "api: { listeners: { main: {} } }",
+            "f.yaml:1:21: api.listeners.main: the key `address` is required",
+        ),
+        (
+            "api: { listeners: { main: { address: '8080' } } }",
+            "f.yaml:1:38: api.listeners.main.address: '8080' is only a port; write 127.0.0.1:8080",
+        ),
+        (
+            "api: { listeners: { main: { address: 'unix:' } } }",
+            "f.yaml:1:38: api.listeners.main.address: 'unix:' has no path after unix:",
+        ),
+        ("api: { token: [] }", "f.yaml:1:8: api.token: expected a string, found a list"),
+        ("api: { hosts: x }", "f.yaml:1:15: api.hosts: expected a list, found the text \"x\""),
+        (
+            "admin: { address: localhost }",
+            "f.yaml:1:19: admin.address: 'localhost' is not an IP address with port",
+        ),
+        ("admin: { tokn: x }", "f.yaml:1:10: admin.tokn: unknown key `tokn` (did you mean `token`?)"),
+        (
+            "admin: { address: '127.0.0.1:1' }\napi: { listeners: { a: { address: '127.0.0.1:1' } } }",
+            "f.yaml:1:19: admin.address: 127.0.0.1:1 is already the address of api.listeners.a.address",
+        ),
+        ("components: { a: {} }", "f.yaml:1:15: components.a: the key `type` is required"),
+        (
+            "components: { a: { type: state.in-memry } }",
+            "f.yaml:1:26: components.a.type: unknown component type state.in-memry; did you mean state.in-memory?",
+        ),
+        (
+            "components:\n  a:\n    type: state.sqlite\n    settings:\n      pth: x",
+            "f.yaml:5:7: components.a.settings.pth: unknown key `pth` (did you mean `path`?)",
+        ),
+        (
+            "components: { a: { type: state.sqlite, settings: { busyTimeout: soon } } }",
+            "f.yaml:1:65: components.a.settings.busyTimeout: ",
+        ),
+        (
+            "components: { a: { type: state.in-memory, settings: { keyPrefix: 'a||b' } } }",
+            "f.yaml:1:66: components.a.settings.keyPrefix: keyPrefix 'a||b' must not contain '||'",
+        ),
+        (
+            "components: { a: { type: state.in-memory, scope: [x] } }",
+            "f.yaml:1:43: components.a.scope: unknown key `scope` (did you mean `scopes`?)",
+        ),
+        (
+            "components: { a: { type: state.in-memory, policy: { timeout: 5 } } }",
+            "f.yaml:1:62: components.a.policy.timeout: expected ",
+        ),
+        (
+            "components: { a: { type: state.in-memory, policy: { timeout: 5 parsecs } } }",
+            "f.yaml:1:62: components.a.policy.timeout: ",
+        ),
+        (
+            "components: { a: { type: state.sqlite, settings: { path: { secretRef: { store: vault, key: k } } } } }",
+            "f.yaml:1:80: components.a.settings.path.secretRef.store: there is no secret store named 'vault'",
+        ),
+        (
+            "components: { a: { type: state.sqlite, settings: { path: { secretRef: { store: a, key: k } } } } }",
+            "f.yaml:1:80: components.a.settings.path.secretRef.store: the component 'a' is not a secret store",
+        ),
+        (
+            "components: { a: { type: state.sqlite, settings: { path: { secretRef: { key: k } } } } }",
+            "f.yaml:1:52: components.a.settings.path: the key `store` is required",
+        ),
+        ("shutdown: { timeout: soon }", "f.yaml:1:22: shutdown.timeout: "),
+        ("app: { id: a }\napp: { id: b }", "f.yaml:2:1: app: the key `app` was already given at f.yaml:1:1"),
+        (
+            "app: { id: '${env:OUTRIGGER_NOT_SET}' }",
+            "f.yaml:1:12: the environment variable OUTRIGGER_NOT_SET is not set",
+        ),
+        ("app: [", "f.yaml:2:1: not valid YAML"),
+        ("- app", "f.yaml:1:1: expected a map of sections"),
+    ];
+    let mut wrong = Vec::new();
+    for (text, expected) in cases {
+        let found = complaints(text);
+        if !(found.len() == 1 && found[0].starts_with(expected)) {
+            wrong.push(format!("{text}\n  expected {expected}\n  found    {found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+#[test]
+fn all_problems_are_told_in_the_order_of_the_file() {
+    let text = "\
+app: { prt: 1 }
+components:
+  a: { type: nothing }
+  b: { type: state.sqlite, settings: { pathh: x, synchronous: maybe } }
+  c: { type: state.in-memory, settings: { x: { secretRef: { store: nowhere, key: k } } } }
+shutdown: { timeout: x }
+";
+    let found = complaints(text);
+    let places: Vec<&str> = found.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    assert_eq!(
+        places,
+        [
+            "f.yaml:1:8",
+            "f.yaml:3:14",
+            "f.yaml:4:40",
+            "f.yaml:4:63",
+            "f.yaml:5:43",
+            "f.yaml:5:68",
+            "f.yaml:6:22"
+        ],
+        "{found:#?}"
+    );
+}
+
+#[test]
+fn variables_and_flags_are_told_by_name() {
+    let check = |folder: Folder, arguments: &[&str], expected: &str| {
+        let output = folder.command(arguments).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{error}");
+        assert!(error.starts_with(expected), "{error}");
+    };
+    check(
+        Folder::empty().env("OUTRIGGER__APP__PORT", "http"),
+        &["check"],
+        "environment variable OUTRIGGER__APP__PORT: app.port: expected a whole number from 0 to 65535",
+    );
+    check(
+        Folder::empty().env("OUTRIGGER__APPP__PORT", "80"),
+        &["check"],
+        "environment variable OUTRIGGER__APPP__PORT: appp: unknown key `appp` (did you mean `app`?)",
+    );
+    check(
+        Folder::empty(),
+        &["check", "--set", "app.port=http"],
+        "flag --set app.port=http: app.port: expected a whole number from 0 to 65535",
+    );
+    check(Folder::empty(), &["check", "nowhere.yaml"], "nowhere.yaml:1:1: cannot be read: ");
+}
+
+#[test]
+fn a_bad_configuration_does_not_start() {
+    let folder = Folder::with("components: { a: { type: nothing } }");
+    let mut program = folder.start(&[]);
+    assert_eq!(program.end().code(), Some(2));
+    assert!(program.log.iter().any(|line| line.contains("components.a.type: unknown component type")));
+}
+
+#[test]
+fn a_taken_port_is_told_at_its_setting() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Folder::empty();
+    folder.write("f.yaml", &format!("admin:\n  address: '{}'\n", taken.local_addr().unwrap()));
+    let arguments = ["run", "-c", "f.yaml", "--set", "api.listeners={}"];
+    let output = folder.command(&arguments).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.starts_with("f.yaml:2:12: admin.address: cannot listen on 127.0.0.1:"), "{error}");
+}
+
+#[test]
+fn every_file_that_ships_is_without_problems() {
+    let files = configs();
+    assert!(files.iter().any(|file| file.ends_with("quickstart.yaml")), "{files:?}");
+    for file in files {
+        let output = Folder::empty().command(&["check", &file.display().to_string()]).output().unwrap();
+        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn the_ports_used_by_these_tests_are_fine() {
+    assert_eq!(complaints(PORTS), [""; 0]);
+}

@@ -1,0 +1,11 @@
+//! The real program, started in folders of its own on free ports, and the rules the whole tree is held to.
+
+mod admin;
+mod app;
+mod bad_config;
+mod coverage;
+mod http;
+mod program;
+mod reload;
+mod rules;
+mod settings;
