@@ -94,7 +94,7 @@ fn traced(synchronous: Synchronous) -> Option<Trace> {
     }
     let directory = tempfile::tempdir().expect("a directory");
     let load =
-        Load { file: directory.path().join("state.db"), synchronous, first: 0, count: WRITES, callers: 8 };
+        Load { file: directory.path().join("state.db"), synchronous, first: 0, count: WRITES, callers: 3 };
     Some(Trace::of(&load, &directory.path().join("trace")))
 }
 
