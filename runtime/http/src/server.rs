@@ -1,26 +1,15 @@
 //! Drives accepted connections: which HTTP it is, then the requests.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_net::detect::{Protocol, detect};
-use outrigger_net::frames::{Accountant, FloodCounters};
 use outrigger_net::{Accepted, Rewind};
-use outrigger_telemetry::Metrics;
 
 use crate::config::ServerConfig;
 use crate::h1::server::Connection;
 use crate::message::Handler;
 use crate::{h1, h2};
-
-/// Of the process: floods are about who attacks it, not about which listener.
-static FLOODS: OnceLock<Arc<FloodCounters>> = OnceLock::new();
-
-/// Where HTTP/2 floods are counted. To be called before the first connection is served; without it they are counted
-/// where nobody looks.
-pub fn count_floods_in(metrics: &Metrics) {
-    FLOODS.get_or_init(|| Arc::new(FloodCounters::new(metrics)));
-}
 
 /// Serves one connection until it ends: HTTP/2 when ALPN or the client's preface says so, otherwise HTTP/1.
 ///
@@ -37,9 +26,7 @@ pub async fn serve<H: Handler>(conn: Accepted, handler: Arc<H>, config: Arc<Serv
     };
     if is_h2 {
         // Boxed: hyper's connection is far larger than an idle HTTP/1 one.
-        let counters = Arc::clone(FLOODS.get_or_init(|| Arc::new(FloodCounters::new(&Metrics::new()))));
-        let stream = Accountant::new(Rewind::new(prefix, stream), config.http2.floods.clone(), counters);
-        Box::pin(h2::server::run(stream, info, drain, config, handler)).await;
+        Box::pin(h2::server::run(Rewind::new(prefix, stream), info, drain, config, handler)).await;
     } else {
         let io = h1::Io::new(stream, prefix);
         h1::server::run(Connection::new(io, info, drain, config), &*handler).await;

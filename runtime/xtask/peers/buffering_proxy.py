@@ -17,5 +17,5 @@ async def handle(request):
 
 
 app = web.Application(client_max_size=2**40)
-app.router.add_route("*", "/", handle)
+app.router.add_route("*", "/{name:.*}", handle)
 web.run_app(app, host="127.0.0.1", port=PORT, print=None)

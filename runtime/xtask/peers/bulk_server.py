@@ -30,5 +30,5 @@ async def up(request):
 
 
 app = web.Application(client_max_size=2**40)
-app.add_routes([web.get("/", down), web.put("/", up)])
+app.add_routes([web.get("/{name:.*}", down), web.put("/{name:.*}", up)])
 web.run_app(app, host="127.0.0.1", port=PORT, print=None)

@@ -48,7 +48,7 @@ async def websocket_ping_is_answered():
 
 @case
 async def websocket_compression_extension():
-    async with connect(URL, compression="deflate") as connection:
+    async with connect(URL, subprotocols=["chat"], compression="deflate") as connection:
         await connection.send("a" * 10_000)
         expect(await connection.recv(), "a" * 10_000)
 

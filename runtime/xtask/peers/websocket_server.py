@@ -15,6 +15,7 @@ async def handle(connection):
                 await connection.send(f"message {index}")
         elif words[:1] == ["close"]:
             await connection.close(int(words[1]), "asked to")
+            return
         else:
             await connection.send(message)
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: Outrigger beside its peers, all in one run. The proxy has core 0 to itself; load and
 //! backend share core 1; rounds of the contestants are interleaved, so that a noisy machine hits all alike.
 
+mod api;
 mod backend;
 mod idle;
 mod load;
@@ -22,6 +23,8 @@ use crate::workspace::tools_dir;
 pub(crate) enum Bench {
     /// The data plane beside nginx, HAProxy and Envoy.
     Proxy(Options),
+    /// State through the sidecar beside a bare tonic handler.
+    Api(Options),
 }
 
 #[derive(Args)]
@@ -43,7 +46,7 @@ impl Options {
     }
 
     fn round(&self) -> Duration {
-        Duration::from_secs(if self.quick { 2 } else { 4 })
+        Duration::from_secs(if self.quick { 1 } else { 4 })
     }
 
     fn wants(&self, scenario: &str) -> bool {
@@ -60,6 +63,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     raise_file_limit()?;
     let (name, report) = match bench {
         Bench::Proxy(options) => ("proxy", proxy::run(options)?),
+        Bench::Api(options) => ("api", api::run(options)?),
     };
     let file = tools_dir("bench")?.join(format!("{name}.md"));
     std::fs::write(&file, &report).with_context(|| format!("writing {}", file.display()))?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -13,11 +14,18 @@ pub(crate) struct Sidecar {
     pub(crate) server: Server,
     /// The API listener's port.
     pub(crate) api: u16,
+    /// The API's Unix socket.
+    pub(crate) api_socket: PathBuf,
 }
 
-/// The release binary, built when needed.
-pub(crate) fn release_binary() -> Result<PathBuf> {
-    build("outrigger", "outrigger", "", Profile::Release)
+/// The release binary, built once in this run.
+pub(crate) fn release_binary() -> Result<&'static Path> {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(binary) = BINARY.get() {
+        return Ok(binary);
+    }
+    let binary = build("outrigger", "outrigger", "", Profile::Release)?;
+    Ok(BINARY.get_or_init(|| binary))
 }
 
 impl Sidecar {
@@ -36,20 +44,17 @@ impl Sidecar {
     ) -> Result<Self> {
         let dir = scratch()?;
         let (api, admin) = (free_port()?, free_port()?);
-        let file = write_config(dir.path(), api, admin, config)?;
+        let api_socket = dir.path().join("api.sock");
+        let head = format!(
+            "api: {{ listeners: {{ main: {{ address: \"127.0.0.1:{api}\" }}, local: {{ address: \"unix:{}\" }} }} }}\n\
+             admin: {{ address: \"127.0.0.1:{admin}\" }}\n",
+            api_socket.display()
+        );
+        let file = dir.path().join("outrigger.yaml");
+        std::fs::write(&file, head + config).with_context(|| format!("writing {}", file.display()))?;
         command.current_dir(dir.path()).arg("run").arg("-c").arg(file);
         let mut server = Server::start(name, command, Some(dir))?;
         server.wait_ready(|| std::iter::once(&api).chain(listening).all(|port| accepts(*port)))?;
-        Ok(Self { server, api })
+        Ok(Self { server, api, api_socket })
     }
-}
-
-fn write_config(dir: &Path, api: u16, admin: u16, config: &str) -> Result<PathBuf> {
-    let file = dir.join("outrigger.yaml");
-    let head = format!(
-        "api: {{ listeners: {{ main: {{ address: \"127.0.0.1:{api}\" }} }} }}\n\
-         admin: {{ address: \"127.0.0.1:{admin}\" }}\n"
-    );
-    std::fs::write(&file, head + config).with_context(|| format!("writing {}", file.display()))?;
-    Ok(file)
 }

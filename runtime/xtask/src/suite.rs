@@ -2,6 +2,7 @@
 
 mod bulk;
 mod cargo;
+mod clients;
 mod database;
 mod fuzz;
 mod grpc;
@@ -37,6 +38,12 @@ pub(crate) const ALL: &[Suite] = &[
         about: "unit and integration tests of every crate",
         needs: &[Need::Program("nginx"), Need::Program("haproxy"), Need::Program("strace"), Need::Python],
         run: cargo::test,
+    },
+    Suite {
+        name: "clients",
+        about: "the API through Python and Node clients, TCP and Unix sockets",
+        needs: &[Need::Python, Need::Node],
+        run: clients::run,
     },
     Suite {
         name: "http1",

@@ -31,7 +31,7 @@ impl Table {
             text.push('|');
             for (column, width) in widths.iter().enumerate() {
                 let cell = row.get(column).map_or("", String::as_str);
-                let numeric = column > 0 && cell.starts_with(|c: char| c.is_ascii_digit());
+                let numeric = column > 0 && cell.len() < 12 && cell.starts_with(|c: char| c.is_ascii_digit());
                 let padded =
                     if numeric { format!(" {cell:>width$} |") } else { format!(" {cell:<width$} |") };
                 text.push_str(&padded);

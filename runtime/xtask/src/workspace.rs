@@ -112,8 +112,10 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).chain(system).map(|dir| dir.join(name)).find(|file| file.is_file())
 }
 
+/// The command line as a person would write it in the checkout, cut to one line.
 fn describe(command: &Command) -> String {
+    let root = format!("{}/", root().display());
     let arguments = command.get_args().map(|argument| argument.to_string_lossy());
     let words: Vec<_> = std::iter::once(command.get_program().to_string_lossy()).chain(arguments).collect();
-    tail(&words.join(" "), 1).chars().take(200).collect()
+    words.join(" ").replace(&root, "").replace('\n', " ").chars().take(120).collect()
 }

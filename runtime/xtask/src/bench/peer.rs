@@ -121,7 +121,7 @@ impl Peer {
 
     fn spawn(self, job: &Job<'_>, port: u16) -> Result<Server> {
         if self == Self::Outrigger {
-            let mut command = on_core(PROXY_CORE, &release_binary()?);
+            let mut command = on_core(PROXY_CORE, release_binary()?);
             return Ok(
                 Sidecar::start_with("bench-outrigger", &mut command, &outrigger(job, port), &[port])?.server
             );
