@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_net::detect::{Protocol, detect};
-use outrigger_net::{Accepted, Rewind};
+use outrigger_net::{Accepted, LocalAuthority, Rewind};
 
 use crate::config::ServerConfig;
 use crate::h1::server::Connection;
@@ -26,7 +26,8 @@ pub async fn serve<H: Handler>(conn: Accepted, handler: Arc<H>, config: Arc<Serv
     };
     if is_h2 {
         // Boxed: hyper's connection is far larger than an idle HTTP/1 one.
-        Box::pin(h2::server::run(Rewind::new(prefix, stream), info, drain, config, handler)).await;
+        let io = LocalAuthority::new(Rewind::new(prefix, stream), &info.peer);
+        Box::pin(h2::server::run(io, info, drain, config, handler)).await;
     } else {
         let io = h1::Io::new(stream, prefix);
         h1::server::run(Connection::new(io, info, drain, config), &*handler).await;

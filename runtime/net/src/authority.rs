@@ -11,6 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::address::Peer;
 use crate::detect::HTTP2_PREFACE;
 
 const FRAME_HEADER: usize = 9;
@@ -25,10 +26,12 @@ const AUTHORITY: usize = 1;
 const NAMES: [(bool, &[u8]); 2] =
     [(false, b":authority"), (true, &[0xb8, 0x3b, 0x53, 0x39, 0xec, 0x32, 0x7d, 0x7f])];
 
-/// An HTTP/2 server connection whose preface has not been read yet. Writes pass through.
+/// An HTTP/2 server connection whose preface has not been read yet. Writes pass through, and so does everything when
+/// the client did not come through a Unix socket.
 #[derive(Debug)]
 pub struct LocalAuthority<S> {
     inner: S,
+    is_local: bool,
     /// Bytes until the next frame header.
     skip: usize,
     /// The beginning of a frame, until there is enough of it; then what is left to hand over.
@@ -38,8 +41,14 @@ pub struct LocalAuthority<S> {
 }
 
 impl<S> LocalAuthority<S> {
-    pub fn new(inner: S) -> Self {
-        Self { inner, skip: HTTP2_PREFACE.len(), held: Vec::new(), given: None }
+    pub fn new(inner: S, peer: &Peer) -> Self {
+        Self {
+            inner,
+            is_local: *peer == Peer::Unix,
+            skip: HTTP2_PREFACE.len(),
+            held: Vec::new(),
+            given: None,
+        }
     }
 
     /// Goes through bytes just read. What a frame still lacks of its beginning is held back, and how many bytes may
@@ -111,6 +120,9 @@ impl<S: AsyncRead + Unpin> LocalAuthority<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for LocalAuthority<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if !this.is_local {
+            return Pin::new(&mut this.inner).poll_read(cx, buf);
+        }
         loop {
             if this.give(buf) {
                 return Poll::Ready(Ok(()));
@@ -370,7 +382,7 @@ mod tests {
                 let (mut client, server) = tokio::io::duplex(piece);
                 let written = sent.clone();
                 let writing = tokio::spawn(async move { client.write_all(&written).await });
-                let mut server = LocalAuthority::new(server);
+                let mut server = LocalAuthority::new(server, &Peer::Unix);
                 let mut read = Vec::new();
                 let mut buffer = vec![0; space];
                 loop {
@@ -386,10 +398,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn other_clients_are_not_touched() {
+        let sent = conversation(b"/tmp/o%2F.sock:1");
+        let peer = Peer::Tcp("127.0.0.1:1".parse().unwrap());
+        let mut read = Vec::new();
+        LocalAuthority::new(&sent[..], &peer).read_to_end(&mut read).await.unwrap();
+        assert!(read == sent);
+    }
+
+    #[tokio::test]
     async fn what_is_cut_off_is_handed_over_as_it_is() {
         let whole = conversation(b"x");
         for end in 0..whole.len() {
-            let mut server = LocalAuthority::new(&whole[..end]);
+            let mut server = LocalAuthority::new(&whole[..end], &Peer::Unix);
             let mut read = Vec::new();
             server.read_to_end(&mut read).await.unwrap();
             assert!(read == whole[..end], "cut at {end}");

@@ -16,7 +16,7 @@ use outrigger_blocks::{
 };
 use outrigger_component_api::StateStore;
 use outrigger_memory::MemoryState;
-use outrigger_net::LocalAuthority;
+use outrigger_net::{LocalAuthority, Peer};
 use outrigger_proto::layotto::runtime_client::RuntimeClient;
 use outrigger_telemetry::Metrics;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -96,7 +96,7 @@ impl Sidecar {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(http2_connection(LocalAuthority::new(stream), front.clone()));
+                tokio::spawn(http2_connection(LocalAuthority::new(stream, &Peer::Unix), front.clone()));
             }
         });
         Served { endpoint: format!("unix:{}", path.display()), task }
