@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use outrigger_net::frames::FloodLimits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,8 @@ pub struct Http2Config {
     pub max_send_buffer_bytes: usize,
     /// `cookie` fields one request may be split into.
     pub max_cookie_crumbs: usize,
+    /// What a client may do that costs it little and us a lot.
+    pub floods: FloodLimits,
 }
 
 impl Default for ServerConfig {
@@ -118,6 +121,7 @@ impl Default for Http2Config {
             connection_window_bytes: 1024 * 1024,
             max_send_buffer_bytes: 256 * 1024,
             max_cookie_crumbs: 200,
+            floods: FloodLimits::default(),
         }
     }
 }

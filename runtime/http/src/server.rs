@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_net::detect::{Protocol, detect};
+use outrigger_net::frames::Accountant;
 use outrigger_net::{Accepted, LocalAuthority, Rewind};
 
 use crate::config::ServerConfig;
@@ -15,7 +16,7 @@ use crate::{h1, h2};
 ///
 /// While the listener drains, HTTP/1 connections close after their current response and HTTP/2 ones send GOAWAY.
 pub async fn serve<H: Handler>(conn: Accepted, handler: Arc<H>, config: Arc<ServerConfig>) {
-    let Accepted { mut stream, info, drain } = conn;
+    let Accepted { mut stream, info, drain, floods } = conn;
     let agreed = info.tls.as_ref().and_then(|tls| tls.alpn.as_deref()).map(|alpn| alpn == b"h2");
     let (is_h2, prefix) = match agreed {
         Some(is_h2) => (is_h2, Bytes::new()),
@@ -27,6 +28,7 @@ pub async fn serve<H: Handler>(conn: Accepted, handler: Arc<H>, config: Arc<Serv
     if is_h2 {
         // Boxed: hyper's connection is far larger than an idle HTTP/1 one.
         let io = LocalAuthority::new(Rewind::new(prefix, stream), &info.peer);
+        let io = Accountant::new(io, config.http2.floods.clone(), config.write_stall_timeout, floods);
         Box::pin(h2::server::run(io, info, drain, config, handler)).await;
     } else {
         let io = h1::Io::new(stream, prefix);

@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::frames::FloodCounters;
 use crate::limits::{Gate, Permit};
 use crate::tls::{TlsAcceptor, TlsInfo};
 use crate::{
@@ -60,6 +61,7 @@ struct Shared {
     tls: Option<TlsAcceptor>,
     drain: Drain,
     counted: Counted,
+    floods: Arc<FloodCounters>,
     /// The connections' metric; not the gate's count, which one scrape of all listeners should not have to know.
     active: Gauge,
 }
@@ -106,6 +108,7 @@ impl Acceptor {
         let active = metrics.gauge("outrigger_connections_active", "Connections now.", &["listener"]);
         let shared = Arc::new(Shared {
             counted: Counted::new(metrics, &self.name),
+            floods: Arc::new(FloodCounters::new(metrics)),
             active: active.with(&[&self.name]),
             name: self.name,
             workers: self.workers,
@@ -312,9 +315,10 @@ impl Arrived {
         };
         let info = Arc::new(ConnInfo { id: next_id(), local, peer, tls, listener: Arc::clone(&shared.name) });
         let drain = shared.drain.watch();
+        let floods = Arc::clone(&shared.floods);
         let service = Arc::clone(&shared.service.read());
         drop(shared);
-        service.serve(Accepted { stream, info, drain }).await;
+        service.serve(Accepted { stream, info, drain, floods }).await;
         // Here and not with the service, which could lose it on the way.
         drop(permit);
     }

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::frames::FloodCounters;
 use crate::{Address, DrainWatch, Peer, Stream, tls::TlsInfo};
 
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -26,6 +27,8 @@ pub struct Accepted {
     pub stream: Stream,
     pub info: Arc<ConnInfo>,
     pub drain: DrainWatch,
+    /// Where the frame accountant of an HTTP/2 connection counts.
+    pub floods: Arc<FloodCounters>,
 }
 
 /// Serves the connections of a listener. One box a connection is the price of swapping it on reload.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2_attack::{Client, ENHANCE_YOUR_CALM, Effort, Outcome, Trick};
-use outrigger_net::frames::{Accountant, FloodCounters, FloodLimits};
+use outrigger_net::frames::{Accountant, FloodLimits};
 use outrigger_net::{
     Accepted, Acceptor, AcceptorHandle, Address, Drain, Listener, ListenerLimits, SocketOptions, Workers,
 };
@@ -27,10 +27,13 @@ struct Setup {
 }
 
 fn start(limits: FloodLimits) -> Setup {
+    start_with(limits, Duration::from_secs(30))
+}
+
+fn start_with(limits: FloodLimits, write_stall: Duration) -> Setup {
     let metrics = Metrics::new();
-    let counters = Arc::new(FloodCounters::new(&metrics));
     let service = move |conn: Accepted| {
-        let accountant = Accountant::new(conn.stream, limits.clone(), Arc::clone(&counters));
+        let accountant = Accountant::new(conn.stream, limits.clone(), write_stall, conn.floods);
         async move {
             let mut builder = h2::server::Builder::new();
             builder.max_concurrent_streams(100).max_header_list_size(48 * 1024);
@@ -153,8 +156,7 @@ async fn resets_we_are_made_to_send_are_cut() {
 
 #[tokio::test]
 async fn streams_held_at_zero_window_are_reset() {
-    let limits = FloodLimits { write_stall_timeout: Duration::from_millis(500), ..FloodLimits::default() };
-    let setup = start(limits);
+    let setup = start_with(FloodLimits::default(), Duration::from_millis(500));
     let effort = Effort { frames: 50, time: Duration::from_secs(10) };
     let outcome = under_attack(&setup, h2_attack::zero_window(setup.address, effort)).await;
     assert_eq!((outcome.resets, outcome.cut), (50, None), "{outcome:?}");

@@ -95,10 +95,6 @@ impl Ledger {
         }
     }
 
-    pub(super) fn limits(&self) -> &FloodLimits {
-        &self.limits
-    }
-
     /// The highest stream the client has opened.
     pub(super) fn last_stream(&self) -> u32 {
         self.streams.last()

@@ -1,7 +1,6 @@
 //! What a peer may do, what it is called when it does more, and how that is counted.
 
 use std::fmt;
-use std::time::Duration;
 
 use outrigger_telemetry::{Counter, Metrics};
 use schemars::JsonSchema;
@@ -32,11 +31,6 @@ pub struct FloodLimits {
     pub control_frames_per_stream: u32,
     /// WINDOW_UPDATE frames allowed for each DATA frame we sent. Default 10.
     pub window_updates_per_data: u32,
-    /// How long a stream may wait for the client to open its window, and the connection for the client to read.
-    /// Default 30 s.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub write_stall_timeout: Duration,
 }
 
 impl Default for FloodLimits {
@@ -52,7 +46,6 @@ impl Default for FloodLimits {
             control_frames_per_second: 100,
             control_frames_per_stream: 10,
             window_updates_per_data: 10,
-            write_stall_timeout: Duration::from_secs(30),
         }
     }
 }
@@ -136,6 +129,11 @@ impl FloodCounters {
             &["kind"],
         );
         Self(Flood::ALL.map(|flood| family.with(&[flood.as_str()])))
+    }
+
+    /// Counters that belong to no registry.
+    pub fn detached() -> Self {
+        Self(std::array::from_fn(|_| Counter::detached()))
     }
 
     pub(super) fn count(&self, flood: Flood) {

@@ -15,6 +15,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -40,6 +41,7 @@ pub struct Accountant<S> {
     incoming: Scanner,
     outgoing: Scanner,
     ledger: Ledger,
+    write_stall: Duration,
     counters: Arc<FloodCounters>,
     /// Requests since the client last let us wait.
     taken: u32,
@@ -53,12 +55,15 @@ pub struct Accountant<S> {
 }
 
 impl<S> Accountant<S> {
-    pub fn new(inner: S, limits: FloodLimits, counters: Arc<FloodCounters>) -> Self {
+    /// `write_stall` is how long a stream may wait for the client to open its window, and the connection for the
+    /// client to read.
+    pub fn new(inner: S, limits: FloodLimits, write_stall: Duration, counters: Arc<FloodCounters>) -> Self {
         Self {
             inner,
             incoming: Scanner::after_preface(HTTP2_PREFACE.len() as u8),
             outgoing: Scanner::after_preface(0),
             ledger: Ledger::new(limits, Instant::now()),
+            write_stall,
             counters,
             taken: 0,
             outbox: Vec::new(),
@@ -180,7 +185,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Accountant<S> {
                 self.timer = None;
                 return Poll::Pending;
             };
-            let (now, patience) = (Instant::now(), self.ledger.limits().write_stall_timeout);
+            let (now, patience) = (Instant::now(), self.write_stall);
             if now < since + patience {
                 self.wake_at(since + patience);
                 continue;

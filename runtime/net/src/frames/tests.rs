@@ -1,7 +1,5 @@
 //! Each flood with made-up frames, and clients that do nothing wrong with the real library.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use outrigger_telemetry::Metrics;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -9,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use super::scan::kind;
 use super::*;
 
+const STALL: Duration = Duration::from_secs(30);
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -36,7 +35,7 @@ impl Setup {
     async fn new(limits: FloodLimits) -> Self {
         let metrics = Metrics::new();
         let (near, mut client) = duplex(64 * 1024);
-        let mut server = Accountant::new(near, limits, Arc::new(FloodCounters::new(&metrics)));
+        let mut server = Accountant::new(near, limits, STALL, Arc::new(FloodCounters::new(&metrics)));
         client.write_all(HTTP2_PREFACE).await.unwrap();
         server.read_exact(&mut [0; HTTP2_PREFACE.len()]).await.unwrap();
         Self { server, client, metrics }
@@ -385,9 +384,9 @@ async fn serve(
     answer: usize,
 ) -> (h2::client::SendRequest<Bytes>, tokio::task::JoinHandle<Option<String>>) {
     let (near, far) = duplex(64 * 1024);
-    let counters = Arc::new(FloodCounters::new(&Metrics::new()));
+    let counters = Arc::new(FloodCounters::detached());
     let server = tokio::spawn(async move {
-        let accountant = Accountant::new(near, limits, counters);
+        let accountant = Accountant::new(near, limits, STALL, counters);
         let mut connection = h2::server::handshake(accountant).await.unwrap();
         while let Some(accepted) = connection.accept().await {
             let (_, mut respond) = match accepted {
