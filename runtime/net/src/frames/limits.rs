@@ -121,6 +121,13 @@ impl std::error::Error for Flood {}
 #[derive(Clone, Debug)]
 pub struct FloodCounters([Counter; Flood::ALL.len()]);
 
+impl Default for FloodCounters {
+    /// Counters that belong to no registry, for tests and connections that came through no acceptor.
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::detached()))
+    }
+}
+
 impl FloodCounters {
     pub fn new(metrics: &Metrics) -> Self {
         let family = metrics.counter(
@@ -129,11 +136,6 @@ impl FloodCounters {
             &["kind"],
         );
         Self(Flood::ALL.map(|flood| family.with(&[flood.as_str()])))
-    }
-
-    /// Counters that belong to no registry.
-    pub fn detached() -> Self {
-        Self(std::array::from_fn(|_| Counter::detached()))
     }
 
     pub(super) fn count(&self, flood: Flood) {

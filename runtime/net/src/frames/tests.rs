@@ -384,7 +384,7 @@ async fn serve(
     answer: usize,
 ) -> (h2::client::SendRequest<Bytes>, tokio::task::JoinHandle<Option<String>>) {
     let (near, far) = duplex(64 * 1024);
-    let counters = Arc::new(FloodCounters::detached());
+    let counters = Arc::default();
     let server = tokio::spawn(async move {
         let accountant = Accountant::new(near, limits, STALL, counters);
         let mut connection = h2::server::handshake(accountant).await.unwrap();
