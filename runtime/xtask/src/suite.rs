@@ -8,6 +8,7 @@ mod fuzz;
 mod grpc;
 mod h2spec;
 mod http1;
+mod newcomer;
 mod peer;
 mod websocket;
 
@@ -38,6 +39,18 @@ pub(crate) const ALL: &[Suite] = &[
         about: "unit and integration tests of every crate",
         needs: &[Need::Program("nginx"), Need::Program("haproxy"), Need::Program("strace"), Need::Python],
         run: cargo::test,
+    },
+    Suite {
+        name: "quickstart",
+        about: "`cargo xtask quickstart`, twice",
+        needs: &[],
+        run: newcomer::quickstart,
+    },
+    Suite {
+        name: "configs",
+        about: "every config file of the repository is accepted",
+        needs: &[],
+        run: newcomer::configs,
     },
     Suite {
         name: "clients",
