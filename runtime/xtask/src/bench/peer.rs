@@ -52,6 +52,8 @@ pub(super) struct Job<'a> {
     /// One route is `/`; more are `/r0/`, `/r1/` and so on.
     pub(super) routes: usize,
     pub(super) certificate: &'a Certificate,
+    /// A line per request, in the contestant's usual format, to a file or to standard output.
+    pub(super) access_log: bool,
 }
 
 impl Job<'_> {

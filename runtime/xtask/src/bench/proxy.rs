@@ -15,6 +15,7 @@ struct Scenario {
     wire: Wire,
     routes: usize,
     endpoints: usize,
+    access_log: bool,
     /// Connections of the load, and streams on each.
     load: (usize, usize),
     peers: &'static [Peer],
@@ -24,43 +25,26 @@ const EVERYONE: &[Peer] = &[Peer::Nginx, Peer::Haproxy, Peer::Envoy, Peer::Outri
 /// Debian's nginx speaks no HTTP/2 to backends, and its stream module is a package of its own.
 const NOT_NGINX: &[Peer] = &[Peer::Haproxy, Peer::Envoy, Peer::Outrigger];
 
+const HTTP1: Scenario = Scenario {
+    name: "HTTP/1.1",
+    wire: Wire::Http1,
+    routes: 1,
+    endpoints: 1,
+    access_log: false,
+    load: (64, 1),
+    peers: EVERYONE,
+};
+
 const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "HTTP/1.1", wire: Wire::Http1, routes: 1, endpoints: 1, load: (64, 1), peers: EVERYONE },
-    Scenario { name: "h2c", wire: Wire::Http2, routes: 1, endpoints: 1, load: (8, 8), peers: NOT_NGINX },
-    Scenario { name: "L4", wire: Wire::Tcp, routes: 1, endpoints: 1, load: (64, 1), peers: NOT_NGINX },
-    Scenario { name: "TLS 1.3", wire: Wire::Tls, routes: 1, endpoints: 1, load: (64, 1), peers: EVERYONE },
-    Scenario {
-        name: "10 routes",
-        wire: Wire::Http1,
-        routes: 10,
-        endpoints: 1,
-        load: (64, 1),
-        peers: EVERYONE,
-    },
-    Scenario {
-        name: "10,000 routes",
-        wire: Wire::Http1,
-        routes: 10_000,
-        endpoints: 1,
-        load: (64, 1),
-        peers: EVERYONE,
-    },
-    Scenario {
-        name: "10 endpoints",
-        wire: Wire::Http1,
-        routes: 1,
-        endpoints: 10,
-        load: (64, 1),
-        peers: EVERYONE,
-    },
-    Scenario {
-        name: "1,000 endpoints",
-        wire: Wire::Http1,
-        routes: 1,
-        endpoints: 1_000,
-        load: (64, 1),
-        peers: EVERYONE,
-    },
+    HTTP1,
+    Scenario { name: "HTTP/1.1, access log", access_log: true, ..HTTP1 },
+    Scenario { name: "h2c", wire: Wire::Http2, load: (8, 8), peers: NOT_NGINX, ..HTTP1 },
+    Scenario { name: "L4", wire: Wire::Tcp, peers: NOT_NGINX, ..HTTP1 },
+    Scenario { name: "TLS 1.3", wire: Wire::Tls, ..HTTP1 },
+    Scenario { name: "10 routes", routes: 10, ..HTTP1 },
+    Scenario { name: "10,000 routes", routes: 10_000, ..HTTP1 },
+    Scenario { name: "10 endpoints", endpoints: 10, ..HTTP1 },
+    Scenario { name: "1,000 endpoints", endpoints: 1_000, ..HTTP1 },
 ];
 
 pub(super) fn run(options: &Options) -> Result<String> {
@@ -85,7 +69,7 @@ pub(super) fn run(options: &Options) -> Result<String> {
     }
     let mut report = format!(
         "# Proxy\n\nProxy on one core, load and backend on the other; 128-byte answers; median of {} interleaved rounds \
-         of {:?}. Peers log no requests; Outrigger logs as shipped. Requests/s says something only where the proxy's \
+         of {:?}. Nobody logs requests, which is Outrigger's default, except in the scenario that says so. Requests/s says something only where the proxy's \
          core is at least 95 % busy.\n\n{}",
         options.rounds(),
         options.round(),
@@ -140,12 +124,9 @@ fn measure(
     certificate: &Certificate,
 ) -> Result<Vec<(Peer, Rounds)>> {
     let port = if scenario.wire == Wire::Http2 { backend.http2 } else { backend.http1 };
-    let job = Job {
-        wire: scenario.wire,
-        endpoints: endpoints(scenario.endpoints, port),
-        routes: scenario.routes,
-        certificate,
-    };
+    let endpoints = endpoints(scenario.endpoints, port);
+    let Scenario { wire, routes, access_log, .. } = *scenario;
+    let job = Job { wire, endpoints, routes, certificate, access_log };
     let mut running = Vec::new();
     for peer in contestants(scenario.peers, options) {
         let started = peer.start(&job)?;

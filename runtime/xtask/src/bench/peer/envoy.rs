@@ -35,9 +35,17 @@ fn http(job: &Job<'_>) -> String {
     let route =
         |prefix: &String| format!("{{ match: {{ prefix: \"{prefix}\" }}, route: {{ cluster: backend }} }}");
     let routes: Vec<String> = job.prefixes().iter().map(route).collect();
+    let log = if job.access_log {
+        format!(
+            "access_log: [ {{ name: file, typed_config: {{ \
+             \"@type\": {TYPE}.access_loggers.file.v3.FileAccessLog, path: /dev/stdout }} }} ], "
+        )
+    } else {
+        String::new()
+    };
     format!(
         "{{ name: http, typed_config: {{ \
-         \"@type\": {TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: l7, \
+         \"@type\": {TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: l7, {log}\
          http_filters: [ {{ name: router, typed_config: {{ \"@type\": {TYPE}.filters.http.router.v3.Router }} }} ], \
          route_config: {{ virtual_hosts: [ {{ name: all, domains: [\"*\"], routes: [ {} ] }} ] }} }} }}",
         routes.join(",\n")

@@ -23,9 +23,14 @@ pub(super) fn config(job: &Job<'_>, port: u16, map: &Path) -> String {
         1 => String::new(),
         _ => format!("  use_backend %[path,map_beg({})]\n", map.display()),
     };
+    let (target, log) = match (job.access_log, mode) {
+        (false, _) => ("", ""),
+        (true, "http") => ("  log stdout format raw local0\n", "  log global\n  option httplog\n"),
+        (true, _) => ("  log stdout format raw local0\n", "  log global\n  option tcplog\n"),
+    };
     let mut config = format!(
-        "global\n  nbthread 1\n  no strict-limits\n  maxconn 20000\n\
-         defaults\n  mode {mode}\n  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n\
+        "global\n{target}  nbthread 1\n  no strict-limits\n  maxconn 20000\n\
+         defaults\n  mode {mode}\n{log}  timeout connect 1s\n  timeout client 1h\n  timeout server 1h\n\
          frontend f\n  bind 127.0.0.1:{port} {bind}\n{rules}  default_backend b\nbackend b\n"
     );
     for (index, address) in job.endpoints.iter().enumerate() {

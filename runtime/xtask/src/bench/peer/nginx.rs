@@ -31,11 +31,12 @@ pub(super) fn config(job: &Job<'_>, port: u16) -> String {
     format!(
         "daemon off; master_process off; worker_processes 1; pid pid; error_log error.log;\n\
          events {{ worker_connections 20000; }}\n\
-         http {{ {temp} access_log off; keepalive_requests 1000000000; keepalive_timeout 1h;\n\
+         http {{ {temp} access_log {log}; keepalive_requests 1000000000; keepalive_timeout 1h;\n\
          upstream backend {{ {servers} keepalive 256; keepalive_requests 1000000000; }}\n\
          proxy_http_version 1.1; proxy_set_header Connection \"\";\n\
          server {{ listen 127.0.0.1:{port} {listen};\n{locations} }} }}\n",
         temp = nginx_temp_paths(),
+        log = if job.access_log { "access.log" } else { "off" },
     )
 }
 

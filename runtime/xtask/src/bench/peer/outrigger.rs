@@ -17,8 +17,9 @@ pub(super) fn config(job: &Job<'_>, port: u16) -> String {
     } else {
         String::new()
     };
+    let log = if job.access_log { ", access_log: {}" } else { "" };
     let mut config = format!(
-        "listeners: {{ web: {{ address: \"127.0.0.1:{port}\", protocol: http{tls} }} }}\n{cluster}routes:\n"
+        "listeners: {{ web: {{ address: \"127.0.0.1:{port}\", protocol: http{tls}{log} }} }}\n{cluster}routes:\n"
     );
     for (index, prefix) in job.prefixes().iter().enumerate() {
         config += &format!(
