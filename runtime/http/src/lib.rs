@@ -15,6 +15,8 @@ mod record;
 mod tunnel;
 
 pub mod access_log;
+pub mod chain;
+pub mod filter;
 pub mod forward;
 pub mod h1;
 pub mod h2;

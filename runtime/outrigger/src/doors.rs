@@ -10,17 +10,11 @@ use outrigger_api::{
 };
 use outrigger_blocks::Blocks;
 use outrigger_component_api::Secret;
+use outrigger_http::{Handler, ServerConfig, Underscores, tower::Adapter};
 use outrigger_net::{Accepted, Address, Service};
 use outrigger_telemetry::Metrics;
 
-use crate::{
-    admin,
-    app::App,
-    config::Config,
-    joints::{Current, Door},
-    listeners::Kind,
-    operator::Operator,
-};
+use crate::{admin, app::App, config::Config, joints::Current, listeners::Kind, operator::Operator};
 
 /// The doors of the process.
 pub struct Doors {
@@ -74,8 +68,14 @@ impl Doors {
     }
 }
 
-fn serve<D: Door>(door: D) -> Arc<dyn Service> {
-    Arc::new(move |conn: Accepted| door.clone().serve(conn))
+fn serve<S>(service: S) -> Arc<dyn Service>
+where
+    Adapter<S>: Handler,
+{
+    let handler = Arc::new(Adapter::new(service));
+    // Metadata keys may hold underscores, and nothing stands behind us that could take one for a dash.
+    let config = Arc::new(ServerConfig { underscores: Underscores::Allow, ..ServerConfig::default() });
+    Arc::new(move |conn: Accepted| outrigger_http::serve(conn, Arc::clone(&handler), Arc::clone(&config)))
 }
 
 fn api_access(config: &Config) -> Access {

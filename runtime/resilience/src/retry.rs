@@ -53,7 +53,7 @@ pub enum RetryOn {
     RefusedStream,
     /// The upstream went away, or the attempt timed out, before a response head.
     Reset,
-    /// The connection was lost before the request was written in full.
+    /// The connection was lost before a byte of the request was written.
     ResetBeforeRequest,
     /// 502, 503, 504, and `reset`.
     GatewayError,
@@ -69,7 +69,7 @@ pub enum Attempt {
     ConnectFailure,
     /// The upstream said that it did not process the request.
     RefusedStream,
-    /// Lost before the request was written in full.
+    /// Lost before a byte of the request was written.
     ResetBeforeRequest,
     /// Lost, or timed out, before the response head.
     Reset,

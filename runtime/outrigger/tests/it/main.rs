@@ -1,5 +1,7 @@
 //! The real program, started in folders of its own on free ports, and the rules the whole tree is held to.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests too")]
+
 mod admin;
 mod app;
 mod bad_config;

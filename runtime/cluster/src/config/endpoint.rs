@@ -1,0 +1,126 @@
+//! Where endpoints come from.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use outrigger_http::Problem;
+use outrigger_net::Address;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// The largest weight, so that shares stay exact and schedules short.
+pub(super) const MAX_WEIGHT: u32 = 1_000;
+
+/// One endpoint: an address alone, or with a weight.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+pub struct EndpointConfig {
+    /// Where it listens.
+    pub address: Address,
+    /// Its share of the traffic relative to the others, 1 to 1000. Default 1.
+    pub weight: u32,
+}
+
+impl From<Address> for EndpointConfig {
+    fn from(address: Address) -> Self {
+        Self { address, weight: 1 }
+    }
+}
+
+/// The long form. Read through a visitor and not an untagged enum, which would swallow the reason.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Long {
+    address: Address,
+    #[serde(default = "one")]
+    weight: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+impl<'de> Deserialize<'de> for EndpointConfig {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = EndpointConfig;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address such as \"127.0.0.1:80\", or { address, weight }")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<EndpointConfig, E> {
+                text.parse::<Address>().map(EndpointConfig::from).map_err(E::custom)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointConfig, A::Error> {
+                let Long { address, weight } = Long::deserialize(MapAccessDeserializer::new(map))?;
+                Ok(EndpointConfig { address, weight })
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for EndpointConfig {
+    fn schema_name() -> Cow<'static, str> {
+        "EndpointConfig".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (short, long) = (generator.subschema_for::<Address>(), generator.subschema_for::<Long>());
+        json_schema!({ "anyOf": [short, long] })
+    }
+}
+
+/// What cannot work in a list of endpoints.
+pub(super) fn problems(endpoints: &[EndpointConfig]) -> Vec<Problem> {
+    let (mut problems, mut seen) = (Vec::new(), HashSet::new());
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        if !(1..=MAX_WEIGHT).contains(&endpoint.weight) {
+            problems.push(Problem::new(format!("endpoints.{index}.weight"), "must be between 1 and 1000"));
+        }
+        if endpoint.address.port() == Some(0) {
+            problems.push(Problem::new(format!("endpoints.{index}"), "port 0 cannot be connected to"));
+        }
+        if !seen.insert(&endpoint.address) {
+            let message = format!("{} is listed twice; give it a weight instead", endpoint.address);
+            problems.push(Problem::new(format!("endpoints.{index}"), message));
+        }
+    }
+    problems
+}
+
+/// Endpoints are the addresses of a name, kept up to date. The last good answer stays while DNS fails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DnsConfig {
+    /// A host name, looked up in `/etc/hosts` first.
+    pub name: String,
+    /// The port of every endpoint.
+    pub port: u16,
+    /// Looks again after this long whatever the record's TTL. Default: the TTL, between 1 s and 5 min.
+    #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub refresh: Option<Duration>,
+}
+
+impl DnsConfig {
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if hickory_resolver::proto::rr::Name::from_utf8(&self.name).is_err() || self.name.is_empty() {
+            problems.push(Problem::new("name", format!("'{}' is not a host name", self.name)));
+        }
+        if self.port == 0 {
+            problems.push(Problem::new("port", "port 0 cannot be connected to"));
+        }
+        if self.refresh.is_some_and(|refresh| refresh < Duration::from_millis(100)) {
+            problems.push(Problem::new("refresh", "must be at least 100ms"));
+        }
+        problems
+    }
+}

@@ -1,0 +1,249 @@
+//! Choosing an endpoint: each policy proposes an index, and one rule says what happens when that endpoint
+//! does not do.
+
+mod schedule;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use smallvec::SmallVec;
+
+use crate::config::Balance;
+use crate::endpoint::Endpoint;
+use crate::gate::Admission;
+use crate::set::{EndpointSet, Member};
+
+/// Endpoints a request has failed on.
+pub(crate) type Tried = SmallVec<[Arc<Endpoint>; 3]>;
+
+/// The endpoint for a request.
+#[derive(Debug)]
+pub(crate) struct Picked {
+    pub(crate) endpoint: Arc<Endpoint>,
+    /// The endpoint is on probation and this request decides over it.
+    pub(crate) probe: bool,
+    /// It was tried before by this request, there being no other.
+    pub(crate) again: bool,
+}
+
+/// How to draw from a set, prepared when the set is made.
+#[derive(Debug)]
+pub(crate) struct Draw {
+    balance: Balance,
+    /// Running totals of the weights; empty when all are equal.
+    totals: Box<[u32]>,
+    /// The order of turns of the weighted policy; empty when all weights are equal.
+    schedule: Box<[u32]>,
+}
+
+impl Draw {
+    pub(crate) fn new(members: &[Member], balance: Balance) -> Self {
+        let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
+        let equal = weights.windows(2).all(|pair| pair.first() == pair.last());
+        let running = |total: &mut u32, weight: &u32| {
+            *total = total.saturating_add(*weight);
+            Some(*total)
+        };
+        let totals = match balance {
+            Balance::Random | Balance::LeastRequest if !equal => weights.iter().scan(0, running).collect(),
+            _ => Box::default(),
+        };
+        let schedule =
+            if balance == Balance::Weighted && !equal { schedule::smooth(&weights) } else { Box::default() };
+        Self { balance, totals, schedule }
+    }
+
+    /// An index below `members.len()`, which must not be zero.
+    fn propose(&self, members: &[Member], turn: &AtomicUsize) -> usize {
+        match self.balance {
+            Balance::RoundRobin => turn.fetch_add(1, Ordering::Relaxed) % members.len(),
+            Balance::Weighted => self.next_turn(members, turn),
+            Balance::Random => self.random(members),
+            Balance::LeastRequest => self.least_of_two(members),
+        }
+    }
+
+    fn next_turn(&self, members: &[Member], turn: &AtomicUsize) -> usize {
+        let turn = turn.fetch_add(1, Ordering::Relaxed);
+        let scheduled = turn.checked_rem(self.schedule.len()).and_then(|at| self.schedule.get(at));
+        scheduled.map_or(turn % members.len(), |index| *index as usize)
+    }
+
+    fn random(&self, members: &[Member]) -> usize {
+        match self.totals.last() {
+            None => fastrand::usize(..members.len()),
+            Some(total) => {
+                let point = fastrand::u32(..*total);
+                self.totals.partition_point(|upto| *upto <= point)
+            }
+        }
+    }
+
+    /// Two different endpoints drawn by weight; the one with fewer requests per weight, the first when equal.
+    fn least_of_two(&self, members: &[Member]) -> usize {
+        let first = self.random(members);
+        if members.len() == 1 {
+            return first;
+        }
+        let mut second = self.random(members);
+        if second == first {
+            second = (first + 1 + fastrand::usize(..members.len() - 1)) % members.len();
+        }
+        match (members.get(first), members.get(second)) {
+            (Some(a), Some(b)) => {
+                // a.active / a.weight <= b.active / b.weight, without the division.
+                let (load_a, load_b) = (a.endpoint.active() as u64, b.endpoint.active() as u64);
+                if load_a * u64::from(b.weight) <= load_b * u64::from(a.weight) { first } else { second }
+            }
+            _ => first,
+        }
+    }
+}
+
+/// Picks an endpoint that admits the request: the proposed one, else the next one that was not tried yet,
+/// else one that was.
+pub(crate) fn pick(set: &EndpointSet, turn: &AtomicUsize, tried: &[Arc<Endpoint>]) -> Option<Picked> {
+    if set.usable.is_empty() {
+        return None;
+    }
+    let first = set.draw.propose(&set.usable, turn);
+    if let Some(picked) = set.usable.get(first).and_then(|member| admit(set, member, tried, false)) {
+        return Some(picked);
+    }
+    let (before, after) = set.usable.split_at_checked(first).unwrap_or((&[], &set.usable));
+    let others = || after.iter().skip(1).chain(before);
+    others()
+        .find_map(|member| admit(set, member, tried, false))
+        .or_else(|| after.iter().chain(before).find_map(|member| admit(set, member, tried, true)))
+}
+
+fn admit(set: &EndpointSet, member: &Member, tried: &[Arc<Endpoint>], again: bool) -> Option<Picked> {
+    let endpoint = &member.endpoint;
+    if tried.iter().any(|known| Arc::ptr_eq(known, endpoint)) != again {
+        return None;
+    }
+    let probe = match endpoint.gate.admit() {
+        Admission::Yes => false,
+        Admission::Probe => true,
+        // In a panic everybody serves, whatever their record says.
+        Admission::No if set.panic => false,
+        Admission::No => return None,
+    };
+    Some(Picked { endpoint: Arc::clone(endpoint), probe, again })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::config::PassiveConfig;
+    use crate::endpoint::Identity;
+    use crate::gate::Verdict;
+
+    fn members(weights: &[u32]) -> Vec<Member> {
+        let member = |(port, weight): (usize, &u32)| {
+            let address = format!("127.0.0.1:{}", port + 1).parse().unwrap();
+            let identity = Identity { address, http2: false, tls: None };
+            Member { endpoint: Arc::new(Endpoint::new(identity)), weight: *weight }
+        };
+        weights.iter().enumerate().map(member).collect()
+    }
+
+    fn set(members: &[Member], balance: Balance) -> EndpointSet {
+        EndpointSet::new(members, balance, None, Instant::now())
+    }
+
+    /// Counts picks per member over `rounds`.
+    fn shares(members: &[Member], balance: Balance, rounds: usize) -> Vec<usize> {
+        let (set, turn) = (set(members, balance), AtomicUsize::new(0));
+        let mut counts = HashMap::new();
+        for _ in 0..rounds {
+            *counts.entry(Arc::as_ptr(&pick(&set, &turn, &[]).unwrap().endpoint)).or_insert(0) += 1;
+        }
+        members
+            .iter()
+            .map(|member| counts.get(&Arc::as_ptr(&member.endpoint)).copied().unwrap_or(0))
+            .collect()
+    }
+
+    #[test]
+    fn turns_are_exact() {
+        assert_eq!(shares(&members(&[1, 5, 1]), Balance::RoundRobin, 300), [100, 100, 100]);
+        assert_eq!(shares(&members(&[5, 1, 1]), Balance::Weighted, 700), [500, 100, 100]);
+        assert_eq!(shares(&members(&[4, 4]), Balance::Weighted, 10), [5, 5]);
+    }
+
+    #[test]
+    fn draws_follow_the_weights() {
+        for balance in [Balance::Random, Balance::LeastRequest] {
+            let counts = shares(&members(&[1, 3]), balance, 20_000);
+            if balance == Balance::Random {
+                assert!((4_700..5_300).contains(&counts[0]), "{balance:?} {counts:?}");
+            }
+            assert!(counts[0] * 2 < counts[1], "{balance:?} {counts:?}");
+            let counts = shares(&members(&[2, 2, 2]), balance, 30_000);
+            assert!(counts.iter().all(|count| (9_500..10_500).contains(count)), "{balance:?} {counts:?}");
+        }
+    }
+
+    #[test]
+    fn least_request_keeps_load_in_proportion_to_weight() {
+        let members = members(&[1, 2, 1]);
+        let (set, turn) = (set(&members, Balance::LeastRequest), AtomicUsize::new(0));
+        for _ in 0..4_000 {
+            pick(&set, &turn, &[]).unwrap().endpoint.enter();
+        }
+        let loads: Vec<_> = members.iter().map(|member| member.endpoint.active()).collect();
+        for (load, expected) in loads.iter().zip([1_000usize, 2_000, 1_000]) {
+            assert!(load.abs_diff(expected) < 60, "{loads:?}");
+        }
+    }
+
+    #[test]
+    fn tried_endpoints_come_last() {
+        for balance in [Balance::RoundRobin, Balance::Weighted, Balance::Random, Balance::LeastRequest] {
+            let members = members(&[1, 3, 1]);
+            let (set, turn) = (set(&members, balance), AtomicUsize::new(0));
+            for _ in 0..50 {
+                let mut tried = Tried::new();
+                for _ in 0..3 {
+                    let picked = pick(&set, &turn, &tried).unwrap();
+                    assert!(!picked.again);
+                    tried.push(picked.endpoint);
+                }
+                assert!(pick(&set, &turn, &tried).unwrap().again, "all were tried: any will do");
+            }
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_went_out_is_passed_over_before_the_set_is_renewed() {
+        let members = members(&[1, 1]);
+        let (set, turn, now) = (set(&members, Balance::RoundRobin), AtomicUsize::new(0), Instant::now());
+        let down = &members[0].endpoint;
+        down.gate.record(Verdict::Connect, &PassiveConfig::default(), now, || true);
+        for _ in 0..10 {
+            assert!(!Arc::ptr_eq(&pick(&set, &turn, &[]).unwrap().endpoint, down));
+        }
+        members[1].endpoint.gate.record(Verdict::Connect, &PassiveConfig::default(), now, || true);
+        assert!(pick(&set, &turn, &[]).is_none());
+    }
+
+    #[test]
+    fn panic_uses_everybody() {
+        let (members, now) = (members(&[1, 1, 1, 1]), Instant::now());
+        for member in &members[..3] {
+            member.endpoint.gate.record(Verdict::Connect, &PassiveConfig::default(), now, || true);
+        }
+        let check = |percent, expected| {
+            let set = EndpointSet::new(&members, Balance::RoundRobin, percent, now);
+            assert_eq!(set.usable.len(), expected, "{percent:?}");
+            assert!(pick(&set, &AtomicUsize::new(0), &[]).is_some());
+        };
+        check(None, 1);
+        check(Some(25), 1);
+        check(Some(26), 4);
+    }
+}

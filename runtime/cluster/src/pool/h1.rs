@@ -1,0 +1,78 @@
+//! HTTP/1.1 connections between requests.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use outrigger_http::h1::client::{Conn, Recycle};
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::Pool;
+use crate::config::PoolConfig;
+use crate::usage::InFlight;
+use crate::waiting::{Place, Waiting};
+
+/// A connection nobody is using.
+#[derive(Debug)]
+pub(super) struct Idle {
+    pub(super) conn: Conn,
+    pub(super) lease: Arc<Lease>,
+}
+
+impl Idle {
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.conn.idle_since()
+    }
+
+    pub(super) fn is_fresh(&self, idle_timeout: Duration, now: Instant) -> bool {
+        self.since().is_none_or(|since| now.saturating_duration_since(since) < idle_timeout)
+    }
+}
+
+/// What goes with a connection all its life: its place among the cluster's connections, the way back to its
+/// pool, and the request it is lent to. One allocation per connection, none per request.
+#[derive(Debug)]
+pub(super) struct Lease {
+    me: Weak<Self>,
+    pool: Weak<Pool>,
+    waiting: Arc<Waiting>,
+    settings: PoolConfig,
+    _place: Place,
+    request: Mutex<Option<InFlight>>,
+}
+
+impl Lease {
+    pub(super) fn new(
+        pool: &Arc<Pool>,
+        waiting: &Arc<Waiting>,
+        settings: PoolConfig,
+        place: Place,
+    ) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            pool: Arc::downgrade(pool),
+            waiting: Arc::clone(waiting),
+            settings,
+            _place: place,
+            request: Mutex::new(None),
+        })
+    }
+
+    /// Counts `request` until the connection is done with it.
+    pub(super) fn lend(&self, request: InFlight) {
+        *self.request.lock() = Some(request);
+    }
+}
+
+impl Recycle for Lease {
+    fn finished(&self, conn: Option<Conn>) {
+        drop(self.request.lock().take());
+        // A pool that is gone belonged to an endpoint that is: the connection closes.
+        if let (Some(conn), Some(pool), Some(lease)) = (conn, self.pool.upgrade(), self.me.upgrade())
+            && self.waiting.keep_idle()
+        {
+            pool.put(Idle { conn, lease }, self.settings.idle_timeout, self.settings.max_idle);
+            self.waiting.pooled();
+        }
+    }
+}

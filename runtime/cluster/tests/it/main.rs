@@ -1,0 +1,18 @@
+//! Clusters over real sockets: every backend here is a listener on loopback.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "this crate is tests: a panic is a verdict"
+)]
+
+mod backend;
+mod dns;
+mod failure;
+mod h2;
+mod limits;
+mod pools;
+mod reload;
+mod requests;
+mod tls;
+mod world;

@@ -1,0 +1,230 @@
+//! The filter chain: what a route does to a request before it is forwarded, and to the response on its way back.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use outrigger_resilience::{TokenBucket, TokenBucketConfig};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Problem;
+use crate::filter::cors::{Cors, CorsConfig};
+use crate::filter::fault::{Fault, FaultConfig};
+use crate::filter::headers::{HeadersConfig, HeadersFilter};
+use crate::filter::rate_limit::{RateLimit, RateLimitConfig};
+use crate::head::ResponseHead;
+use crate::message::{Request, Response};
+
+/// The filters of a route. They run in the order of these fields, and backwards on the response.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FiltersConfig {
+    /// Cross-origin requests of browsers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsConfig>,
+    /// Refuses requests beyond a rate with 429.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitConfig>,
+    /// Delays or fails a share of requests, to see what happens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<FaultConfig>,
+    /// Sets, adds and removes header fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<HeadersConfig>,
+}
+
+/// Compiled filters, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Chain(Vec<Filter>);
+
+/// One filter. An enum, so that the built-in ones cost a branch and not a virtual call.
+#[derive(Debug, Clone)]
+pub enum Filter {
+    Cors(Cors),
+    RateLimit(RateLimit),
+    Fault(Fault),
+    Headers(HeadersFilter),
+    Boxed(Arc<dyn DynFilter>),
+}
+
+/// A filter from elsewhere, a WebAssembly module for example.
+pub trait DynFilter: Send + Sync + std::fmt::Debug + 'static {
+    /// Sees the request before it is forwarded; a response ends the chain.
+    fn request<'a>(&'a self, request: &'a mut Request) -> outrigger_net::BoxFuture<'a, Option<Response>>;
+    /// Sees the response's head before it is sent.
+    fn response(&self, head: &mut ResponseHead);
+}
+
+/// What the chain remembers of a request for its response.
+#[derive(Debug, Default)]
+pub struct Passage {
+    /// Filters that have seen the request, and so are to see the response.
+    seen: usize,
+    pub(crate) origin: Option<Bytes>,
+}
+
+/// Token buckets by identity, so that a bucket half empty stays so when the configuration around it changes.
+#[derive(Debug, Default)]
+pub struct Buckets(HashMap<String, (TokenBucketConfig, Arc<TokenBucket>)>);
+
+impl Buckets {
+    /// The bucket `previous` had under this identity with the same numbers, or a full one; kept for the next time.
+    pub fn intern(
+        &mut self,
+        previous: &Self,
+        identity: &str,
+        config: &TokenBucketConfig,
+        now: Instant,
+    ) -> Arc<TokenBucket> {
+        let kept =
+            previous.0.get(identity).filter(|(same, _)| same == config).map(|(_, bucket)| Arc::clone(bucket));
+        let bucket = kept.unwrap_or_else(|| Arc::new(TokenBucket::new(config, now)));
+        self.0.insert(identity.to_owned(), (*config, Arc::clone(&bucket)));
+        bucket
+    }
+}
+
+impl Chain {
+    /// Compiles the filters of the route called `route`. Buckets are taken over from `previous` and put into `kept`.
+    pub fn compile(
+        config: &FiltersConfig,
+        route: &str,
+        previous: &Buckets,
+        kept: &mut Buckets,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut filters = Vec::new();
+        let mut problems = Vec::new();
+        let mut add = |name: &str, filter: Result<Filter, Problem>| match filter {
+            Ok(filter) => filters.push(filter),
+            Err(problem) => problems.push(problem.within(name)),
+        };
+        if let Some(config) = &config.cors {
+            add("cors", Cors::compile(config).map(Filter::Cors));
+        }
+        if let Some(config) = &config.rate_limit {
+            add("rate_limit", RateLimit::compile(config, route, previous, kept).map(Filter::RateLimit));
+        }
+        if let Some(config) = &config.fault {
+            add("fault", Fault::compile(config).map(Filter::Fault));
+        }
+        if let Some(config) = &config.headers {
+            add("headers", HeadersFilter::compile(config).map(Filter::Headers));
+        }
+        if problems.is_empty() { Ok(Self(filters)) } else { Err(problems) }
+    }
+
+    pub fn push(&mut self, filter: Filter) {
+        self.0.push(filter);
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Runs the request through; a response means that it is not to be forwarded. That response, too, goes through
+    /// [`response`](Self::response).
+    pub async fn request(&self, request: &mut Request, passage: &mut Passage) -> Option<Response> {
+        for filter in &self.0 {
+            passage.seen += 1;
+            let answer = match filter {
+                Filter::Cors(cors) => cors.request(&request.head, passage),
+                Filter::RateLimit(limit) => limit.request(&request.head, Instant::now()),
+                Filter::Fault(fault) => fault.request(&request.head).await,
+                Filter::Headers(headers) => headers.request(&mut request.head),
+                Filter::Boxed(filter) => filter.request(request).await,
+            };
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    }
+
+    /// Runs the response's head back through the filters that saw the request.
+    pub fn response(&self, passage: &Passage, head: &mut ResponseHead) {
+        for filter in self.0.iter().take(passage.seen).rev() {
+            match filter {
+                Filter::Cors(cors) => cors.response(passage, head),
+                Filter::Headers(headers) => headers.response(head),
+                Filter::Boxed(filter) => filter.response(head),
+                Filter::RateLimit(_) | Filter::Fault(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authority::Authority;
+    use crate::head::RequestHead;
+    use http::{Method, StatusCode};
+    use outrigger_net::{Address, ConnInfo, Peer};
+
+    fn request() -> Request {
+        let conn = ConnInfo {
+            id: 0,
+            local: Address::Unix("/x".into()),
+            peer: Peer::Unix,
+            tls: None,
+            listener: "t".into(),
+        };
+        let head = RequestHead::new(Method::GET, Authority::default(), "/");
+        Request { head, body: crate::Body::empty(), conn: Arc::new(conn), ext: crate::RequestExt::default() }
+    }
+
+    fn config(text: &str) -> FiltersConfig {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[tokio::test]
+    async fn only_filters_that_saw_the_request_see_the_response() {
+        let config = config(
+            r#"{"rate_limit": {"capacity": 1, "refill_per_second": 0.001}, "headers": {"response": {"set": {"x-a": "1"}}}}"#,
+        );
+        let chain = Chain::compile(&config, "r", &Buckets::default(), &mut Buckets::default()).unwrap();
+        let mut passage = Passage::default();
+        assert!(chain.request(&mut request(), &mut passage).await.is_none());
+        let mut head = ResponseHead::new(StatusCode::OK);
+        chain.response(&passage, &mut head);
+        assert_eq!(head.headers.len(), 1);
+
+        let mut passage = Passage::default();
+        let refused = chain.request(&mut request(), &mut passage).await.unwrap();
+        assert_eq!(refused.head.status, StatusCode::TOO_MANY_REQUESTS);
+        let mut head = ResponseHead::new(StatusCode::OK);
+        chain.response(&passage, &mut head);
+        assert!(head.headers.is_empty(), "the headers filter never saw the request");
+    }
+
+    #[test]
+    fn a_bucket_survives_a_reload_that_leaves_it_alone() {
+        let numbers = TokenBucketConfig { capacity: 2, refill_per_second: 0.001 };
+        let (mut first, mut second, now) = (Buckets::default(), Buckets::default(), Instant::now());
+        first.intern(&Buckets::default(), "r", &numbers, now).take(2, now).unwrap();
+        assert!(second.intern(&first, "r", &numbers, now).take(1, now).is_err(), "still empty");
+        let other = TokenBucketConfig { capacity: 3, ..numbers };
+        assert!(second.intern(&first, "r", &other, now).take(1, now).is_ok(), "other numbers, new bucket");
+    }
+
+    #[test]
+    fn bad_settings_name_their_field() {
+        let check = |text: &str, path: &str| {
+            let problems =
+                Chain::compile(&config(text), "r", &Buckets::default(), &mut Buckets::default()).unwrap_err();
+            assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), [path]);
+        };
+        check(r#"{"rate_limit": {"capacity": 0, "refill_per_second": 1}}"#, "rate_limit");
+        check(r#"{"headers": {"request": {"set": {"a b": "1"}}}}"#, "headers.request.set.a b");
+        check(r#"{"headers": {"request": {"set": {"host": "x"}}}}"#, "headers.request.set.host");
+        check(r#"{"headers": {"response": {"add": {"a": "x\ny"}}}}"#, "headers.response.add.a");
+        check(r#"{"fault": {"abort": {"status": 99, "percent": 1}}}"#, "fault.abort.status");
+        check(r#"{"fault": {"delay": {"duration": "1s", "percent": 101}}}"#, "fault.delay.percent");
+        check(r#"{"cors": {"origins": []}}"#, "cors.origins");
+        check(r#"{"cors": {"origins": ["*"], "credentials": true}}"#, "cors.credentials");
+        assert!(serde_json::from_str::<FiltersConfig>(r#"{"cros": {}}"#).is_err());
+    }
+}
