@@ -5,23 +5,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
+use outrigger_api::Api;
 use outrigger_api::access::{Access, Exposure};
 use outrigger_api::actuator::{Actuator, HealthReport, Info, Probe};
-use outrigger_api::{Api, Front};
 use outrigger_blocks::{
     Blocks, ComponentReport, KeyPrefix, Member, Policy, Scopes, SlotConfig, StateComponent,
 };
 use outrigger_component_api::StateStore;
+use outrigger_http::ServerConfig;
+use outrigger_http::tower::Adapter;
 use outrigger_memory::MemoryState;
-use outrigger_net::{LocalAuthority, Peer};
+use outrigger_net::{
+    Accepted, Acceptor, AcceptorHandle, Address, Drain, Listener, ListenerLimits, SocketOptions, Workers,
+};
 use outrigger_proto::layotto::runtime_client::RuntimeClient;
 use outrigger_telemetry::Metrics;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::task::JoinHandle;
 use tonic::async_trait;
 use tonic::transport::{Channel, Endpoint};
 
@@ -74,53 +72,40 @@ impl Sidecar {
         self.blocks.state.stores.replace(stores);
     }
 
-    /// Serves on a free port and returns its address.
+    /// Serves on a free port.
     pub(crate) async fn serve(&self) -> Served {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = listener.local_addr().unwrap().to_string();
-        let front = self.api.front(Exposure::Network);
-        let task = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                stream.set_nodelay(true).unwrap();
-                tokio::spawn(connection(stream, front.clone()));
-            }
-        });
-        Served { endpoint, task }
+        self.listen("127.0.0.1:0".parse().unwrap(), Exposure::Network)
     }
 
     /// Serves on a Unix socket.
     pub(crate) fn serve_socket(&self, path: &Path) -> Served {
-        let listener = UnixListener::bind(path).unwrap();
-        let front = self.api.front(Exposure::Socket);
-        let task = tokio::spawn(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(http2_connection(LocalAuthority::new(stream, &Peer::Unix), front.clone()));
-            }
-        });
-        Served { endpoint: format!("unix:{}", path.display()), task }
+        self.listen(Address::Unix(path.to_owned()), Exposure::Socket)
     }
-}
 
-async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, front: Front) {
-    let service = TowerToHyperService::new(front);
-    // Clients of these tests hang up without asking.
-    let _ended =
-        auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
-}
-
-/// Without detection, which `LocalAuthority` has no part in.
-async fn http2_connection(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, front: Front) {
-    let service = TowerToHyperService::new(front);
-    let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-    let _ended = builder.serve_connection(TokioIo::new(stream), service).await;
+    fn listen(&self, address: Address, exposure: Exposure) -> Served {
+        let handler = Arc::new(Adapter::new(self.api.front(exposure)));
+        let config = Arc::new(ServerConfig::default());
+        let serve =
+            move |conn: Accepted| outrigger_http::serve(conn, Arc::clone(&handler), Arc::clone(&config));
+        let acceptor = Acceptor {
+            name: "main".into(),
+            listener: Listener::bind(&address, &SocketOptions::default()).unwrap(),
+            workers: Arc::new(Workers::start(1).unwrap()),
+            service: Arc::new(serve),
+            limits: ListenerLimits::default(),
+            tls: None,
+            drain: Drain::new(),
+        };
+        let handle = acceptor.spawn(&self.metrics).unwrap();
+        let endpoint = handle.address().to_string();
+        Served { endpoint, _handle: handle }
+    }
 }
 
 /// A listener, closed when dropped.
 pub(crate) struct Served {
     pub(crate) endpoint: String,
-    task: JoinHandle<()>,
+    _handle: AcceptorHandle,
 }
 
 impl Served {
@@ -135,12 +120,6 @@ impl Served {
 
     pub(crate) async fn runtime(&self) -> RuntimeClient<Channel> {
         RuntimeClient::new(self.channel().await)
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
