@@ -32,7 +32,7 @@ pub trait StateStore: Component {
     /// The values of many keys, in the order asked; a key asked twice is answered twice. One key's failure is its own;
     /// the outer error means that nothing could be read. Not a snapshot: keys may come from different moments.
     ///
-    /// The default asks for each key on its own, at most [`BulkOptions::parallelism`] at a time.
+    /// The default asks for each key on its own, at most `parallelism` at a time.
     async fn get_bulk(&self, keys: &[Key], options: BulkOptions) -> Result<Vec<Result<Option<Entry>>>> {
         let get = GetOptions { consistency: options.consistency };
         // Collected first: a lazily mapped iterator would make the future not general enough to be `Send`.
