@@ -1,0 +1,139 @@
+//! From configuration to something that runs: every reference is resolved and every mistake found before anything
+//! changes, so a bad file never takes effect in part.
+
+mod action;
+mod listener;
+mod matching;
+mod nearest;
+mod shadow;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use outrigger_cluster::Clusters;
+use outrigger_http::Problem;
+use outrigger_telemetry::Metrics;
+
+use crate::config::{Protocol, ProxyConfig, RouteConfig};
+use crate::l4::StreamListener;
+use crate::route::{Entry, Table};
+use crate::serving::{CompiledListener, HttpListener, Route, Speaks};
+
+/// A configuration that can run; [`Listeners::apply`](crate::Listeners::apply) makes it do so.
+pub struct Proxy {
+    pub(crate) listeners: BTreeMap<Arc<str>, CompiledListener>,
+    /// By name, so that the next compilation can keep what did not change.
+    pub(crate) routes: BTreeMap<Arc<str>, Arc<Route>>,
+}
+
+/// Compiles `config` against the `clusters` of the same configuration.
+///
+/// A route that is the same as in `previous`, and whose clusters are, is taken over with its runtime state.
+///
+/// # Errors
+/// Every problem found, with its path inside the section, for example `routes.shop.backends.0.cluster`.
+pub fn compile(
+    config: &ProxyConfig,
+    clusters: &Clusters,
+    metrics: &Metrics,
+    previous: Option<&Proxy>,
+) -> Result<Proxy, Vec<Problem>> {
+    let mut problems = listener::address_conflicts(config);
+    let routes = compile_routes(config, clusters, metrics, previous, &mut problems);
+    problems.extend(shadow::problems(&routes));
+    let listeners = compile_listeners(config, &routes, clusters, metrics, &mut problems);
+    let routes = routes.into_iter().map(|compiled| (compiled.name, compiled.route)).collect();
+    if problems.is_empty() { Ok(Proxy { listeners, routes }) } else { Err(problems) }
+}
+
+/// A route and what the tables need to know of it.
+struct CompiledRoute {
+    name: Arc<str>,
+    route: Arc<Route>,
+    entries: Vec<Entry>,
+    /// Empty for all.
+    listeners: Vec<String>,
+}
+
+fn compile_routes(
+    config: &ProxyConfig,
+    clusters: &Clusters,
+    metrics: &Metrics,
+    previous: Option<&Proxy>,
+    problems: &mut Vec<Problem>,
+) -> Vec<CompiledRoute> {
+    let is_http = |name: &&str| config.listeners.get(*name).is_some_and(|l| l.protocol == Protocol::Http);
+    let http: Vec<&str> = config.listeners.keys().map(String::as_str).filter(is_http).collect();
+    let mut compiled = Vec::with_capacity(config.routes.len());
+    for (name, route) in &config.routes {
+        let mut found = matching::listener_problems(route, config, &http);
+        compiled.extend(compile_route(name, route, clusters, metrics, previous, &mut found));
+        problems.extend(found.into_iter().map(|problem| problem.within(&format!("routes.{name}"))));
+    }
+    compiled
+}
+
+fn compile_route(
+    name: &str,
+    config: &RouteConfig,
+    clusters: &Clusters,
+    metrics: &Metrics,
+    previous: Option<&Proxy>,
+    problems: &mut Vec<Problem>,
+) -> Option<CompiledRoute> {
+    let entries = matching::entries(config).map_err(|found| problems.extend(found));
+    let action = action::action(config, clusters).map_err(|found| problems.extend(found));
+    let (Ok(entries), Ok(action)) = (entries, action) else { return None };
+    let kept =
+        previous.and_then(|previous| previous.routes.get(name)).filter(|kept| kept.is_same(config, &action));
+    let route = match kept {
+        Some(kept) => Arc::clone(kept),
+        None => Arc::new(Route::new(name, config.clone(), action, metrics)),
+    };
+    Some(CompiledRoute { name: name.into(), route, entries, listeners: config.listeners.clone() })
+}
+
+fn compile_listeners(
+    config: &ProxyConfig,
+    routes: &[CompiledRoute],
+    clusters: &Clusters,
+    metrics: &Metrics,
+    problems: &mut Vec<Problem>,
+) -> BTreeMap<Arc<str>, CompiledListener> {
+    let mut compiled = BTreeMap::new();
+    for (name, listener) in &config.listeners {
+        let mut found = listener::setting_problems(listener);
+        let tls = listener::tls(listener, &mut found);
+        let speaks = match listener.protocol {
+            Protocol::Http => {
+                let (table, routes) = table(name, routes);
+                Some(Speaks::Http(Arc::new(HttpListener::new(listener, table, routes, metrics))))
+            }
+            Protocol::Tcp | Protocol::TlsPassthrough => {
+                let destination = listener::destination(listener, clusters, &mut found);
+                destination
+                    .map(|to| Speaks::Stream(Arc::new(StreamListener::new(name, listener, to, metrics))))
+            }
+        };
+        if let Some(speaks) = speaks {
+            compiled.insert(name.as_str().into(), CompiledListener { config: listener.clone(), tls, speaks });
+        }
+        problems.extend(found.into_iter().map(|problem| problem.within(&format!("listeners.{name}"))));
+    }
+    compiled
+}
+
+/// The routes of one HTTP listener, indexed; entries point into the list beside the table.
+fn table(listener: &str, routes: &[CompiledRoute]) -> (Table, Vec<Arc<Route>>) {
+    let is_here = |route: &&CompiledRoute| {
+        route.listeners.is_empty() || route.listeners.iter().any(|name| name == listener)
+    };
+    let here: Vec<&CompiledRoute> = routes.iter().filter(is_here).collect();
+    let entries = here.iter().enumerate().flat_map(|(index, route)| {
+        route.entries.iter().map(move |entry| Entry { route: index, ..entry.clone() })
+    });
+    (Table::new(entries), here.iter().map(|compiled| Arc::clone(&compiled.route)).collect())
+}
+
+#[cfg(test)]
+mod tests;
