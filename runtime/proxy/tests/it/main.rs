@@ -1,0 +1,15 @@
+//! The proxy in this process, over real sockets, against clients and backends that know nothing of our code.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod backend;
+mod client;
+mod failure;
+mod harness;
+mod http1;
+mod http2;
+mod l4;
+mod paths;
+mod reload;
+mod routing;
+mod tunnel;
