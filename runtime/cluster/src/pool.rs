@@ -131,14 +131,18 @@ impl Drop for Ticking {
     }
 }
 
-async fn reap(pool: Weak<Pool>, ticking: Ticking) {
+async fn reap(pool: Weak<Pool>, mut ticking: Ticking) {
     let mut next = Instant::now() + ticking.idle_timeout;
     loop {
         tokio::time::sleep_until(next).await;
         let Some(pool) = pool.upgrade() else { return };
         match pool.reap(ticking.idle_timeout, Instant::now()) {
             Some(later) => next = later,
-            None => return,
+            // The mark was taken off under the lock; by now it may be another task's.
+            None => {
+                ticking.pool = Weak::new();
+                return;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! HTTP/2 connections: few, each shared by many requests.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ struct Shared {
     sender: SendRequest,
     active: AtomicUsize,
     idle_since: Mutex<Instant>,
+    /// A response has come, and with it the peer's settings: its limit on streams is known.
+    settled: AtomicBool,
 }
 
 /// What the next request can do.
@@ -117,8 +119,9 @@ impl Opening<'_> {
         waiting: &Arc<Waiting>,
         idle_timeout: Duration,
     ) -> Stream {
-        let (active, idle_since) = (AtomicUsize::new(0), Mutex::new(Instant::now()));
-        let connection = Arc::new(Shared { sender, active, idle_since });
+        let (active, settled) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let connection = Shared { sender, active, idle_since: Mutex::new(Instant::now()), settled };
+        let connection = Arc::new(connection);
         let stream = Stream::on(&connection, pool, waiting, idle_timeout);
         self.0.state.lock().connections.push(connection);
         stream
@@ -139,6 +142,7 @@ pub(super) struct Stream {
     pool: Weak<Pool>,
     waiting: Arc<Waiting>,
     idle_timeout: Duration,
+    early: bool,
 }
 
 impl Stream {
@@ -150,11 +154,24 @@ impl Stream {
     ) -> Self {
         connection.active.fetch_add(1, Ordering::Relaxed);
         let (connection, waiting) = (Arc::clone(connection), Arc::clone(waiting));
-        Self { connection, pool: Arc::downgrade(pool), waiting, idle_timeout }
+        let early = !connection.settled.load(Ordering::Relaxed);
+        Self { connection, pool: Arc::downgrade(pool), waiting, idle_timeout, early }
     }
 
     pub(super) fn sender(&self) -> SendRequest {
         self.connection.sender.clone()
+    }
+
+    /// Whether it was begun before the peer's limit on streams was known, and may have been one too many.
+    pub(super) fn is_early(&self) -> bool {
+        self.early
+    }
+
+    /// The peer has answered.
+    pub(super) fn answered(&self) {
+        if self.early {
+            self.connection.settled.store(true, Ordering::Relaxed);
+        }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::replay::Replay;
 use crate::usage::InFlight;
 use crate::waiting::Place;
 
-/// How often a request moves on from connections that turn out to be closing.
+/// How often a request moves on from connections that turn out to be closing, or full.
 const MOVES: u32 = 3;
 
 impl Exchange<'_> {
@@ -31,11 +31,13 @@ impl Exchange<'_> {
             let in_memory = body.as_full().is_some();
             let error = match stream.sender().send(self.head, &mut body).await {
                 Ok(answer) => {
+                    stream.answered();
                     return Ok(guarded(response(answer), Guard { _request: request, _stream: stream }));
                 }
                 Err(error) => error,
             };
-            let unsent = matches!(&error, ClientError::Refused(cause) if cause.is_canceled());
+            let unsent =
+                matches!(&error, ClientError::Refused(cause) if cause.is_canceled() || stream.is_early());
             if !unsent || move_on == MOVES {
                 return Err(from_h2(error));
             }

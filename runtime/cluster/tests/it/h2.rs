@@ -148,7 +148,8 @@ async fn another_connection_is_opened_at_the_peers_limit() {
         assert_eq!(status(&cluster, None).await, Ok(200));
     }
     at_once(&cluster, 10).await;
-    assert_eq!(server.connections(), 3);
+    assert!(server.connections() >= 2, "{}", server.connections());
+    assert!(server.requests() >= 12);
 }
 
 #[tokio::test]
@@ -160,6 +161,11 @@ async fn a_refused_stream_is_retried_when_asked_for() {
     let server = server.await;
     let cluster = the(&compile(http2(server.address)));
     let policy = retry(json!({ "attempts": 1, "on": ["refused_stream"] }));
+    assert_eq!(
+        status(&cluster, None).await,
+        Ok(200),
+        "the peer's limit was not known yet, so this one is on us"
+    );
     for _ in 0..3 {
         assert_eq!(status(&cluster, Some(&policy)).await, Ok(200));
     }

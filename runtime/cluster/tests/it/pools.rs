@@ -106,3 +106,18 @@ async fn l4_connections_go_to_the_next_endpoint_when_one_is_down() {
     }
     assert_eq!(cluster.snapshot().requests, 0);
 }
+
+#[tokio::test]
+async fn each_worker_has_its_own_connections() {
+    let backend = Backend::answering(200).await;
+    let cluster = the(&compile(json!({ "endpoints": [backend.address.to_string()] })));
+    let workers = outrigger_net::Workers::start(2).unwrap();
+    for round in 0..10 {
+        let cluster = Arc::clone(&cluster);
+        let result = workers.spawn_on(round, async move { status(&cluster, None).await });
+        assert_eq!(result.await.unwrap(), Ok(200));
+    }
+    assert_eq!(backend.connections(), 2);
+    drop(cluster);
+    assert!(workers.stop(Duration::from_secs(5)));
+}
