@@ -122,6 +122,10 @@ fn request_head(bytes: Bytes, limits: &Limits, scheme: Scheme) -> Result<ParsedR
         Some(_) => version == Version::HTTP_11 && body != Incoming::None,
         None => false,
     };
+    if body == Incoming::None && fields.expect.is_some() {
+        // Nothing to wait for (RFC 9110 §10.1.1), and servers differ in what they make of it.
+        headers.remove(&http::header::EXPECT);
+    }
     let head = RequestHead {
         method,
         target,
@@ -334,6 +338,8 @@ fn authority(
     version: Version,
 ) -> Result<Authority, Refusal> {
     let host = match host {
+        // Empty is how a client says that what it asks for has no host.
+        Some(host) if host.is_empty() => Some(Authority::default()),
         Some(host) => Some(Authority::parse(host.clone()).map_err(|_| Refusal::HOST_INVALID)?),
         None if version == Version::HTTP_11 => return Err(Refusal::HOST_MISSING),
         None => None,

@@ -13,6 +13,8 @@ use super::write::{self, Persistence};
 use crate::config::ServerConfig;
 use crate::head::Scheme;
 
+pub mod corpus;
+
 /// One request of a stream, as the server face reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Read {

@@ -106,10 +106,23 @@ fn corpus(dir: &Path) -> Result<Vec<Vec<u8>>> {
     }
     files.sort();
     ensure!(!files.is_empty(), "{} is empty", dir.display());
-    files
-        .iter()
-        .map(|file| std::fs::read(file).with_context(|| format!("reading {}", file.display())))
-        .collect()
+    let mut inputs = Vec::new();
+    for file in &files {
+        let content = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
+        match file.extension().is_some_and(|extension| extension == "tsv") {
+            // A table of messages: each is a better start than all of them in one.
+            true => {
+                let table =
+                    String::from_utf8(content).with_context(|| format!("{} is not UTF-8", file.display()))?;
+                let messages = outrigger_http::h1::probe::corpus::messages(&table);
+                let messages =
+                    messages.with_context(|| format!("{} is not a table of messages", file.display()))?;
+                inputs.extend(messages.into_iter().map(|message| message.bytes));
+            }
+            false => inputs.push(content),
+        }
+    }
+    Ok(inputs)
 }
 
 fn report(file: &Path, input: &[u8], kind: &str) -> Result<()> {
