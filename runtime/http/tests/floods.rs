@@ -101,7 +101,8 @@ impl Setup {
     fn check_calmed(&self, outcome: &Outcome, kinds: &[&str]) {
         assert_eq!(outcome.goaway, Some(ENHANCE_YOUR_CALM), "{kinds:?}: {outcome:?}");
         assert!(outcome.cut.is_some_and(|after| after < Duration::from_secs(2)), "{kinds:?}: {outcome:?}");
-        assert_eq!(kinds.iter().map(|kind| self.count(kind)).sum::<u64>(), 1, "{}", self.metrics.render());
+        // Both may have seen it: the library's GOAWAY is on its way when our own budget is used up.
+        assert!(kinds.iter().any(|kind| self.count(kind) == 1), "{kinds:?}: {}", self.metrics.render());
     }
 }
 
