@@ -63,6 +63,8 @@ pub fn router(app: Weak<App>, access: Arc<ArcSwap<Access>>, exposure: Exposure) 
         .route("/actuator/components", get(actuator::components))
         .route("/config", get(manage::config))
         .route("/listeners", get(manage::listeners))
+        .route("/clusters", get(manage::clusters))
+        .route("/routes", get(manage::routes))
         .route("/reload", post(manage::reload).get(manage::last_reload))
         .route("/metrics", get(manage::metrics))
         .fallback(nothing_here)
@@ -109,7 +111,7 @@ async fn index() -> Response {
     Json(json!({
         "get": [
             "/actuator/health/liveness", "/actuator/health/readiness", "/actuator/info", "/actuator/logger",
-            "/actuator/components", "/config", "/listeners", "/reload", "/metrics",
+            "/actuator/components", "/config", "/listeners", "/clusters", "/routes", "/reload", "/metrics",
         ],
         "post": ["/actuator/logger", "/reload"],
     }))

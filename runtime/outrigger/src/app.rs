@@ -14,11 +14,13 @@ use parking_lot::Mutex;
 
 use crate::{
     backends,
-    config::{self, Problems, Sources},
+    components::Changes,
+    config::{self, Loaded, Problems, Sources},
     doors::Doors,
     listeners::{Listeners, Plan},
     reload::Reloads,
     snapshot::Snapshot,
+    traffic::told,
 };
 
 /// Shared by everything that outlives a request.
@@ -36,6 +38,8 @@ pub struct App {
     pub doors: Doors,
     pub listeners: Listeners,
     pub reloads: Reloads,
+    /// The proxy's sockets; `None` once they are drained.
+    pub proxy: tokio::sync::Mutex<Option<outrigger_proxy::Listeners>>,
     /// What is in force now. Replaced whole.
     snapshot: Mutex<Arc<Snapshot>>,
     phase: Mutex<Phase>,
@@ -69,6 +73,9 @@ impl App {
         let workers = config.workers.map_or_else(Workers::default_count, Into::into);
         let workers = Arc::new(Workers::start(workers).context("starting the workers")?);
         let blocks = Arc::new(Blocks::new(config.app.id.as_str(), &metrics));
+        let control = tokio::runtime::Handle::current();
+        let nothing = Snapshot::nothing(outrigger_cluster::Context::new(metrics.clone(), control.clone()));
+        let proxy = outrigger_proxy::Listeners::new(Arc::clone(&workers), metrics.clone());
         let app = Arc::new_cyclic(|app: &Weak<Self>| Self {
             started,
             sources: options.sources,
@@ -79,21 +86,33 @@ impl App {
             logs,
             blocks,
             workers,
-            control: tokio::runtime::Handle::current(),
+            control,
+            proxy: tokio::sync::Mutex::new(Some(proxy)),
             listeners: Listeners::default(),
-            snapshot: Mutex::default(),
+            snapshot: Mutex::new(Arc::new(nothing)),
             phase: Mutex::new(Phase::Starting),
         });
         let plan = app.listeners.plan(&loaded)?;
-        let (snapshot, _) = Snapshot::compile(loaded, &app.registry, &app.blocks, &app.snapshot())?;
+        let (snapshot, _) = app.compile(loaded)?;
         app.install(snapshot, plan).await?;
         app.set_phase(Phase::Running);
         app.announce(started.elapsed());
         Ok(app)
     }
 
-    /// Puts a snapshot in force: what calls find first, then the doors they come through.
+    /// Compiles a configuration against the one in force.
+    pub fn compile(&self, loaded: Loaded) -> anyhow::Result<(Snapshot, Changes)> {
+        Snapshot::compile(loaded, &self.registry, &self.blocks, &self.metrics, &self.snapshot())
+    }
+
+    /// Puts a snapshot in force: what calls find first, then the doors they come through. The proxy's sockets come
+    /// before all, as they can still fail; then nothing has changed.
     pub async fn install(&self, snapshot: Snapshot, plan: Plan) -> anyhow::Result<()> {
+        if let (Some(listeners), Some(proxy)) = (self.proxy.lock().await.as_mut(), &snapshot.traffic.proxy) {
+            // A cluster's checks and look-ups begin before its first request.
+            snapshot.traffic.clusters.activate();
+            listeners.apply(proxy).await.map_err(|found| told(&snapshot.loaded, found))?;
+        }
         snapshot.components.install(&self.blocks);
         self.doors.follow(&snapshot.loaded.config);
         *self.snapshot.lock() = Arc::new(snapshot);
@@ -118,8 +137,7 @@ impl App {
             tracing::info!(component = name, r#type, "component configured");
         }
         for listener in self.listeners.all() {
-            let kind = listener.kind.as_str();
-            tracing::info!(kind, name = %listener.name, address = %listener.address, "listening");
+            tracing::info!(kind = listener.kind, name = %listener.name, address = %listener.address, "listening");
         }
         let files = self.sources.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
         let config = if files.is_empty() { "the default set".to_owned() } else { files.join(", ") };

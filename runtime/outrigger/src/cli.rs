@@ -58,6 +58,8 @@ pub fn main() -> ExitCode {
         keeper::main(&arguments.collect::<Vec<_>>());
         return ExitCode::SUCCESS;
     }
+    // Before anything reads a certificate; checking a configuration does too.
+    outrigger_net::tls::install_provider();
     let cli = Cli::parse();
     let outcome = match cli.verb.unwrap_or(Verb::Run(cli.run)) {
         Verb::Run(args) => run::run(args),

@@ -30,7 +30,8 @@ pub struct Loaded {
 impl Loaded {
     /// A problem found later than at reading, told at the place of the setting that caused it.
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
-        Problem::new(self.tree.place(&self.tree.steps(path)), path, message)
+        let steps = self.tree.steps(path);
+        Problem::new(self.tree.place(&steps), &node::dotted(&steps), message)
     }
 }
 

@@ -18,3 +18,4 @@ pub mod secrets;
 pub mod shutdown;
 pub mod signals;
 pub mod snapshot;
+pub mod traffic;

@@ -125,7 +125,7 @@ fn environment(app: &App) -> Vec<(&'static str, String)> {
     let config: &Config = &snapshot.loaded.config;
     let mut env = Vec::new();
     let api: Vec<Address> =
-        app.listeners.all().into_iter().filter(|l| l.kind == Kind::Api).map(|l| l.address).collect();
+        app.listeners.all().into_iter().filter(|l| l.kind == Kind::Api.as_str()).map(|l| l.address).collect();
     let tcp = api.iter().find_map(|address| match address {
         Address::Tcp(tcp) => Some(crate::config::reachable(*tcp)),
         Address::Unix(_) => None,

@@ -49,13 +49,22 @@ struct Wanted {
 /// A listener as it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
-    pub kind: Kind,
+    /// What it serves: `api`, `admin` or `proxy`.
+    pub kind: &'static str,
     pub name: Arc<str>,
     /// With the port the system gave.
     #[serde(serialize_with = "display")]
     pub address: Address,
     pub connections: usize,
     pub accepted: u64,
+}
+
+impl From<outrigger_proxy::ListenerStatus> for Status {
+    fn from(listener: outrigger_proxy::ListenerStatus) -> Self {
+        let AcceptorStats { active, accepted } = listener.stats;
+        let (name, address) = (listener.name, listener.address);
+        Self { kind: "proxy", name, address, connections: active, accepted }
+    }
 }
 
 fn display<S: serde::Serializer>(address: &Address, serializer: S) -> Result<S::Ok, S::Error> {
@@ -124,7 +133,7 @@ impl Listeners {
     pub fn all(&self) -> Vec<Status> {
         let status = |(wanted, handle): (&Wanted, &AcceptorHandle)| {
             let AcceptorStats { active, accepted } = handle.stats();
-            let (kind, name) = (wanted.kind, Arc::clone(&wanted.name));
+            let (kind, name) = (wanted.kind.as_str(), Arc::clone(&wanted.name));
             Status { kind, name, address: handle.address().clone(), connections: active, accepted }
         };
         self.open.lock().iter().map(status).collect()

@@ -12,12 +12,7 @@ use outrigger_telemetry::{Counter, Gauge, Metrics};
 use parking_lot::Mutex;
 use serde::Serialize;
 
-use crate::{
-    app::App,
-    components::Changes,
-    config,
-    snapshot::{self, Snapshot},
-};
+use crate::{app::App, components::Changes, config, snapshot};
 
 pub use watch::{Watch, digest};
 
@@ -106,10 +101,9 @@ impl App {
     async fn read_again(self: &Arc<Self>) -> anyhow::Result<(Changes, Vec<&'static str>)> {
         let loaded = config::load(&self.sources, &self.registry)?;
         let now = self.snapshot();
-        let mut needs_restart = snapshot::needs_restart(&now.loaded.config, &loaded.config);
-        needs_restart.sort_unstable();
+        let needs_restart = snapshot::needs_restart(&now.loaded.config, &loaded.config);
         let plan = self.listeners.plan(&loaded)?;
-        let (next, changes) = Snapshot::compile(loaded, &self.registry, &self.blocks, &now)?;
+        let (next, changes) = self.compile(loaded)?;
         if now.loaded.config.log.level != next.loaded.config.log.level {
             let level = &next.loaded.config.log.level;
             self.logs.set_level(level).map_err(|error| {

@@ -18,7 +18,15 @@ impl App {
         self.set_phase(Phase::Stopping);
         let timeout = self.snapshot().loaded.config.shutdown.timeout;
         tracing::info!(?timeout, "stopping");
-        let left = self.listeners.drain(Kind::Api, timeout).await;
+        let proxy = self.proxy.lock().await.take();
+        let proxy = async {
+            match proxy {
+                Some(proxy) => proxy.drain(timeout).await,
+                None => 0,
+            }
+        };
+        let (api, proxy) = tokio::join!(self.listeners.drain(Kind::Api, timeout), proxy);
+        let left = api + proxy;
         if left > 0 {
             tracing::warn!(connections = left, ?timeout, "connections are cut off: they did not end in time");
         }

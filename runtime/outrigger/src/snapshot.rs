@@ -1,43 +1,45 @@
 //! What one configuration compiles to. Built beside the one in force, from its parts where they are the same.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use outrigger_blocks::Blocks;
+use outrigger_cluster::Context;
 use outrigger_component_api::Registry;
+use outrigger_telemetry::Metrics;
 
 use crate::{
     components::{Changes, Components},
     config::{Config, Loaded, node::Node, node::Origin},
+    traffic::Traffic,
 };
 
 /// A configuration and everything made from it.
 pub struct Snapshot {
     pub loaded: Loaded,
     pub components: Components,
-}
-
-impl Default for Snapshot {
-    /// Nothing at all: what the first configuration is compared with.
-    fn default() -> Self {
-        let config = Config { components: BTreeMap::new(), ..Config::default() };
-        Self {
-            loaded: Loaded { config, tree: Node::map(Origin::Default) },
-            components: Components::default(),
-        }
-    }
+    pub traffic: Traffic,
 }
 
 impl Snapshot {
+    /// Nothing at all: what the first configuration is compared with.
+    pub fn nothing(context: Context) -> Self {
+        let loaded = Loaded { config: Config::default(), tree: Node::map(Origin::Default) };
+        Self { loaded, components: Components::default(), traffic: Traffic::none(context) }
+    }
+
     /// Compiles a configuration, keeping from `previous` what it does not touch. Nothing is in force yet.
     pub fn compile(
         loaded: Loaded,
         registry: &Arc<Registry>,
         blocks: &Blocks,
+        metrics: &Metrics,
         previous: &Snapshot,
     ) -> anyhow::Result<(Self, Changes)> {
+        // First what can be refused: components start to connect as they are compiled.
+        let traffic = Traffic::compile(&loaded, metrics, &previous.traffic)?;
         let (components, changes) =
             Components::compile(&loaded.config, registry, blocks, &previous.components)?;
-        Ok((Self { loaded, components }, changes))
+        Ok((Self { loaded, components, traffic }, changes))
     }
 }
 
@@ -46,7 +48,7 @@ pub fn needs_restart(now: &Config, next: &Config) -> Vec<&'static str> {
     let mut settings = Vec::new();
     let mut compare = |differs: bool, setting| settings.extend(differs.then_some(setting));
     compare(now.app.id != next.app.id, "app.id");
-    compare(now.workers != next.workers, "workers");
     compare(now.log.format != next.log.format, "log.format");
+    compare(now.workers != next.workers, "workers");
     settings
 }

@@ -9,7 +9,7 @@ use axum::{
 use serde_json::json;
 
 use super::{Admin, Ending, problem};
-use crate::config::show;
+use crate::{config::show, listeners::Status};
 
 /// What is in force, defaults included and secrets masked.
 pub(super) async fn config(State(admin): State<Admin>) -> Result<Response, Ending> {
@@ -18,7 +18,27 @@ pub(super) async fn config(State(admin): State<Admin>) -> Result<Response, Endin
 }
 
 pub(super) async fn listeners(State(admin): State<Admin>) -> Result<Response, Ending> {
-    Ok(Json(json!({"listeners": admin.app()?.listeners.all()})).into_response())
+    let app = admin.app()?;
+    let mut all = app.listeners.all();
+    if let Some(proxy) = &*app.proxy.lock().await {
+        all.extend(proxy.status().map(Status::from));
+    }
+    Ok(Json(json!({"listeners": all})).into_response())
+}
+
+/// Endpoints, their health and what is going on there.
+pub(super) async fn clusters(State(admin): State<Admin>) -> Result<Response, Ending> {
+    let snapshot = admin.app()?.snapshot();
+    let clusters: Vec<_> = snapshot.traffic.clusters.iter().map(|cluster| cluster.snapshot()).collect();
+    Ok(Json(json!({"clusters": clusters})).into_response())
+}
+
+/// The routes in force, as configured.
+pub(super) async fn routes(State(admin): State<Admin>) -> Result<Response, Ending> {
+    let app = admin.app()?;
+    let mut config = show::effective(&app.snapshot().loaded, &app.registry);
+    let routes = config.get_mut("routes").map(serde_json::Value::take).unwrap_or_else(|| json!({}));
+    Ok(Json(json!({"routes": routes})).into_response())
 }
 
 /// Reads the configuration again; 422 and the problems when it is refused.

@@ -3,9 +3,11 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Args;
+use outrigger_cluster::Context;
+use outrigger_telemetry::Metrics;
 
 use super::ConfigFrom;
-use crate::{backends, config};
+use crate::{backends, config, traffic::Traffic};
 
 /// Reads a configuration and reports every problem with its place
 #[derive(Args)]
@@ -20,12 +22,23 @@ pub(super) struct CheckArgs {
 pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<ExitCode> {
     args.from.config.append(&mut args.files);
     let loaded = config::load(&args.from.sources(), &backends::registry())?;
+    // Nothing runs: a runtime is only what clusters are told to run on one day.
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let metrics = Metrics::new();
+    let nothing = Traffic::none(Context::new(metrics.clone(), runtime.handle().clone()));
+    Traffic::compile(&loaded, &metrics, &nothing)?;
     println!("ok: {}", summary(&loaded.config));
     Ok(ExitCode::SUCCESS)
 }
 
 fn summary(config: &config::Config) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    [count(config.components.len(), "component"), count(config.api.listeners.len(), "API listener")]
-        .join(", ")
+    let counts = [
+        count(config.components.len(), "component"),
+        count(config.api.listeners.len(), "API listener"),
+        count(config.listeners.len(), "listener"),
+        count(config.routes.len(), "route"),
+        count(config.clusters.len(), "cluster"),
+    ];
+    counts.into_iter().filter(|count| !count.starts_with("0 ")).collect::<Vec<_>>().join(", ")
 }

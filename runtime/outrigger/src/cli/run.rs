@@ -22,7 +22,6 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    outrigger_net::tls::install_provider();
     let plan = Plan { sources: args.from.sources(), watch: !args.no_watch, app: args.app };
     let control = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
 use outrigger_blocks::Policy;
+use outrigger_cluster::ClusterConfig;
 use outrigger_component_api::{Secret, Settings};
 use outrigger_net::Address;
+use outrigger_proxy::config::{ListenerConfig, RouteConfig};
 use outrigger_telemetry::logs::LogConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -28,6 +30,15 @@ pub struct Config {
     /// The components behind the building blocks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, ComponentConfig>,
+    /// Where the proxy listens, and for what.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub listeners: BTreeMap<String, ListenerConfig>,
+    /// Which requests go where.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub routes: BTreeMap<String, RouteConfig>,
+    /// Who answers them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub clusters: BTreeMap<String, ClusterConfig>,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
 }

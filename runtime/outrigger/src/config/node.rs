@@ -197,6 +197,13 @@ fn next_step<'p>(node: Option<&Node>, path: &'p str) -> (Step, &'p str) {
     {
         return (Step::Index(index), after);
     }
+    if let Some(Node { value: Value::List(_), .. }) = node {
+        // Other crates write `list.0`.
+        let (index, _) = path.split_at(path.find(['.', '[']).unwrap_or(path.len()));
+        if let Ok(parsed) = index.parse() {
+            return (Step::Index(parsed), path.strip_prefix(index).unwrap_or_default());
+        }
+    }
     let known = node.map(Node::entries).unwrap_or_default().iter().map(|e| e.key.as_str());
     let longest = known
         .filter(|key| {
@@ -235,6 +242,7 @@ mod tests {
         assert_eq!(node.place(&steps).to_string(), "t.yaml:3:22");
         assert_eq!(node.key_place(&steps).to_string(), "t.yaml:3:16");
         assert_eq!(dotted(&steps), "sni.a.example.list[1].deep");
+        assert_eq!(node.steps("sni.a.example.list.1.deep"), steps);
         assert_eq!(node.place(&node.steps("sni.nowhere.at")).to_string(), "t.yaml:1:1");
     }
 }

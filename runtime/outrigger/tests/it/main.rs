@@ -1,13 +1,22 @@
 //! The real program, started in folders of its own on free ports, and the rules the whole tree is held to.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "helpers of tests are tests too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests are tests too"
+)]
 
 mod admin;
 mod app;
+mod backend;
 mod bad_config;
 mod coverage;
+mod failure;
 mod http;
+mod load;
 mod program;
 mod reload;
+mod reload_load;
 mod rules;
 mod settings;

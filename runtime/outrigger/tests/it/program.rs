@@ -29,6 +29,7 @@ pub(crate) struct Program {
     pub(crate) log: Vec<String>,
     pub(crate) api: Option<SocketAddr>,
     pub(crate) admin: Option<SocketAddr>,
+    web: Option<SocketAddr>,
 }
 
 /// What every configuration here starts with: ports the system picks.
@@ -112,7 +113,7 @@ impl Folder {
         let (tell, lines) = mpsc::channel();
         read(process.stdout.take().unwrap(), tell.clone());
         read(process.stderr.take().unwrap(), tell);
-        Program { process, lines, log: Vec::new(), api: None, admin: None }
+        Program { process, lines, log: Vec::new(), api: None, admin: None, web: None }
     }
 }
 
@@ -135,6 +136,8 @@ impl Program {
                 self.api = self.api.or_else(address);
             } else if line.contains("kind=\"admin\"") {
                 self.admin = self.admin.or_else(address);
+            } else if line.contains("listener=web") {
+                self.web = self.web.or_else(address);
             }
         }
     }
@@ -170,6 +173,11 @@ impl Program {
 
     pub(crate) fn api(&self) -> SocketAddr {
         self.api.expect("an API listener")
+    }
+
+    /// The proxy's listener `web`.
+    pub(crate) fn web(&self) -> SocketAddr {
+        self.web.expect("a listener named web")
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

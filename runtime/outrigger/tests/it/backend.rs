@@ -1,0 +1,94 @@
+//! HTTP backends that can die, hang and come back.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinHandle,
+};
+
+/// Answers every request without a body with 200 and its name. Dropping it kills it: its port refuses, its
+/// connections are cut.
+pub(crate) struct Backend {
+    pub(crate) address: SocketAddr,
+    answered: Arc<AtomicUsize>,
+    paused: watch::Sender<bool>,
+    accepting: JoinHandle<()>,
+    cut: watch::Sender<()>,
+}
+
+impl Backend {
+    pub(crate) async fn start(status: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (paused, watch_paused) = watch::channel(false);
+        let (cut, watch_cut) = watch::channel(());
+        let answered = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&answered);
+        let accepting = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let serving = serve(stream, status, Arc::clone(&counted), watch_paused.clone());
+                let mut cut = watch_cut.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ended = serving => {}
+                        _sender_gone = cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { address, answered, paused, accepting, cut }
+    }
+
+    /// From now on it accepts and reads, and answers nothing.
+    pub(crate) fn pause(&self) {
+        self.paused.send_replace(true);
+    }
+
+    pub(crate) fn answered(&self) -> usize {
+        self.answered.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn kill(&self) {
+        self.accepting.abort();
+        self.cut.send_replace(());
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn serve(
+    mut stream: TcpStream,
+    status: u16,
+    answered: Arc<AtomicUsize>,
+    mut paused: watch::Receiver<bool>,
+) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let answer = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: 2\r\n\r\nok");
+    let mut buffer = Vec::new();
+    loop {
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        while let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            buffer.drain(..end + 4);
+            if paused.wait_for(|paused| !paused).await.is_err() {
+                return Ok(());
+            }
+            stream.write_all(answer.as_bytes()).await?;
+            answered.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
