@@ -54,3 +54,43 @@ async fn first_bytes(
         (_, prefix) => Some((false, prefix)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Request, Response};
+    use outrigger_net::frames::FloodCounters;
+    use outrigger_net::{Address, ConnInfo, Drain, Peer, Stream};
+
+    struct Big;
+
+    impl Handler for Big {
+        async fn handle(&self, request: Request) -> Response {
+            let ballast = [0u8; 4096];
+            tokio::task::yield_now().await;
+            Response::new(
+                crate::ResponseHead::new(http::StatusCode::OK),
+                crate::Body::full(ballast[..request.head.path().len()].to_vec()),
+            )
+        }
+    }
+
+    /// An idle connection may cost 6 KiB all told. What it allocates is its future, the state it shares with bodies,
+    /// the drain watch and a timer; its buffers are with the pool.
+    #[tokio::test]
+    async fn an_idle_connection_is_small() {
+        let (client, _server) = tokio::net::UnixStream::pair().unwrap();
+        let local = Address::Unix("/x".into());
+        let info = Arc::new(ConnInfo { id: 0, local, peer: Peer::Unix, tls: None, listener: "t".into() });
+        let drain = Drain::new();
+        let floods = Arc::new(FloodCounters::new(&outrigger_telemetry::Metrics::new()));
+        let conn = Accepted { stream: Stream::Unix(client), info, drain: drain.watch(), floods };
+        let serving = serve(conn, Arc::new(Big), Arc::new(ServerConfig::default()));
+        let future = size_of_val(&serving);
+        let shared = size_of::<h1::server::Shared>();
+        let others = size_of::<ConnInfo>() + size_of::<tokio::time::Sleep>() + 128;
+        println!("future {future}, shared {shared}, others {others}");
+        assert!(future <= 2560, "{future}: a handler's state, or a rare path, is not boxed");
+        assert!(future + shared + others <= 4096, "{}", future + shared + others);
+    }
+}

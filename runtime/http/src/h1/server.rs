@@ -1,7 +1,7 @@
 //! The server face: one connection, one request after another.
 
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -81,7 +81,8 @@ pub(crate) async fn run<H: Handler>(mut conn: Connection, handler: &H) {
             Next::Closed => return,
         };
         conn.requests += 1;
-        match conn.exchange(parsed, handler).await {
+        // The one box of a request: an idle connection has no room set aside for a handler's state or a response.
+        match Box::pin(conn.exchange(parsed, handler)).await {
             After::KeepAlive => {}
             After::Close => {
                 Box::pin(conn.linger()).await;
@@ -175,16 +176,16 @@ impl Connection {
             upgrading: parsed.head.upgrade().is_some() || parsed.head.method == Method::CONNECT,
         };
         let request = self.request(parsed);
-        // The one box of a request: an idle connection then has no room set aside for a handler's state.
-        let mut answer = Box::pin(AssertUnwindSafe(handler.handle(request)).catch_unwind());
-        let response = std::future::poll_fn(|cx| {
-            if let Poll::Ready(response) = answer.poll_unpin(cx) {
-                return Poll::Ready(Some(response));
-            }
-            self.poll_aside(cx).map(|()| None)
-        })
-        .await;
-        drop(answer);
+        let response = {
+            let mut answer = pin!(AssertUnwindSafe(handler.handle(request)).catch_unwind());
+            std::future::poll_fn(|cx| {
+                if let Poll::Ready(response) = answer.as_mut().poll(cx) {
+                    return Poll::Ready(Some(response));
+                }
+                self.poll_aside(cx).map(|()| None)
+            })
+            .await
+        };
         let response = match response {
             Some(Ok(response)) => response,
             Some(Err(_)) => {

@@ -49,7 +49,8 @@ pub struct SendRequest {
     settings: Arc<Settings>,
 }
 
-/// What the upstream's SETTINGS say, noted by the driver.
+/// What the upstream's SETTINGS say, noted by the driver whenever it takes a request: hyper reads them on a task of its
+/// own, so the first request goes out before they are known.
 #[derive(Debug)]
 struct Settings {
     max_streams: AtomicUsize,
@@ -124,7 +125,8 @@ impl SendRequest {
         self.settings.max_streams.load(Ordering::Relaxed)
     }
 
-    /// Whether the upstream takes extended CONNECT (RFC 8441), known once its settings have arrived.
+    /// Whether the upstream takes extended CONNECT (RFC 8441), as known when the latest request
+    /// was taken (false before the second one).
     #[must_use]
     pub fn takes_extended_connect(&self) -> bool {
         self.settings.extended_connect.load(Ordering::Relaxed)
