@@ -141,25 +141,19 @@ impl Chunked {
     /// RFC 9112 §7.1: hexadecimal digits, extensions that are read over, CRLF.
     fn size(&mut self, buffer: &mut BytesMut) -> Result<Option<u64>, &'static str> {
         let window = buffer.get(..buffer.len().min(MAX_SIZE_LINE)).unwrap_or_default();
+        // What cannot become a size is refused before its line is complete, and for the same reason as after.
+        let digits = window.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+        let plausible = digits <= 16 && matches!(window.get(digits), None | Some(b';' | b'\r' | b'\n'));
+        if !plausible || (digits == 0 && !window.is_empty()) {
+            return Err("chunk_size");
+        }
         let Some(feed) = memchr::memchr(b'\n', window) else {
-            let digits = window.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-            let plausible = digits <= 16 && matches!(window.get(digits), None | Some(b';' | b'\r'));
-            return if !plausible || (digits == 0 && !window.is_empty()) {
-                Err("chunk_size")
-            } else if window.len() == MAX_SIZE_LINE {
-                Err("chunk_extension_too_long")
-            } else {
-                Ok(None)
-            };
+            return if window.len() == MAX_SIZE_LINE { Err("chunk_extension_too_long") } else { Ok(None) };
         };
         let Some((b'\r', line)) = window.get(..feed).unwrap_or_default().split_last() else {
             return Err("chunk_line_end");
         };
-        let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let (size, extension) = line.split_at_checked(digits).ok_or("chunk_size")?;
-        if size.is_empty() || size.len() > 16 {
-            return Err("chunk_size");
-        }
         check_extension(extension)?;
         self.extensions += extension.len();
         if self.extensions > MAX_EXTENSION_BYTES {
