@@ -84,20 +84,20 @@ impl Checker<'_> {
         path.iter().try_fold(self.tree, |node, key| node.get(key)).is_some()
     }
 
-    /// Two listeners on one address would fail at start; here it is still known who wrote them.
+    /// Two listeners on one address would fail at start; here it is still known who wrote them. Among its own the
+    /// proxy looks itself, as it may share addresses.
     fn addresses(&mut self) {
-        let mut seen: Vec<(Vec<Step>, Address)> = Vec::new();
-        let api = self.config.api.listeners.iter();
-        let api = api.map(|(name, l)| (keys(&["api", "listeners", name, "address"]), l.address.clone()));
-        let admin = self.config.admin.address.clone().map(|a| (keys(&["admin", "address"]), a));
-        for (steps, address) in api.chain(admin).collect::<Vec<_>>() {
-            let same = |other: &Address| *other == address && address.port() != Some(0);
-            match seen.iter().find(|(_, other)| same(other)) {
-                Some((first, _)) => {
-                    let message = format!("{address} is already the address of {}", dotted(first));
-                    self.report(&steps, message);
-                }
-                None => seen.push((steps, address)),
+        let config = self.config;
+        let api = config.api.listeners.iter();
+        let api = api.map(|(name, l)| (keys(&["api", "listeners", name, "address"]), &l.address));
+        let admin = config.admin.address.iter().map(|address| (keys(&["admin", "address"]), address));
+        let proxy = config.listeners.iter();
+        let proxy = proxy.map(|(name, l)| (keys(&["listeners", name, "address"]), &l.address));
+        let ours: Vec<_> = api.chain(admin).collect();
+        for (at, (steps, address)) in ours.iter().cloned().chain(proxy).enumerate() {
+            let same = |(_, other): &&(Vec<Step>, &Address)| *other == address && address.port() != Some(0);
+            if let Some((first, _)) = ours.iter().take(at).find(same) {
+                self.report(&steps, format!("{address} is already the address of {}", dotted(first)));
             }
         }
     }

@@ -336,4 +336,28 @@ mod tests {
         }
         assert!(read(&bomb).unwrap_err().contains("more than 200000 values"));
     }
+
+    #[test]
+    fn no_text_makes_it_panic() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let seeds =
+            [include_str!("../../../../configs/canary.yaml"), include_str!("../../../../configs/tcp.yaml")];
+        let tokens = [
+            "{", "}", "[", "]", ":", ": ", "- ", "&a", "*a", "'", "\"", "\n", "  ", "#", "|", "${env:", "\t",
+            "é", "!!", "---",
+        ];
+        for round in 0..4000 {
+            let mut text: Vec<char> = seeds[round % 2].chars().collect();
+            for _ in 0..random.usize(1..8) {
+                let at = random.usize(0..text.len());
+                let end = (at + random.usize(0..6)).min(text.len());
+                text.splice(at..end, tokens[random.usize(0..tokens.len())].chars());
+            }
+            let text: String = text.into_iter().collect();
+            // Read or refused with a place: either is fine.
+            if let Err(problems) = parse(Path::new("f"), &text, &env) {
+                assert!(!problems.is_empty(), "{text}");
+            }
+        }
+    }
 }

@@ -110,6 +110,74 @@ fn each_bad_value_is_told_at_its_place() {
             "app: { id: '${env:OUTRIGGER_NOT_SET}' }",
             "f.yaml:1:12: the environment variable OUTRIGGER_NOT_SET is not set",
         ),
+        (
+            "listeners: { a: { address: '127.0.0.1:34904' } }",
+            "f.yaml:1:28: listeners.a.address: 127.0.0.1:34904 is already the address of api.listeners.main.address",
+        ),
+        ("listeners: { web: {} }", "f.yaml:1:14: listeners.web: the key `address` is required"),
+        (
+            "listeners: { web: { address: '127.0.0.1:1', protocol: htp } }",
+            "f.yaml:1:55: listeners.web.protocol: unknown value `htp` (did you mean `http`?)",
+        ),
+        (
+            "listeners: { web: { address: '127.0.0.1:1', http: { max_headers: 0 } } }",
+            "f.yaml:1:66: listeners.web.http.max_headers: must be between 1 and 256",
+        ),
+        (
+            "listeners: { web: { address: '127.0.0.1:1', limits: { max_conections: 5 } } }",
+            "f.yaml:1:55: listeners.web.limits.max_conections: unknown key `max_conections` (did you mean `max_connections`?)",
+        ),
+        (
+            "listeners: { web: { address: '127.0.0.1:1', tls: { certificate: /nowhere, key: /nowhere } } }",
+            "f.yaml:1:45: listeners.web.tls: cannot read /nowhere",
+        ),
+        (
+            "listeners: { db: { address: '127.0.0.1:1', protocol: tcp } }",
+            "f.yaml:1:14: listeners.db.cluster: a `tcp` listener needs the cluster",
+        ),
+        (
+            "listeners: { db: { address: '127.0.0.1:1', protocol: tcp, cluster: x } }",
+            "f.yaml:1:68: listeners.db.cluster: there is no cluster `x`",
+        ),
+        (
+            "routes: { r: { backends: [ { cluster: x } ] } }",
+            "f.yaml:1:39: routes.r.backends[0].cluster: there is no cluster `x`",
+        ),
+        (
+            "routes: { r: { match: [ { path: { prefx: /a } } ], respond: { status: 200 } } }",
+            "f.yaml:1:27: routes.r.match[0].path: unknown value `prefx` (did you mean `prefix`?)",
+        ),
+        (
+            "routes: { r: { match: [ { path: { regex: '(' } } ], respond: { status: 200 } } }",
+            "f.yaml:1:42: routes.r.match[0].path.regex: not a usable regular expression",
+        ),
+        ("routes: { r: {} }", "f.yaml:1:11: routes.r.backends: the route does nothing"),
+        (
+            "routes: { r: { listeners: [w], respond: { status: 200 } } }",
+            "f.yaml:1:28: routes.r.listeners[0]: there is no listener `w`",
+        ),
+        (
+            "routes: { r: { respond: { status: 99 } } }",
+            "f.yaml:1:35: routes.r.respond.status: 99 is not between 200 and 599",
+        ),
+        (
+            "routes: { r: { respond: { status: 200 }, retry: { on: [resett] } } }",
+            "f.yaml:1:56: routes.r.retry.on[0]: unknown value `resett` (did you mean `reset`?)",
+        ),
+        ("clusters: { a: {} }", "f.yaml:1:13: clusters.a.endpoints: a cluster needs endpoints, or dns"),
+        (
+            "clusters: { a: { endpoints: [ '127.0.0.1:1', nowhere ] } }",
+            "f.yaml:1:46: clusters.a.endpoints[1]: 'nowhere' is not an IP address with port",
+        ),
+        (
+            "clusters: { a: { endpoints: [ { address: '127.0.0.1:1', wight: 2 } ] } }",
+            "f.yaml:1:57: clusters.a.endpoints[0].wight: unknown key `wight` (did you mean `weight`?)",
+        ),
+        ("clusters: { a: { balance: fair } }", "f.yaml:1:27: clusters.a.balance: unknown value `fair`"),
+        (
+            "clusters: { a: { endpoints: ['127.0.0.1:1'], connect_timeout: 5 } }",
+            "f.yaml:1:63: clusters.a.connect_timeout: expected a duration, found integer `5`",
+        ),
         ("app: [", "f.yaml:2:1: not valid YAML"),
         ("- app", "f.yaml:1:1: expected a map of sections"),
     ];
