@@ -11,6 +11,10 @@ use outrigger_proxy::{Listeners, ProxyConfig, compile};
 use outrigger_telemetry::Metrics;
 use serde_json::json;
 
+/// The allocator of the shipped program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let [listen, endpoint, protocol] = arguments();
     let tcp = protocol == "tcp";

@@ -1,10 +1,8 @@
 //! A request on its way to a backend, and the response on its way back.
 
 use http::StatusCode;
-use outrigger_cluster::{Cluster, Report, SendOptions};
+use outrigger_cluster::{Report, SendOptions};
 use outrigger_http::{Request, RequestHead, Response, forward as fields};
-use outrigger_resilience::RetryPolicy;
-use tokio::time::Instant;
 
 use super::Arrived;
 use super::admit::Hops;
@@ -21,15 +19,28 @@ impl Route {
         &self,
         forward: &Forward,
         arrived: Arrived<'_>,
-        request: Request,
+        mut request: Request,
         log: &mut Log,
     ) -> Result<Response, ProxyError> {
         let cluster = forward.backends.pick().ok_or(ProxyError::NoRoute)?;
         let limit = Limit::of(&request.head, forward.timeout);
-        let mut request = self.prepare(forward, &arrived, request)?;
+        self.prepare(forward, &arrived, &mut request)?;
         let websocket = websocket::translate(&mut request.head, cluster.config().protocol);
+        let how = SendOptions {
+            deadline: limit.deadline(&request.body, arrived.started),
+            retry: forward.retry.as_ref(),
+        };
+        let upload = limit.watch(&mut request.body);
         let mut report = Report::default();
-        let sent = send(cluster, request, limit, arrived.started, forward.retry.as_ref(), &mut report).await;
+        // Written out here and not behind one more function: each call would move the whole request once more.
+        let sending = cluster.send_reporting(request, &how, &mut report);
+        let sent = match upload {
+            None => sending.await.map_err(ProxyError::Send),
+            Some(upload) => match upload.limit(sending).await {
+                Some(sent) => sent.map_err(ProxyError::Send),
+                None => Err(ProxyError::Timeout),
+            },
+        };
         record::sent(log, cluster, &report);
         let mut response = sent?;
         let switching = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
@@ -43,9 +54,9 @@ impl Route {
         &self,
         forward: &Forward,
         arrived: &Arrived<'_>,
-        mut request: Request,
-    ) -> Result<Request, ProxyError> {
-        let Request { head, conn, .. } = &mut request;
+        request: &mut Request,
+    ) -> Result<(), ProxyError> {
+        let Request { head, conn, .. } = request;
         let hops = Hops::of(head)?;
         let keep_upgrade = is_forwardable_upgrade(head);
         fields::strip_hop_by_hop(&mut head.headers, keep_upgrade);
@@ -53,25 +64,7 @@ impl Route {
         hops.write_next(head);
         forward.rewrite.apply(head, arrived.choice).map_err(|_| ProxyError::Rewrite)?;
         self.request_edits.apply(&mut head.headers);
-        Ok(request)
-    }
-}
-
-/// Sends within the limit.
-async fn send(
-    cluster: &Cluster,
-    mut request: Request,
-    limit: Limit,
-    started: Instant,
-    retry: Option<&RetryPolicy>,
-    report: &mut Report,
-) -> Result<Response, ProxyError> {
-    let how = SendOptions { deadline: limit.deadline(&request.body, started), retry };
-    let upload = limit.watch(&mut request.body);
-    let sending = cluster.send_reporting(request, &how, report);
-    match upload {
-        None => Ok(sending.await?),
-        Some(upload) => Ok(upload.limit(sending).await.ok_or(ProxyError::Timeout)??),
+        Ok(())
     }
 }
 
