@@ -163,7 +163,7 @@ mod tests {
     fn later_layers_win_key_by_key() {
         let dir = tempfile::tempdir().unwrap();
         let (first, second) = (dir.path().join("a.yaml"), dir.path().join("b.yaml"));
-        std::fs::write(&first, "app: {id: one, port: 1}\ncomponents: {my-db: {settings: {keyPrefix: none}}}")
+        std::fs::write(&first, "app: {id: one, port: 1}\ncomponents: {my-db: {settings: {keyPrefix: none}}}\nroutes: {gone: {hosts: [x]}}")
             .unwrap();
         std::fs::write(&second, "app: {port: 2}").unwrap();
         let mut all = sources(
@@ -172,9 +172,10 @@ mod tests {
                 ("OUTRIGGER__APP__PORT", "3"),
                 ("OUTRIGGER__COMPONENTS__MY_DB__SETTINGS__KEYPREFIX", "app"),
                 ("OUTRIGGER__LOG__LEVEL", "debug"),
+                ("OUTRIGGER__ROUTES__GONE", "null"),
                 ("OTHER", "x"),
             ],
-            &["app.port=4", "clusters.c.endpoints=[a, b]"],
+            &["app.port=4", "clusters.c.endpoints=[a, b]", "log.format="],
         );
         all.files.push(second);
         let tree = all.merge().unwrap();
@@ -183,7 +184,8 @@ mod tests {
             json!({
                 "app": {"id": "one", "port": 4},
                 "components": {"my-db": {"settings": {"keyPrefix": "app"}}},
-                "log": {"level": "debug"},
+                "log": {"level": "debug", "format": ""},
+                "routes": {"gone": null},
                 "clusters": {"c": {"endpoints": ["a", "b"]}},
             })
         );

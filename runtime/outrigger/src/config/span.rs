@@ -16,8 +16,14 @@ const MAX_DEPTH: usize = 64;
 /// Reads an environment variable. Passed in, so that a test need not change the process.
 pub type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads one document. An empty file is an empty map.
+/// Reads a file. An empty one is an empty map.
 pub fn parse(file: &Path, text: &str, env: Env<'_>) -> Result<Node, Vec<Problem>> {
+    let root = document(file, text, env)?;
+    Ok(if root.value == Value::Null { Node::map(root.at) } else { root })
+}
+
+/// Reads one document; nothing at all is null.
+fn document(file: &Path, text: &str, env: Env<'_>) -> Result<Node, Vec<Problem>> {
     let mut reader = Reader {
         events: Parser::new_from_str(text),
         file: file.into(),
@@ -38,10 +44,11 @@ pub fn parse(file: &Path, text: &str, env: Env<'_>) -> Result<Node, Vec<Problem>
 
 /// Reads a value given in an environment variable or a flag: a scalar, or a list or map in flow style.
 pub fn parse_value(text: &str, at: &Origin, env: Env<'_>) -> Result<Node, Problem> {
-    let mut node = parse(Path::new(""), text, env).map_err(|problems| match problems.into_iter().next() {
-        Some(problem) => Problem { at: at.clone(), ..problem },
-        None => Problem::new(at.clone(), "", "cannot be read"),
-    })?;
+    let mut node =
+        document(Path::new(""), text, env).map_err(|problems| match problems.into_iter().next() {
+            Some(problem) => Problem { at: at.clone(), ..problem },
+            None => Problem::new(at.clone(), "", "cannot be read"),
+        })?;
     if text.trim().is_empty() {
         node.value = Value::Text(Text { text: String::new(), written: None });
     }
@@ -89,11 +96,8 @@ impl<'t> Reader<'t> {
                 event => root = Some(self.node(event, span, 0)?),
             }
         }
-        match root {
-            Some(Node { value: Value::Null, at }) => Ok(Node::map(at)),
-            Some(node) => Ok(node),
-            None => Ok(Node::map(Origin::File { file: self.file.clone(), line: 1, column: 1 })),
-        }
+        let at = Origin::File { file: self.file.clone(), line: 1, column: 1 };
+        Ok(root.unwrap_or(Node { value: Value::Null, at }))
     }
 
     fn next(&mut self) -> Result<(Event<'t>, Span), Fatal> {

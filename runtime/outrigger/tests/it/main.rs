@@ -14,6 +14,7 @@ mod bad_config;
 mod coverage;
 mod failure;
 mod http;
+mod idle;
 mod load;
 mod program;
 mod reload;

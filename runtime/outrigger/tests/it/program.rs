@@ -167,6 +167,10 @@ impl Program {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub(crate) fn admin(&self) -> SocketAddr {
         self.admin.expect("an admin listener")
     }

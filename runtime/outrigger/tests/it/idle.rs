@@ -1,0 +1,49 @@
+//! A sidecar nobody talks to sleeps: no thread of it is ever scheduled.
+
+use std::{fs, time::Duration};
+
+use outrigger_sdk::{Client, Options};
+
+use crate::program::{Folder, Program, eventually};
+
+/// How often its threads have gone to sleep so far: each time something had woken them.
+fn naps(program: &Program) -> u64 {
+    let tasks = fs::read_dir(format!("/proc/{}/task", program.id())).unwrap();
+    let status = |task: fs::DirEntry| fs::read_to_string(task.path().join("status")).unwrap();
+    let count = |status: String| {
+        let line = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?.to_owned();
+        line.rsplit('\t').next()?.parse::<u64>().ok()
+    };
+    tasks.filter_map(|task| count(status(task.unwrap()))).sum()
+}
+
+/// Wake-ups in two quiet seconds, after it has settled.
+fn wakeups(program: &Program) -> u64 {
+    std::thread::sleep(Duration::from_secs(1));
+    let before = naps(program);
+    std::thread::sleep(Duration::from_secs(2));
+    naps(program) - before
+}
+
+#[test]
+fn it_sleeps_when_nobody_calls() {
+    let folder = Folder::empty();
+    let program = folder.run();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = Options { endpoint: format!("http://{}", program.api()), ..Options::default() };
+        let client = Client::connect_with(options).await.unwrap();
+        client.state("state").save(("key", "value")).await.unwrap();
+    });
+    assert_eq!(wakeups(&program), 0);
+}
+
+/// Health checks wake it, and the count shows that.
+#[test]
+fn a_check_every_moment_is_counted() {
+    let folder = Folder::with(
+        "clusters: { a: { endpoints: ['127.0.0.1:9'], health: { active: { type: tcp, interval: 100ms } } } }\n",
+    );
+    let program = folder.run();
+    eventually("checks run", || (wakeups(&program) > 10).then_some(()));
+}
