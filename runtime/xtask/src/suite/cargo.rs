@@ -17,6 +17,8 @@ pub(super) fn check(cases: &mut Cases) -> Result<()> {
 pub(super) fn test(cases: &mut Cases) -> Result<()> {
     let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
     command.env("OUTRIGGER_TEST_PYTHON", tools::python("python")).env("CARGO_TERM_COLOR", "never");
+    // What failed is in the first lines; a backtrace would push it out of the report.
+    command.env("RUST_BACKTRACE", "0");
     let output = finish(&mut command)?;
     let text = transcript(&output);
     let log = tools_dir("logs")?.join("cargo-test.log");
