@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use super::peer;
 use crate::cases::Cases;
@@ -36,14 +36,13 @@ pub(super) fn run(cases: &mut Cases) -> Result<()> {
     ] {
         let mut grown = (0, 0);
         cases.case(&format!("1 GiB down to a slow reader over {name}"), || {
-            // The first transfer of a kind fills pools that stay.
-            download(port, flags, 64 << 20)?;
+            warm_up(|| download(port, flags, 64 << 20))?;
             grown.0 = growth(&proxy, || download(port, flags, BYTES))?;
             ensure!(grown.0 < LIMIT, "the proxy grew by {} KiB", grown.0 / 1024);
             Ok(())
         });
         cases.case(&format!("1 GiB up to a slow reader over {name}"), || {
-            upload(port, flags, 64 << 20)?;
+            warm_up(|| upload(port, flags, 64 << 20))?;
             grown.1 = growth(&proxy, || upload(port, flags, BYTES))?;
             ensure!(grown.1 < LIMIT, "the proxy grew by {} KiB", grown.1 / 1024);
             Ok(())
@@ -51,6 +50,16 @@ pub(super) fn run(cases: &mut Cases) -> Result<()> {
         cases.note(format!("{name}: grew {} KiB down, {} KiB up", grown.0 / 1024, grown.1 / 1024));
     }
     planted(cases, port)
+}
+
+/// The first transfer of a kind on a worker fills pools that stay; four at once reach every worker.
+fn warm_up(transfer: impl Fn() -> Result<()> + Sync) -> Result<()> {
+    std::thread::scope(|scope| {
+        let transfers: Vec<_> = (0..4).map(|_| scope.spawn(&transfer)).collect();
+        transfers
+            .into_iter()
+            .try_for_each(|transfer| transfer.join().map_err(|_| anyhow!("a transfer panicked"))?)
+    })
 }
 
 /// The same watch on a proxy that does pile up.

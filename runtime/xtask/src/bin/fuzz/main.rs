@@ -2,6 +2,7 @@
 //! is over. A panic or a hang is a finding: its input is saved, the seed printed, and the exit code is 1.
 //! `cargo xtask fuzz` builds and starts it.
 
+mod corpus;
 mod mutate;
 mod watchdog;
 
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use clap::{Parser, ValueEnum};
 
 use mutate::Mutator;
@@ -24,7 +25,7 @@ struct Options {
     /// Repeats a run.
     #[arg(long)]
     seed: Option<u64>,
-    /// A directory of inputs to start from.
+    /// A directory of inputs to start from: see `corpus.rs`.
     #[arg(long)]
     corpus: PathBuf,
     /// Where findings are saved.
@@ -71,7 +72,7 @@ fn main() -> ExitCode {
 /// Whether the run ended without a finding.
 fn run(options: &Options) -> Result<bool> {
     let seed = options.seed.unwrap_or_else(|| fastrand::u64(..));
-    let corpus = corpus(&options.corpus)?;
+    let corpus = corpus::read(&options.corpus)?;
     println!("{:?}: {} inputs, seed {seed}", options.target, corpus.len());
     std::fs::create_dir_all(&options.findings).context("creating the directory of findings")?;
     let mut mutator = Mutator::new(corpus, seed);
@@ -92,37 +93,6 @@ fn run(options: &Options) -> Result<bool> {
     }
     println!("{runs} runs in {} s without a finding", options.seconds);
     Ok(true)
-}
-
-/// Every file of the corpus, in a fixed order so that a seed means the same everywhere.
-fn corpus(dir: &Path) -> Result<Vec<Vec<u8>>> {
-    let mut files = Vec::new();
-    let mut open = vec![dir.to_path_buf()];
-    while let Some(dir) = open.pop() {
-        for entry in std::fs::read_dir(&dir).with_context(|| format!("reading {}", dir.display()))? {
-            let path = entry?.path();
-            if path.is_dir() { open.push(path) } else { files.push(path) }
-        }
-    }
-    files.sort();
-    ensure!(!files.is_empty(), "{} is empty", dir.display());
-    let mut inputs = Vec::new();
-    for file in &files {
-        let content = std::fs::read(file).with_context(|| format!("reading {}", file.display()))?;
-        match file.extension().is_some_and(|extension| extension == "tsv") {
-            // A table of messages: each is a better start than all of them in one.
-            true => {
-                let table =
-                    String::from_utf8(content).with_context(|| format!("{} is not UTF-8", file.display()))?;
-                let messages = outrigger_http::h1::probe::corpus::messages(&table);
-                let messages =
-                    messages.with_context(|| format!("{} is not a table of messages", file.display()))?;
-                inputs.extend(messages.into_iter().map(|message| message.bytes));
-            }
-            false => inputs.push(content),
-        }
-    }
-    Ok(inputs)
 }
 
 fn report(file: &Path, input: &[u8], kind: &str) -> Result<()> {

@@ -4,14 +4,17 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The input under way and when it started; none between two.
+type Current = Mutex<Option<(Instant, Vec<u8>)>>;
+
 /// Watches one input at a time.
 pub(crate) struct Watchdog {
-    current: Arc<Mutex<Option<(Instant, Vec<u8>)>>>,
+    current: Arc<Current>,
 }
 
 impl Watchdog {
     pub(crate) fn start(file: PathBuf, limit: Duration) -> Self {
-        let current = Arc::new(Mutex::new(None::<(Instant, Vec<u8>)>));
+        let current = Arc::<Current>::default();
         let watched = Arc::clone(&current);
         // Not joined: it ends with the process.
         std::thread::spawn(move || {
