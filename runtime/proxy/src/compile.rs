@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use outrigger_cluster::Clusters;
 use outrigger_http::Problem;
+use outrigger_http::chain::{Buckets, Chain};
 use outrigger_telemetry::Metrics;
 
 use crate::config::{Protocol, ProxyConfig, RouteConfig};
@@ -24,6 +25,8 @@ pub struct Proxy {
     pub(crate) listeners: BTreeMap<Arc<str>, CompiledListener>,
     /// By name, so that the next compilation can keep what did not change.
     pub(crate) routes: BTreeMap<Arc<str>, Arc<Route>>,
+    /// Of rate limits, taken over where the limit stays the same although its route does not.
+    buckets: Buckets,
 }
 
 /// Compiles `config` against the `clusters` of the same configuration.
@@ -39,11 +42,13 @@ pub fn compile(
     previous: Option<&Proxy>,
 ) -> Result<Proxy, Vec<Problem>> {
     let mut problems = listener::address_conflicts(config);
-    let routes = compile_routes(config, clusters, metrics, previous, &mut problems);
+    let mut compiler = RouteCompiler { clusters, metrics, previous, buckets: Buckets::default() };
+    let routes = compiler.routes(config, &mut problems);
+    let buckets = compiler.buckets;
     problems.extend(shadow::problems(&routes));
     let listeners = compile_listeners(config, &routes, clusters, metrics, &mut problems);
     let routes = routes.into_iter().map(|compiled| (compiled.name, compiled.route)).collect();
-    if problems.is_empty() { Ok(Proxy { listeners, routes }) } else { Err(problems) }
+    if problems.is_empty() { Ok(Proxy { listeners, routes, buckets }) } else { Err(problems) }
 }
 
 /// A route and what the tables need to know of it.
@@ -55,42 +60,56 @@ struct CompiledRoute {
     listeners: Vec<String>,
 }
 
-fn compile_routes(
-    config: &ProxyConfig,
-    clusters: &Clusters,
-    metrics: &Metrics,
-    previous: Option<&Proxy>,
-    problems: &mut Vec<Problem>,
-) -> Vec<CompiledRoute> {
-    let is_http = |name: &&str| config.listeners.get(*name).is_some_and(|l| l.protocol == Protocol::Http);
-    let http: Vec<&str> = config.listeners.keys().map(String::as_str).filter(is_http).collect();
-    let mut compiled = Vec::with_capacity(config.routes.len());
-    for (name, route) in &config.routes {
-        let mut found = matching::listener_problems(route, config, &http);
-        compiled.extend(compile_route(name, route, clusters, metrics, previous, &mut found));
-        problems.extend(found.into_iter().map(|problem| problem.within(&format!("routes.{name}"))));
-    }
-    compiled
+/// What routes are compiled against, and what they keep for the next time.
+struct RouteCompiler<'a> {
+    clusters: &'a Clusters,
+    metrics: &'a Metrics,
+    previous: Option<&'a Proxy>,
+    buckets: Buckets,
 }
 
-fn compile_route(
-    name: &str,
-    config: &RouteConfig,
-    clusters: &Clusters,
-    metrics: &Metrics,
-    previous: Option<&Proxy>,
-    problems: &mut Vec<Problem>,
-) -> Option<CompiledRoute> {
-    let entries = matching::entries(config).map_err(|found| problems.extend(found));
-    let action = action::action(config, clusters).map_err(|found| problems.extend(found));
-    let (Ok(entries), Ok(action)) = (entries, action) else { return None };
-    let kept =
-        previous.and_then(|previous| previous.routes.get(name)).filter(|kept| kept.is_same(config, &action));
-    let route = match kept {
-        Some(kept) => Arc::clone(kept),
-        None => Arc::new(Route::new(name, config.clone(), action, metrics)),
-    };
-    Some(CompiledRoute { name: name.into(), route, entries, listeners: config.listeners.clone() })
+impl RouteCompiler<'_> {
+    fn routes(&mut self, config: &ProxyConfig, problems: &mut Vec<Problem>) -> Vec<CompiledRoute> {
+        let is_http = |name: &&str| config.listeners.get(*name).is_some_and(|l| l.protocol == Protocol::Http);
+        let http: Vec<&str> = config.listeners.keys().map(String::as_str).filter(is_http).collect();
+        let mut compiled = Vec::with_capacity(config.routes.len());
+        for (name, route) in &config.routes {
+            let mut found = matching::listener_problems(route, config, &http);
+            compiled.extend(self.route(name, route, &mut found));
+            problems.extend(found.into_iter().map(|problem| problem.within(&format!("routes.{name}"))));
+        }
+        compiled
+    }
+
+    fn route(
+        &mut self,
+        name: &str,
+        config: &RouteConfig,
+        problems: &mut Vec<Problem>,
+    ) -> Option<CompiledRoute> {
+        let entries = matching::entries(config).map_err(|found| problems.extend(found));
+        let action = action::action(config, self.clusters).map_err(|found| problems.extend(found));
+        let filters = self.filters(name, config, problems);
+        let (Ok(entries), Ok(action)) = (entries, action) else { return None };
+        let kept = self.previous.and_then(|previous| previous.routes.get(name));
+        let route = match kept.filter(|kept| kept.is_same(config, &action)) {
+            Some(kept) => Arc::clone(kept),
+            None => Arc::new(Route::new(name, config.clone(), action, filters?, self.metrics)),
+        };
+        Some(CompiledRoute { name: name.into(), route, entries, listeners: config.listeners.clone() })
+    }
+
+    fn filters(&mut self, name: &str, config: &RouteConfig, problems: &mut Vec<Problem>) -> Option<Chain> {
+        let none = Buckets::default();
+        let previous = self.previous.map_or(&none, |previous| &previous.buckets);
+        match Chain::compile(&config.filters, name, previous, &mut self.buckets) {
+            Ok(chain) => Some(chain),
+            Err(found) => {
+                problems.extend(found.into_iter().map(|problem| problem.within("filters")));
+                None
+            }
+        }
+    }
 }
 
 fn compile_listeners(

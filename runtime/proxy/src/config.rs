@@ -11,9 +11,7 @@ mod route;
 
 pub use listener::{EscapedSlashes, ListenerConfig, PathsConfig, Protocol};
 pub use matching::{GrpcMatch, MatchConfig, PathMatch, ValueMatch};
-pub use route::{
-    BackendConfig, HeaderEdits, HeadersConfig, RedirectConfig, RespondConfig, RewriteConfig, RouteConfig,
-};
+pub use route::{BackendConfig, RedirectConfig, RespondConfig, RewriteConfig, RouteConfig};
 
 pub use crate::path::PathMode;
 

@@ -9,6 +9,7 @@ mod websocket;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use outrigger_http::chain::Passage;
 use outrigger_http::{Handler, Request, Response, reply, server};
 use outrigger_net::{Accepted, BoxFuture, Service};
 use tokio::time::Instant;
@@ -53,7 +54,7 @@ impl Handler for L7 {
         let (metrics, result) = match route(&listener, &mut request) {
             Err(error) => (&listener.unrouted, Err(error)),
             Ok((route, choice)) => {
-                let arrived = Arrived { listener: &listener, choice, started };
+                let arrived = Arrived { listener: &listener, choice, started, is_grpc };
                 (&route.metrics, route.answer(arrived, request, &mut log).await)
             }
         };
@@ -81,23 +82,43 @@ struct Arrived<'l> {
     listener: &'l HttpListener,
     choice: Choice,
     started: Instant,
+    is_grpc: bool,
 }
 
 impl Route {
     async fn answer(
         &self,
         arrived: Arrived<'_>,
-        request: Request,
+        mut request: Request,
         log: &mut Log,
     ) -> Result<Response, ProxyError> {
         record::routed(log, &self.name);
-        let mut response = match &self.action {
-            Action::Forward(forward) => self.forward(forward, arrived, request, log).await?,
-            Action::Redirect(redirect) => redirect.response(&request.head, arrived.choice),
-            Action::Respond(respond) => respond.response(),
+        let mut passage = Passage::default();
+        if let Action::Forward(_) = self.action {
+            forward::sanitise(&mut request, arrived.listener)?;
+        }
+        let mut response = match self.filters.request(&mut request, &mut passage).await {
+            Some(response) => response,
+            None => {
+                let is_grpc = arrived.is_grpc;
+                self.act(arrived, request, log).await.unwrap_or_else(|error| refuse(&error, is_grpc, log))
+            }
         };
-        self.response_edits.apply(&mut response.head.headers);
+        self.filters.response(&passage, &mut response.head);
         Ok(response)
+    }
+
+    async fn act(
+        &self,
+        arrived: Arrived<'_>,
+        request: Request,
+        log: &mut Log,
+    ) -> Result<Response, ProxyError> {
+        match &self.action {
+            Action::Forward(to) => forward::forward(to, arrived, request, log).await,
+            Action::Redirect(redirect) => Ok(redirect.response(&request.head, arrived.choice)),
+            Action::Respond(respond) => Ok(respond.response()),
+        }
     }
 }
 

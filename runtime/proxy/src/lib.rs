@@ -8,7 +8,6 @@ mod access_logs;
 mod action;
 mod compile;
 pub mod config;
-mod edits;
 mod error;
 mod l4;
 mod l7;

@@ -4,13 +4,13 @@ use std::sync::{Arc, OnceLock};
 
 use outrigger_http::ServerConfig;
 use outrigger_http::access_log::AccessLog;
+use outrigger_http::chain::Chain;
 use outrigger_http::forward::TrustedPeers;
 use outrigger_net::tls::ServerConfig as TlsConfig;
 use outrigger_telemetry::Metrics;
 
 use crate::action::Action;
 use crate::config::{EscapedSlashes, ListenerConfig, RouteConfig};
-use crate::edits::Edits;
 use crate::l4::StreamListener;
 use crate::metrics::RouteMetrics;
 use crate::path::PathMode;
@@ -68,22 +68,20 @@ impl HttpListener {
 pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     pub(crate) action: Action,
-    pub(crate) request_edits: Edits,
-    pub(crate) response_edits: Edits,
+    pub(crate) filters: Chain,
     pub(crate) metrics: RouteMetrics,
     config: RouteConfig,
 }
 
 impl Route {
-    pub(crate) fn new(name: &str, config: RouteConfig, action: Action, metrics: &Metrics) -> Self {
-        Self {
-            name: name.into(),
-            action,
-            request_edits: Edits::new(&config.headers.request),
-            response_edits: Edits::new(&config.headers.response),
-            metrics: RouteMetrics::new(metrics, name),
-            config,
-        }
+    pub(crate) fn new(
+        name: &str,
+        config: RouteConfig,
+        action: Action,
+        filters: Chain,
+        metrics: &Metrics,
+    ) -> Self {
+        Self { name: name.into(), action, filters, metrics: RouteMetrics::new(metrics, name), config }
     }
 
     /// Whether a new configuration would lead to the same route.

@@ -1,12 +1,11 @@
 //! Answers that need no backend.
 
-use http::header::{CONTENT_TYPE, LOCATION};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRAILER, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderName, HeaderValue, StatusCode};
 use outrigger_http::{Body, Problem, RequestHead, Response, ResponseHead};
 
 use super::PathChange;
 use crate::config::RespondConfig;
-use crate::edits;
 use crate::route::Choice;
 
 #[derive(Debug)]
@@ -76,7 +75,15 @@ impl Respond {
 }
 
 fn field(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
-    Ok((edits::name(name)?, edits::value(value)?))
+    let name =
+        HeaderName::from_bytes(name.as_bytes()).map_err(|_| format!("`{name}` is not a header name"))?;
+    // The codec frames the response.
+    if [CONTENT_LENGTH, TRANSFER_ENCODING, CONNECTION, UPGRADE, TRAILER].contains(&name) {
+        return Err(format!("`{name}` belongs to the framing of the response and cannot be set"));
+    }
+    let value = HeaderValue::from_str(value)
+        .map_err(|_| "a header value may hold only visible ASCII, spaces and tabs".to_owned())?;
+    Ok((name, value))
 }
 
 #[cfg(test)]

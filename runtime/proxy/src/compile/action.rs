@@ -7,7 +7,6 @@ use outrigger_http::Problem;
 use super::nearest::dangling;
 use crate::action::{self, Action, Forward, PathChange, Redirect, Respond, Rewrite, Weighted};
 use crate::config::{BackendConfig, PathMatch, RedirectConfig, RespondConfig, RewriteConfig, RouteConfig};
-use crate::edits::Edits;
 use crate::route::{HostPattern, PathPattern};
 
 /// Checks everything but the matching, and compiles the action.
@@ -37,16 +36,10 @@ fn setting_problems(route: &RouteConfig) -> Vec<Problem> {
         ("rewrite", route.rewrite.is_some()),
         ("retry", route.retry.is_some()),
         ("timeout", route.timeout.is_some()),
-        ("headers.request", route.headers.request != Default::default()),
     ];
     let idle = needs_backends.into_iter().filter(|(_, is_set)| *is_set && route.backends.is_empty());
     let mut problems: Vec<Problem> =
         idle.map(|(path, _)| Problem::new(path, "has no effect on a route without `backends`")).collect();
-    for (path, edits) in
-        [("headers.request", &route.headers.request), ("headers.response", &route.headers.response)]
-    {
-        problems.extend(Edits::problems(edits).into_iter().map(|problem| problem.within(path)));
-    }
     let retry = route.retry.iter().flat_map(|retry| retry.problems());
     problems.extend(retry.map(|(field, message)| Problem::new(format!("retry.{field}"), message)));
     problems

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use outrigger_http::chain::FiltersConfig;
 use outrigger_resilience::RetryPolicy;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -25,8 +26,8 @@ pub struct RouteConfig {
     /// Any of these must match. Default: every request of the hosts.
     #[serde(rename = "match")]
     pub matches: Vec<MatchConfig>,
-    /// Changes to headers on the way.
-    pub headers: HeadersConfig,
+    /// What happens to requests before they are answered, and to responses on their way back.
+    pub filters: FiltersConfig,
     /// Changes to the request line before it is sent upstream.
     pub rewrite: Option<RewriteConfig>,
     /// Answer with a redirect.
@@ -58,28 +59,6 @@ pub struct BackendConfig {
 
 fn one() -> u32 {
     1
-}
-
-/// Header changes in both directions.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct HeadersConfig {
-    /// Before the request goes upstream.
-    pub request: HeaderEdits,
-    /// Before the response goes to the client.
-    pub response: HeaderEdits,
-}
-
-/// Removals first, then `set` (replaces all values), then `add`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct HeaderEdits {
-    /// Names to remove.
-    pub remove: Vec<String>,
-    /// Headers to write in place of what was there.
-    pub set: BTreeMap<String, String>,
-    /// Headers to write in addition to what is there.
-    pub add: BTreeMap<String, String>,
 }
 
 /// What the backend sees instead of the client's request line.

@@ -11,61 +11,51 @@ use super::timeout::Limit;
 use super::websocket;
 use crate::action::Forward;
 use crate::error::ProxyError;
-use crate::serving::Route;
+use crate::serving::HttpListener;
 
-impl Route {
-    /// Picks the cluster, prepares the request, sends it, prepares the response.
-    pub(super) async fn forward(
-        &self,
-        forward: &Forward,
-        arrived: Arrived<'_>,
-        mut request: Request,
-        log: &mut Log,
-    ) -> Result<Response, ProxyError> {
-        let cluster = forward.backends.pick().ok_or(ProxyError::NoRoute)?;
-        let limit = Limit::of(&request.head, forward.timeout);
-        self.prepare(forward, &arrived, &mut request)?;
-        let websocket = websocket::translate(&mut request.head, cluster.config().protocol);
-        let how = SendOptions {
-            deadline: limit.deadline(&request.body, arrived.started),
-            retry: forward.retry.as_ref(),
-        };
-        let upload = limit.watch(&mut request.body);
-        let mut report = Report::default();
-        // Written out here and not behind one more function: each call would move the whole request once more.
-        let sending = cluster.send_reporting(request, &how, &mut report);
-        let sent = match upload {
-            None => sending.await.map_err(ProxyError::Send),
-            Some(upload) => match upload.limit(sending).await {
-                Some(sent) => sent.map_err(ProxyError::Send),
-                None => Err(ProxyError::Timeout),
-            },
-        };
-        record::sent(log, cluster, &report);
-        let mut response = sent?;
-        let switching = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
-        fields::strip_hop_by_hop(&mut response.head.headers, switching);
-        let response = websocket.undo(response).ok_or(ProxyError::WebSocket)?;
-        Ok(limit.expire(response, arrived.started))
-    }
+/// Takes off what was for us only and adds what we know of the client.
+pub(super) fn sanitise(request: &mut Request, listener: &HttpListener) -> Result<(), ProxyError> {
+    let Request { head, conn, .. } = request;
+    let hops = Hops::of(head)?;
+    let keep_upgrade = is_forwardable_upgrade(head);
+    fields::strip_hop_by_hop(&mut head.headers, keep_upgrade);
+    fields::forwarded(head, conn, listener.trusted.contains(&conn.peer));
+    hops.write_next(head);
+    Ok(())
+}
 
-    /// Takes off what was for us only, adds what we know of the client, and applies the route's changes.
-    fn prepare(
-        &self,
-        forward: &Forward,
-        arrived: &Arrived<'_>,
-        request: &mut Request,
-    ) -> Result<(), ProxyError> {
-        let Request { head, conn, .. } = request;
-        let hops = Hops::of(head)?;
-        let keep_upgrade = is_forwardable_upgrade(head);
-        fields::strip_hop_by_hop(&mut head.headers, keep_upgrade);
-        fields::forwarded(head, conn, arrived.listener.trusted.contains(&conn.peer));
-        hops.write_next(head);
-        forward.rewrite.apply(head, arrived.choice).map_err(|_| ProxyError::Rewrite)?;
-        self.request_edits.apply(&mut head.headers);
-        Ok(())
-    }
+/// Picks the cluster, rewrites the request, sends it, prepares the response.
+pub(super) async fn forward(
+    forward: &Forward,
+    arrived: Arrived<'_>,
+    mut request: Request,
+    log: &mut Log,
+) -> Result<Response, ProxyError> {
+    let cluster = forward.backends.pick().ok_or(ProxyError::NoRoute)?;
+    let limit = Limit::of(&request.head, forward.timeout);
+    forward.rewrite.apply(&mut request.head, arrived.choice).map_err(|_| ProxyError::Rewrite)?;
+    let websocket = websocket::translate(&mut request.head, cluster.config().protocol);
+    let how = SendOptions {
+        deadline: limit.deadline(&request.body, arrived.started),
+        retry: forward.retry.as_ref(),
+    };
+    let upload = limit.watch(&mut request.body);
+    let mut report = Report::default();
+    // Written out here and not behind one more function: each call would move the whole request once more.
+    let sending = cluster.send_reporting(request, &how, &mut report);
+    let sent = match upload {
+        None => sending.await.map_err(ProxyError::Send),
+        Some(upload) => match upload.limit(sending).await {
+            Some(sent) => sent.map_err(ProxyError::Send),
+            None => Err(ProxyError::Timeout),
+        },
+    };
+    record::sent(log, cluster, &report);
+    let mut response = sent?;
+    let switching = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
+    fields::strip_hop_by_hop(&mut response.head.headers, switching);
+    let response = websocket.undo(response).ok_or(ProxyError::WebSocket)?;
+    Ok(limit.expire(response, arrived.started))
 }
 
 /// `Upgrade: h2c` would let a client speak HTTP/2 past every rule of ours, so it goes no further.

@@ -19,8 +19,8 @@ fn routes_match_and_change_requests() {
             "api": {
                 "match": [{ "path": { "prefix": "/v1" } }],
                 "rewrite": { "prefix": "/api", "host": "inner.example" },
-                "headers": { "request": { "set": { "x-set": "1" }, "remove": ["x-gone"] },
-                             "response": { "set": { "x-served-by": "outrigger" } } },
+                "filters": { "headers": { "request": { "set": { "x-set": "1" }, "remove": ["x-gone"] },
+                             "response": { "set": { "x-served-by": "outrigger" } } } },
                 "backends": [{ "cluster": "c" }],
             },
             "old": { "match": [{ "path": { "prefix": "/old" } }], "redirect": { "status": 301, "prefix": "/new" } },
@@ -108,4 +108,32 @@ fn timeouts_are_answered_with_504() {
     let uploaded = std::time::Instant::now();
     assert_eq!(client.reply().refusal(), (504, "timeout"));
     assert!(uploaded.elapsed() >= Duration::from_millis(90), "{:?}", uploaded.elapsed());
+}
+
+#[test]
+fn filters_answer_before_any_backend_and_their_state_survives_a_reload() {
+    let backend = Backend::saying("ok");
+    let config = |body: &str| {
+        json!({
+            "listeners": { "web": { "address": "127.0.0.1:0" } },
+            "routes": {
+                "all": { "filters": { "rate_limit": { "capacity": 2, "refill_per_second": 0.001 } },
+                         "backends": [{ "cluster": "c" }] },
+                "changing": { "match": [{ "path": { "exact": "/x" } }], "respond": { "body": body } },
+            },
+            "clusters": { "c": { "endpoints": [backend.address] } },
+        })
+    };
+    let mut proxy = Proxy::start(config("1"));
+    let mut client = Client::connect(proxy.web());
+    assert_eq!(client.get("/", "").status, 200);
+    proxy.apply(config("2")).unwrap();
+    let mut client = Client::connect(proxy.web());
+    assert_eq!(client.get("/x", "").text(), "2");
+    assert_eq!(
+        [client.get("/", "").status, client.get("/", "").status],
+        [200, 429],
+        "the bucket was half empty"
+    );
+    assert_eq!(backend.requests(), 2);
 }
