@@ -7,7 +7,7 @@ const CLASSES: [(usize, u64); 3] =
     [(16 * 1024, 1024 * 1024), (64 * 1024, 10 * 1024 * 1024), (256 * 1024, u64::MAX)];
 
 /// How many of each size a thread keeps.
-const KEPT: [usize; 3] = [16, 8, 4];
+const KEPT: [usize; 3] = [8, 4, 1];
 
 thread_local! {
     static POOL: RefCell<[Vec<Box<[u8]>>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
