@@ -15,7 +15,7 @@ pub(super) fn check(cases: &mut Cases) -> Result<()> {
 
 /// `cargo test`, with its tests counted one by one.
 pub(super) fn test(cases: &mut Cases) -> Result<()> {
-    let mut command = cargo(&["test", "--workspace", "--no-fail-fast"]);
+    let mut command = cargo(&["test", "--workspace", "--features", "xtask/fuzz", "--no-fail-fast"]);
     command.env("OUTRIGGER_TEST_PYTHON", tools::python("python")).env("CARGO_TERM_COLOR", "never");
     // What failed is in the first lines; a backtrace would push it out of the report.
     command.env("RUST_BACKTRACE", "0");
