@@ -12,7 +12,9 @@ use crate::process::loopback;
 use crate::table::Table;
 use crate::usage;
 
+/// With the warm ones, as many as Outrigger's default admits on a listener.
 const CONNECTIONS: usize = 10_000;
+const WARM: usize = 16;
 
 pub(super) fn run(peers: &[Peer], backend: &Backend, certificate: &Certificate) -> Result<String> {
     let endpoints = vec![format!("127.0.0.1:{}", backend.http1)];
@@ -32,9 +34,9 @@ pub(super) fn run(peers: &[Peer], backend: &Backend, certificate: &Certificate) 
         let base = usage::resident_kib(pid)?;
         let wake_ups = wake_ups_per_second(pid)?;
         // The first connections fill pools that all later ones share.
-        let warm: Vec<TcpStream> = open(contestant.port, 16)?;
+        let warm: Vec<TcpStream> = open(contestant.port, WARM)?;
         let before = usage::resident_kib(pid)?;
-        let idle = open(contestant.port, CONNECTIONS)?;
+        let idle = open(contestant.port, CONNECTIONS - WARM)?;
         std::thread::sleep(Duration::from_millis(500));
         let after = usage::resident_kib(pid)?;
         drop((warm, idle));
@@ -42,7 +44,7 @@ pub(super) fn run(peers: &[Peer], backend: &Backend, certificate: &Certificate) 
             peer.to_string(),
             format!("{:.1}", base as f64 / 1024.0),
             format!("{:.1}", after as f64 / 1024.0),
-            format!("{}", after.saturating_sub(before) * 1024 / CONNECTIONS as u64),
+            format!("{}", after.saturating_sub(before) * 1024 / (CONNECTIONS - WARM) as u64),
             format!("{wake_ups:.1}"),
         ]);
     }

@@ -64,7 +64,10 @@ pub(super) fn run(options: &Options) -> Result<String> {
     for scenario in SCENARIOS.iter().filter(|scenario| options.wants(scenario.name)) {
         eprintln!("{}", scenario.name);
         for (peer, rounds) in measure(scenario, options, &backend, &certificate)? {
-            cost.row(rounds.row(scenario.name, peer));
+            let row = rounds.row(scenario.name, peer);
+            // Shown as it comes: a long run that breaks off has told something.
+            eprintln!("  {}", row.join("  "));
+            cost.row(row);
         }
     }
     let mut report = format!(
