@@ -11,7 +11,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{child::keeper, config::Sources};
 
-/// One process beside your application: building-block APIs, an L4/L7 proxy, and WebAssembly.
+/// One process beside your application: building-block APIs and an L4/L7 proxy.
 ///
 /// Without a verb it runs; without a configuration it serves a durable state store named `state`.
 #[derive(Parser)]

@@ -1,4 +1,4 @@
-//! One process beside an application: building blocks, data plane, WebAssembly.
+//! One process beside an application: building blocks and a data plane.
 //! This crate is the composition root: configuration, command line, admin, reload and shutdown.
 
 pub mod admin;
