@@ -95,3 +95,12 @@ proptest! {
         fuzz_h1(&data);
     }
 }
+
+#[test]
+fn of_two_faults_either_may_be_named() {
+    let mut message = b"GET /".to_vec();
+    message.extend(vec![b'a'; 20 * 1024]);
+    message.push(b'\n');
+    message.extend(b" HTTP/1.1\nHost: a\r\n\r\n");
+    fuzz_h1(&message);
+}

@@ -37,6 +37,15 @@ pub enum End {
     Refused(&'static str),
 }
 
+impl End {
+    /// Whether both readings ended alike. Of two faults in one message (a bare line feed in a target that is too long)
+    /// the one named may be either, since only the second reading can stop before the other has arrived.
+    #[must_use]
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Self::Refused(_), Self::Refused(_)))
+    }
+}
+
 /// Reads a connection's worth of bytes, given `step` bytes at a time.
 #[must_use]
 pub fn read_all(data: &[u8], step: usize) -> (Vec<Read>, End) {
@@ -144,7 +153,9 @@ fn feed(buffer: &mut BytesMut, rest: &mut &[u8], step: usize) -> bool {
 /// panics itself: each is a bug a fuzzer is to find.
 pub fn fuzz_h1(data: &[u8]) {
     let whole = read_all(data, data.len().max(1));
-    assert_eq!(whole, read_all(data, 1), "depends on how the bytes arrive");
+    let (read, end) = read_all(data, 1);
+    assert_eq!(whole.0, read, "what is read depends on how the bytes arrive");
+    assert!(whole.1.agrees_with(&end), "the end depends on how the bytes arrive: {:?} or {end:?}", whole.1);
     for request in &whole.0 {
         let (again, end) = read_all(&request.forwarded, usize::MAX);
         let same = matches!(again.as_slice(), [one] if one.method == request.method
