@@ -182,6 +182,19 @@ mod tests {
     }
 
     #[test]
+    fn a_preflight_is_told_methods_and_for_how_long() {
+        let config = CorsConfig {
+            origins: vec!["https://a".into()],
+            methods: vec!["PUT".into(), "DELETE".into()],
+            max_age: Duration::from_secs(5),
+            ..CorsConfig::default()
+        };
+        let (_, head) = exchange(&Cors::compile(&config).unwrap(), Method::OPTIONS, "https://a", true);
+        assert_eq!(head.headers.get(&ACCESS_CONTROL_ALLOW_METHODS), Some(b"PUT, DELETE".as_slice()));
+        assert_eq!(head.headers.get(&ACCESS_CONTROL_MAX_AGE), Some(b"5".as_slice()));
+    }
+
+    #[test]
     fn any_origin() {
         let cors = Cors::compile(&CorsConfig { origins: vec!["*".into()], ..CorsConfig::default() }).unwrap();
         let (_, head) = exchange(&cors, Method::GET, "https://x", false);

@@ -22,6 +22,7 @@ const OBSERVED_BY: &[(&str, &[&str])] = &[
     ("listeners.*.limits.", &["net", "proxy"]),
     ("listeners.*.tls.", &["net", "proxy"]),
     ("listeners.", &["proxy"]),
+    ("routes.*.filters.", &["http", "proxy"]),
     ("routes.*.retry.", &["cluster", "proxy", "resilience"]),
     ("routes.", &["proxy"]),
     ("", &["outrigger"]),

@@ -24,6 +24,12 @@ const KNOWN: &[(&str, &str, &str)] = &[
 const BAD_PREFACE: &str = "http2/3.5: Sends invalid connection preface";
 const HTTP1_TOO: &str = "the port speaks HTTP/1.1 too, and what is no preface is answered as that";
 
+/// The API listener refuses what is not gRPC from the head alone, so its whole answer may be out before the violation
+/// arrives; h2 then ignores what follows on that stream. Which of the two is first is a race. The proxy listener,
+/// which reads on, is held to every case.
+const ANSWERED: &str = "DATA Frame (length:40, flags:0x01, stream_id:1)";
+const ANSWERED_EARLY: &str = "answered in full before the violation arrived";
+
 pub(super) fn run(cases: &mut Cases) -> Result<()> {
     let (listen, port) = (free_port()?, free_port()?);
     let _backend = peer::python_server("h11_server.py", port, &[])?;
@@ -50,6 +56,9 @@ fn conformance(cases: &mut Cases, listener: &str, port: u16) -> Result<()> {
             // h2spec skips what the server gave it no occasion for, such as a body long enough.
             (Verdict::Skipped, _) => cases.note(format!("{listener}, {name}: h2spec skipped it")),
             (Verdict::Failed(_), Some((_, _, reason))) => cases.note(format!("{listener}, {name}: {reason}")),
+            (Verdict::Failed(why), None) if listener == "api" && why.contains(ANSWERED) => {
+                cases.note(format!("{listener}, {name}: {ANSWERED_EARLY}"));
+            }
             (Verdict::Failed(why), None) => cases.fail(&format!("h2spec {listener} {name}"), &why),
         }
     }
