@@ -59,8 +59,9 @@ pub struct ServerConfig {
     pub max_requests_per_connection: Option<u64>,
     /// What to do with header names that hold an underscore, which some backends read as a dash.
     pub underscores: Underscores,
-    /// Peers whose `x-forwarded-*`, `forwarded`, `x-envoy-*` and trace headers are kept: addresses or networks
+    /// Peers whose `x-forwarded-*`, `forwarded` and `x-envoy-*` headers are kept: addresses or networks
     /// (`10.0.0.0/8`), or `unix` for peers on a Unix socket. Nobody by default.
+    /// Trace context (`traceparent`, `tracestate`) is passed on, whoever sent it.
     pub trusted_peers: Vec<String>,
     pub http2: Http2Config,
 }
