@@ -1,5 +1,6 @@
 //! What a process costs, as the kernel counts it: CPU time, resident memory, system calls, wake-ups.
 
+use std::io::ErrorKind;
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,8 +28,14 @@ pub(crate) fn resident_kib(pid: u32) -> Result<u64> {
 pub(crate) fn wake_ups(pid: u32) -> Result<u64> {
     let mut total = 0;
     for thread in std::fs::read_dir(format!("/proc/{pid}/task"))? {
-        let status = std::fs::read_to_string(thread?.path().join("status"))?;
-        total += field(&status, "voluntary_ctxt_switches:")?;
+        match std::fs::read_to_string(thread?.path().join("status")) {
+            Ok(status) => total += field(&status, "voluntary_ctxt_switches:")?,
+            // The thread ended after it was listed: ENOENT before its file is opened, ESRCH after.
+            Err(error)
+                if error.kind() == ErrorKind::NotFound
+                    || error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {}
+            Err(error) => return Err(error).context("reading a thread's status"),
+        }
     }
     Ok(total)
 }
