@@ -6,21 +6,42 @@
 //! here, and `outrigger-testkit` holds every backend to it.
 
 mod backend;
+mod binding;
+mod configuration;
 mod error;
+mod file;
+mod greeter;
+mod lock;
 mod nearest;
+mod pubsub;
 mod registry;
 mod secret;
 mod secrets;
+mod sequencer;
 mod settings;
 mod state;
 
 pub use async_trait::async_trait;
 pub use backend::{Backend, BuildContext, Component, ComponentSpec};
+pub use binding::{
+    BindingEvents, BindingRequest, BindingResponse, InputBinding, OutputBinding, unknown_operation,
+};
+pub use configuration::{
+    Change as ConfigurationChange, ConfigurationCapabilities, ConfigurationStore,
+    Event as ConfigurationEvent, Item as ConfigurationItem, Revision, Selector, Watch,
+};
 pub use error::{Error, ErrorKind, Result};
+pub use file::{FileBody, FileInfo, FileList, FileOptions, FileStore, Page};
+pub use greeter::Greeter;
+pub use lock::{Held, Lease, LockCapabilities, LockStore};
 pub use nearest::nearest;
+pub use pubsub::{
+    Delivery, Message, Outcome, PubSub, PubSubCapabilities, Settle, Start, SubscribeOptions, Subscription,
+};
 pub use registry::{BlockKind, Built, Registry, TypeInfo};
 pub use secret::Secret;
 pub use secrets::{SecretOptions, SecretStore, SecretValues};
+pub use sequencer::{NextOptions, Segment, Sequencer, SequencerCapabilities};
 pub use settings::{Settings, parse as parse_settings};
 pub use state::{
     BulkOptions, Change, Concurrency, Condition, Consistency, DeleteOptions, Entry, Etag, GetOptions, Key,

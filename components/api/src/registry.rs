@@ -8,49 +8,76 @@ use std::sync::Arc;
 use schemars::Schema;
 
 use crate::{
-    Backend, BuildContext, Component, ComponentSpec, Error, ErrorKind, Result, SecretStore, Settings,
+    Backend, BuildContext, Component, ComponentSpec, ConfigurationStore, Error, ErrorKind, FileStore,
+    Greeter, InputBinding, LockStore, OutputBinding, PubSub, Result, SecretStore, Sequencer, Settings,
+    StateStore, nearest, settings,
 };
-use crate::{StateStore, nearest, settings};
 
-/// The blocks a component can provide.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum BlockKind {
-    State,
-    Secrets,
+/// Names the blocks once: what a component can provide, and its trait.
+macro_rules! blocks {
+    ($($kind:ident $trait:ident $name:literal $register:ident $doc:literal)*) => {
+        /// The blocks a component can provide.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum BlockKind {
+            $($kind,)*
+        }
+
+        impl BlockKind {
+            /// The block's name in metrics, the actuator and messages.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$kind => $name,)*
+                }
+            }
+        }
+
+        /// A built component, by the block it provides.
+        #[derive(Clone)]
+        pub enum Built {
+            $($kind(Arc<dyn $trait>),)*
+        }
+
+        impl Built {
+            pub fn kind(&self) -> BlockKind {
+                match self {
+                    $(Self::$kind(_) => BlockKind::$kind,)*
+                }
+            }
+
+            /// The component whatever its block: what the actuator probes.
+            pub fn component(&self) -> Arc<dyn Component> {
+                match self {
+                    $(Self::$kind(component) => Arc::clone(component) as _,)*
+                }
+            }
+        }
+
+        impl Registry {
+            $(
+                #[doc = $doc]
+                pub fn $register<B: Backend<Block = dyn $trait>>(&mut self) {
+                    self.add::<B>(BlockKind::$kind, |settings, context| {
+                        Box::pin(async move {
+                            Ok(Built::$kind(B::build(settings::parse(settings)?, context).await?))
+                        })
+                    });
+                }
+            )*
+        }
+    };
 }
 
-impl BlockKind {
-    /// The block's name in metrics, the actuator and messages.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::State => "state",
-            Self::Secrets => "secrets",
-        }
-    }
-}
-
-/// A built component, by the block it provides.
-#[derive(Clone)]
-pub enum Built {
-    State(Arc<dyn StateStore>),
-    Secrets(Arc<dyn SecretStore>),
-}
-
-impl Built {
-    pub fn kind(&self) -> BlockKind {
-        match self {
-            Self::State(_) => BlockKind::State,
-            Self::Secrets(_) => BlockKind::Secrets,
-        }
-    }
-
-    /// The component whatever its block: what the actuator probes.
-    pub fn component(&self) -> Arc<dyn Component> {
-        match self {
-            Self::State(store) => Arc::clone(store) as _,
-            Self::Secrets(store) => Arc::clone(store) as _,
-        }
-    }
+blocks! {
+    State StateStore "state" state "Registers a state store."
+    PubSub PubSub "pubsub" pubsub "Registers a broker."
+    Configuration ConfigurationStore "configuration" configuration "Registers a configuration store."
+    Lock LockStore "lock" lock "Registers a lock store."
+    Sequencer Sequencer "sequencer" sequencer "Registers a sequencer."
+    Secrets SecretStore "secrets" secrets "Registers a secret store."
+    OutputBinding OutputBinding "bindings" output_binding "Registers an output binding."
+    InputBinding InputBinding "input_bindings" input_binding "Registers an input binding."
+    File FileStore "file" file "Registers a file store."
+    Hello Greeter "hello" hello "Registers a greeter."
 }
 
 /// From component type to the backend that provides it. Filled by one visible list at start; nothing registers itself.
@@ -90,20 +117,6 @@ type Building<'a> = Pin<Box<dyn Future<Output = Result<Built>> + Send + 'a>>;
 impl Registry {
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Registers a state store.
-    pub fn state<B: Backend<Block = dyn StateStore>>(&mut self) {
-        self.add::<B>(BlockKind::State, |settings, context| {
-            Box::pin(async move { Ok(Built::State(B::build(settings::parse(settings)?, context).await?)) })
-        });
-    }
-
-    /// Registers a secret store.
-    pub fn secrets<B: Backend<Block = dyn SecretStore>>(&mut self) {
-        self.add::<B>(BlockKind::Secrets, |settings, context| {
-            Box::pin(async move { Ok(Built::Secrets(B::build(settings::parse(settings)?, context).await?)) })
-        });
     }
 
     /// Registers the fact that a backend exists but was left out, so that using it says why instead of "unknown".

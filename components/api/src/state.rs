@@ -89,6 +89,8 @@ pub struct StateCapabilities {
     pub binary_keys: bool,
     /// What is acknowledged survives the end of this process.
     pub persistent: bool,
+    /// Writes with a `fence` are held against the highest the key has seen.
+    pub fencing: bool,
 }
 
 impl StateCapabilities {
@@ -268,6 +270,11 @@ pub struct SetOptions {
     /// Time to live, counted from the write. `None` lives until deleted; zero is gone at once.
     pub ttl: Option<Duration>,
     pub consistency: Consistency,
+    /// A fencing token ([`Lease::token`](crate::Lease::token)): the write is a
+    /// [`Conflict`](crate::ErrorKind::Conflict) if the key has seen a higher one, and the key remembers it otherwise,
+    /// also across a delete. A store without [`StateCapabilities::fencing`] answers
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    pub fence: Option<u64>,
 }
 
 impl SetOptions {
@@ -288,6 +295,8 @@ pub struct DeleteOptions {
     pub if_match: Option<Etag>,
     pub concurrency: Concurrency,
     pub consistency: Consistency,
+    /// As [`SetOptions::fence`].
+    pub fence: Option<u64>,
 }
 
 impl DeleteOptions {

@@ -77,6 +77,7 @@ impl StateStore for MemoryState {
             max_changes: None,
             binary_keys: true,
             persistent: false,
+            fencing: false,
         }
     }
 

@@ -102,6 +102,7 @@ impl StateStore for SqliteState {
             max_changes: None,
             binary_keys: true,
             persistent: true,
+            fencing: false,
         }
     }
 

@@ -48,8 +48,7 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        let stores = self.state.stores.all();
-        futures_util::future::join_all(stores.iter().map(|store| store.report())).await
+        self.state.stores.report().await
     }
 
     /// What components register their series with when they are made.

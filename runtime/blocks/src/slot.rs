@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use outrigger_component_api::{Component, Error, Result};
+use outrigger_component_api::{Component, ComponentSpec, Error, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -22,6 +22,18 @@ pub struct SlotConfig {
     pub scopes: Scopes,
     /// Deadline, retries and breaker of calls to it.
     pub policy: Policy,
+}
+
+impl SlotConfig {
+    /// What a component's configuration says about its slot.
+    pub fn of(spec: &ComponentSpec, policy: Policy) -> Self {
+        Self {
+            name: spec.name.clone(),
+            type_name: spec.r#type.clone(),
+            scopes: Scopes::new(spec.scopes.iter().cloned()),
+            policy,
+        }
+    }
 }
 
 /// Where a component's backend stands.

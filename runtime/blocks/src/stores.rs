@@ -4,19 +4,49 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use outrigger_component_api::{Component, Error, ErrorKind, Result, nearest};
+use outrigger_component_api::{Built, Component, ComponentSpec, Error, ErrorKind, Result, nearest};
 
 use crate::caller::Caller;
-use crate::slot::Slot;
+use crate::guard::{Meter, Policy};
+use crate::health::ComponentReport;
+use crate::slot::{Readiness, Slot};
 
 /// What a block keeps for each of its components: a slot, and whatever else the block needs beside it.
-pub trait Member: Send + Sync + 'static {
+pub trait Member: Sized + Send + Sync + 'static {
     /// The block's trait: `dyn StateStore`.
     type Block: Component + ?Sized;
+    /// The block's name in metrics, logs and the actuator: `state`.
+    const BLOCK: &'static str;
     /// What the block calls such a component in messages: `state store`.
     const NOUN: &'static str;
+    /// A member as configured, still starting. The block's own settings are taken out of `spec`; the rest is the
+    /// backend's.
+    fn from_spec(spec: &mut ComponentSpec, policy: Policy, meter: &Meter) -> Result<Self>;
     /// Its slot.
     fn slot(&self) -> &Slot<Self::Block>;
+    /// The backend of this block in what was built, if it is one.
+    fn backend(built: &Built) -> Option<&Arc<Self::Block>>;
+    /// What a backend can do beyond the basics, as the ecosystem spells it.
+    fn capabilities(_: &Self::Block) -> Vec<&'static str> {
+        Vec::new()
+    }
+    /// How it is doing.
+    fn report(&self) -> impl Future<Output = ComponentReport> + Send {
+        async {
+            let slot = self.slot();
+            let capabilities = match &*slot.readiness() {
+                Readiness::Ready(backend) => Self::capabilities(backend),
+                Readiness::Starting | Readiness::NotReady { .. } => Vec::new(),
+            };
+            ComponentReport {
+                block: Self::BLOCK,
+                name: slot.name().to_owned(),
+                type_name: slot.type_name().to_owned(),
+                health: slot.health().await,
+                capabilities,
+            }
+        }
+    }
 }
 
 /// The members of one block by name.
@@ -48,6 +78,12 @@ impl<M: Member> Stores<M> {
     pub fn replace(&self, members: impl IntoIterator<Item = Arc<M>>) {
         let members = members.into_iter().map(|member| (member.slot().name().to_owned(), member)).collect();
         self.members.store(Arc::new(members));
+    }
+
+    /// How each member is doing, found out by asking all at once.
+    pub async fn report(&self) -> Vec<ComponentReport> {
+        let members = self.all();
+        futures_util::future::join_all(members.iter().map(|member| member.report())).await
     }
 
     /// Every member, in the order of names.

@@ -3,10 +3,10 @@
 
 pub mod backing;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{any::Any, collections::BTreeMap, sync::Arc};
 
-use outrigger_blocks::{Blocks, ComponentReport, StateComponent};
-use outrigger_component_api::{BlockKind, Built, ComponentSpec, Registry};
+use outrigger_blocks::{Blocks, ComponentReport, Member, Meter, Policy, StateComponent};
+use outrigger_component_api::{BlockKind, ComponentSpec, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::config::{Config, native::ComponentConfig};
@@ -24,20 +24,16 @@ struct Live {
     config: ComponentConfig,
     app_id: String,
     backing: Arc<Backing>,
-    part: Part,
+    seat: Seat,
 }
 
 /// What the component is to the blocks.
 #[derive(Clone)]
-enum Part {
-    State {
-        state: Arc<StateComponent>,
-        _feed: Arc<Feed>,
-    },
+enum Seat {
+    /// A member of a block: an `Arc` of the block's [`Member`].
+    Member { member: Arc<dyn Any + Send + Sync>, _feed: Arc<Feed> },
     /// Secret stores serve `secretRef`.
-    Secrets {
-        type_name: &'static str,
-    },
+    Secrets { type_name: &'static str },
 }
 
 /// Carries a backing's readiness into a slot; stops with its last owner.
@@ -117,46 +113,44 @@ impl Components {
             scopes: config.scopes.clone(),
         };
         let info = *registry.find(&spec.r#type)?;
-        let state = match info.kind {
-            BlockKind::State => Some(StateComponent::from_spec(&mut spec, config.policy, blocks.meter())?),
-            BlockKind::Secrets => None,
-        };
+        let placed = place(info.kind, &mut spec, config.policy, blocks.meter())?;
         let source = Source { spec, app_id: app_id.to_owned(), stores: self.stores() };
         let reusable = known.filter(|live| live.backing.is_of(&source));
         let backing = match reusable {
             Some(live) => Arc::clone(&live.backing),
             None => Arc::new(Backing::start(source, Arc::clone(registry))),
         };
-        let part = match state {
-            Some(state) => {
-                let state = Arc::new(state);
-                let feed = feed(Arc::clone(&state), backing.watch());
-                Part::State { state, _feed: Arc::new(Feed(feed)) }
-            }
-            None => Part::Secrets { type_name: info.name },
+        let seat = match placed {
+            Some(seated) => seated(backing.watch()),
+            None => Seat::Secrets { type_name: info.name },
         };
-        Ok(Live { config: config.clone(), app_id: app_id.to_owned(), backing, part })
+        Ok(Live { config: config.clone(), app_id: app_id.to_owned(), backing, seat })
     }
 
     fn stores(&self) -> BTreeMap<String, Arc<Backing>> {
-        let secrets = |part: &Part| matches!(part, Part::Secrets { .. });
-        let stores = self.live.iter().filter(|(_, live)| secrets(&live.part));
+        let stores = self.live.iter().filter(|(_, live)| matches!(live.seat, Seat::Secrets { .. }));
         stores.map(|(name, live)| (name.clone(), Arc::clone(&live.backing))).collect()
     }
 
     /// Makes these the components that calls find.
     pub fn install(&self, blocks: &Blocks) {
-        blocks.state.stores.replace(self.live.values().filter_map(|live| match &live.part {
-            Part::State { state, .. } => Some(Arc::clone(state)),
-            Part::Secrets { .. } => None,
-        }));
+        blocks.state.stores.replace(self.members());
+    }
+
+    /// The members of one block.
+    fn members<M: Member>(&self) -> Vec<Arc<M>> {
+        let members = self.live.values().filter_map(|live| match &live.seat {
+            Seat::Member { member, .. } => Arc::clone(member).downcast::<M>().ok(),
+            Seat::Secrets { .. } => None,
+        });
+        members.collect()
     }
 
     /// Secret stores are not yet a block that calls can name, so the blocks do not report them.
     pub async fn secret_stores(&self) -> Vec<ComponentReport> {
         let mut reports = Vec::new();
         for (name, live) in &self.live {
-            let Part::Secrets { type_name } = live.part else { continue };
+            let Seat::Secrets { type_name } = live.seat else { continue };
             reports.push(ComponentReport {
                 block: BlockKind::Secrets.as_str(),
                 name: name.clone(),
@@ -178,19 +172,40 @@ fn kind(registry: &Registry, component: &ComponentConfig) -> Option<BlockKind> {
     registry.find(&component.r#type).ok().map(|info| info.kind)
 }
 
-fn feed(state: Arc<StateComponent>, mut readiness: watch::Receiver<State>) -> JoinHandle<()> {
-    use outrigger_blocks::Member;
-    tokio::spawn(async move {
-        loop {
-            match &*readiness.borrow_and_update() {
-                State::Starting => {}
-                State::NotReady(reason) => state.slot().not_ready(reason.as_str()),
-                State::Ready(Built::State(store)) => return state.slot().ready(Arc::clone(store)),
-                State::Ready(Built::Secrets(_)) => return,
-            }
-            if readiness.changed().await.is_err() {
-                return state.slot().not_ready("its construction ended without a result; see the log");
-            }
-        }
+/// Puts a component where its block expects it; what comes back joins it to its backend. `None`: no block takes it.
+fn place(
+    kind: BlockKind,
+    spec: &mut ComponentSpec,
+    policy: Policy,
+    meter: &Meter,
+) -> Result<Option<Box<dyn FnOnce(watch::Receiver<State>) -> Seat>>> {
+    Ok(match kind {
+        BlockKind::State => Some(seat(StateComponent::from_spec(spec, policy, meter)?)),
+        _ => None,
     })
+}
+
+fn seat<M: Member>(member: M) -> Box<dyn FnOnce(watch::Receiver<State>) -> Seat> {
+    Box::new(|readiness| {
+        let member = Arc::new(member);
+        let feed = tokio::spawn(feed(Arc::clone(&member), readiness));
+        Seat::Member { member, _feed: Arc::new(Feed(feed)) }
+    })
+}
+
+async fn feed<M: Member>(member: Arc<M>, mut readiness: watch::Receiver<State>) {
+    let slot = member.slot();
+    loop {
+        match &*readiness.borrow_and_update() {
+            State::Starting => {}
+            State::NotReady(reason) => slot.not_ready(reason.as_str()),
+            State::Ready(built) => match M::backend(built) {
+                Some(backend) => return slot.ready(Arc::clone(backend)),
+                None => return slot.not_ready("it was built for another block; this is a defect"),
+            },
+        }
+        if readiness.changed().await.is_err() {
+            return slot.not_ready("its construction ended without a result; see the log");
+        }
+    }
 }

@@ -126,7 +126,13 @@ fn operation(operation: proto::TransactionalStateOperation) -> Result<Operation,
 fn write(item: proto::StateItem) -> Result<Write, Error> {
     let proto::StateItem { key, value, etag, metadata, options } = item;
     let (concurrency, consistency) = state_options(options)?;
-    let options = SetOptions { if_match: from_caller(etag), concurrency, ttl: ttl(&metadata)?, consistency };
+    let options = SetOptions {
+        if_match: from_caller(etag),
+        concurrency,
+        ttl: ttl(&metadata)?,
+        consistency,
+        fence: None,
+    };
     Ok(Write { key, value, options })
 }
 
@@ -135,7 +141,7 @@ fn delete_options(
     options: Option<proto::StateOptions>,
 ) -> Result<DeleteOptions, Error> {
     let (concurrency, consistency) = state_options(options)?;
-    Ok(DeleteOptions { if_match: from_caller(etag), concurrency, consistency })
+    Ok(DeleteOptions { if_match: from_caller(etag), concurrency, consistency, fence: None })
 }
 
 /// Layotto's SDKs send an empty etag where they mean none.

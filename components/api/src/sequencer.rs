@@ -1,0 +1,49 @@
+//! The sequencer block: numbers that only grow.
+
+use async_trait::async_trait;
+
+use crate::{Component, Error, Key, Result};
+
+/// Gives out numbers, one sequence a key. The first number of a sequence is 1, or one more than
+/// [`NextOptions::bigger_than`].
+#[async_trait]
+pub trait Sequencer: Component {
+    /// What this sequencer honours. The suite holds it to its word.
+    fn capabilities(&self) -> SequencerCapabilities {
+        SequencerCapabilities::default()
+    }
+
+    /// A number larger than every number of the sequence that was given out before this call began. A number is given
+    /// out once, also across restarts; one whose caller went away is lost. At the end of the range:
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition).
+    async fn next(&self, key: &Key, options: NextOptions) -> Result<i64>;
+
+    /// `size` numbers in a row, none of which is given out to anybody else. Not in the order of `next` calls that ran
+    /// meanwhile.
+    async fn segment(&self, _key: &Key, _size: u32, _options: NextOptions) -> Result<Segment> {
+        Err(Error::unsupported("segments"))
+    }
+}
+
+/// What a sequencer honours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SequencerCapabilities {
+    /// `segment` works.
+    pub segments: bool,
+    /// Numbers given out stay given out when this process ends.
+    pub persistent: bool,
+}
+
+/// Options of [`Sequencer`]'s methods.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NextOptions {
+    /// The sequence goes on above this number if it is not there yet; 0 asks for nothing.
+    pub bigger_than: i64,
+}
+
+/// Numbers in a row, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    pub first: i64,
+    pub last: i64,
+}
