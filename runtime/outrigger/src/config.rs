@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod layers;
+pub mod merge;
 pub mod native;
 pub mod node;
 pub mod problem;
@@ -77,7 +78,10 @@ fn add_default_set(tree: &mut Node) {
     let entry = |key: &str, node: Node| Entry { key: key.to_owned(), key_at: Origin::Default, node };
     let map = |entries| Node { value: Value::Map(entries), at: Origin::Default };
     let store = map(vec![entry("type", text(DEFAULT_STORE))]);
-    tree.merge(map(vec![entry("components", map(vec![entry("state", store)]))]));
+    let components = entry("components", map(vec![entry("state", store)]));
+    if let Value::Map(entries) = &mut tree.value {
+        entries.push(components);
+    }
 }
 
 /// What the default set's component `state` is made of.

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
+    merge::Layers,
     node::{Entry, Node, Origin, Step, Value},
     problem::Problem,
     span,
@@ -36,35 +37,27 @@ impl Sources {
 
     /// All layers in one tree. Every layer is read even when one fails, so that all problems show at once.
     pub fn merge(&self) -> Result<Node, Vec<Problem>> {
-        let mut tree = Node::map(Origin::Default);
-        let mut problems = Vec::new();
+        let mut stack = Stack::default();
         let env = |name: &str| self.variable(name);
         for file in &self.files {
             match read_file(file, &env) {
-                Ok(node) => tree.merge(node),
-                Err(found) => problems.extend(found),
+                Ok(node) => stack.lay(&node),
+                Err(found) => stack.problems.extend(found),
             }
         }
         for (name, value) in self.overrides() {
             let at = Origin::Env(name.as_str().into());
-            let path =
-                name.strip_prefix(ENV_PREFIX).unwrap_or_default().split("__").map(str::to_owned).collect();
-            if let Err(problem) = overlay(&mut tree, path, value, &at, &env) {
-                problems.push(problem);
-            }
+            let path = name.strip_prefix(ENV_PREFIX).unwrap_or_default();
+            stack.overlay(path.split("__").map(str::to_owned).collect(), value, &at, &env);
         }
         for set in &self.sets {
             let at = Origin::Flag(format!("--set {set}").into());
-            let outcome = match set.split_once('=') {
-                Some((path, value)) => {
-                    let path = names(&tree, path);
-                    overlay(&mut tree, path, value, &at, &env)
-                }
-                None => Err(Problem::new(at, "", "expected a.b=value")),
-            };
-            problems.extend(outcome.err());
+            match set.split_once('=') {
+                Some((path, value)) => stack.overlay(names(&stack.tree, path), value, &at, &env),
+                None => stack.problems.push(Problem::new(at, "", "expected a.b=value")),
+            }
         }
-        if problems.is_empty() { Ok(tree) } else { Err(problems) }
+        if stack.problems.is_empty() { Ok(stack.tree) } else { Err(stack.problems) }
     }
 
     /// Sorted, so that a map is laid down before its keys.
@@ -94,41 +87,64 @@ fn names(tree: &Node, path: &str) -> Vec<String> {
     tree.steps(path).into_iter().map(name).collect()
 }
 
-fn overlay(
-    tree: &mut Node,
-    path: Vec<String>,
-    value: &str,
-    at: &Origin,
-    env: span::Env<'_>,
-) -> Result<(), Problem> {
-    if path.iter().any(String::is_empty) {
-        return Err(Problem::new(at.clone(), "", "a name between the separators is empty"));
-    }
-    let value = span::parse_value(value, at, env)?;
-    lay(tree, &path, value);
-    Ok(())
+/// The layers so far, and what they make: the names in a variable or a flag are looked up in it.
+struct Stack {
+    layers: Layers,
+    tree: Node,
+    problems: Vec<Problem>,
 }
 
-/// Puts `value` at `path`, making maps on the way.
-fn lay(tree: &mut Node, path: &[String], value: Node) {
-    let Some((name, rest)) = path.split_first() else { return tree.merge(value) };
-    if let Value::List(items) = &mut tree.value
-        && let Some(item) = name.parse().ok().and_then(|i: usize| items.get_mut(i))
+impl Default for Stack {
+    fn default() -> Self {
+        Self { layers: Layers::default(), tree: Node::map(Origin::Default), problems: Vec::new() }
+    }
+}
+
+impl Stack {
+    fn lay(&mut self, layer: &Node) {
+        self.layers = std::mem::take(&mut self.layers).with(layer);
+        match self.layers.tree() {
+            Ok(tree) => self.tree = tree,
+            Err(error) => self.problems.push(Problem::new(layer.at.clone(), "", error.to_string())),
+        }
+    }
+
+    /// Lays one value at `path`.
+    fn overlay(&mut self, path: Vec<String>, value: &str, at: &Origin, env: span::Env<'_>) {
+        let read = if path.iter().any(String::is_empty) {
+            Err(Problem::new(at.clone(), "", "a name between the separators is empty"))
+        } else {
+            span::parse_value(value, at, env)
+        };
+        match read {
+            Ok(value) => self.lay(&layer(Some(&self.tree), &path, value)),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+}
+
+/// The layer that has `value` at `path`, spelled as `tree` spells it, and nothing else.
+fn layer(tree: Option<&Node>, path: &[String], value: Node) -> Node {
+    let Some((name, rest)) = path.split_first() else { return value };
+    let at = value.at.clone();
+    if let Some(Node { value: Value::List(items), .. }) = tree
+        && let Some(index) = name.parse::<usize>().ok().filter(|index| *index < items.len())
     {
-        return lay(item, rest, value);
+        // A list is replaced whole, so the layer has all of it.
+        let change =
+            |(i, item): (usize, &Node)| if i == index { changed(item, rest, &value) } else { item.clone() };
+        return Node { value: Value::List(items.iter().enumerate().map(change).collect()), at };
     }
-    if !matches!(tree.value, Value::Map(_)) {
-        *tree = Node::map(value.at.clone());
-    }
-    let Value::Map(entries) = &mut tree.value else { return };
-    let key = spelling(entries, name, &value.at);
-    if let Some(entry) = entries.iter_mut().find(|e| e.key == key) {
-        entry.key_at = value.at.clone();
-        return lay(&mut entry.node, rest, value);
-    }
-    let (key_at, mut node) = (value.at.clone(), Node { value: Value::Null, at: value.at.clone() });
-    lay(&mut node, rest, value);
-    entries.push(Entry { key, key_at, node });
+    let key = spelling(tree.map(Node::entries).unwrap_or_default(), name, &at);
+    let node = layer(tree.and_then(|tree| tree.get(&key)), rest, value);
+    Node { value: Value::Map(vec![Entry { key, key_at: at.clone(), node }]), at }
+}
+
+fn changed(item: &Node, path: &[String], value: &Node) -> Node {
+    let mut stack = Stack::default();
+    stack.lay(item);
+    stack.lay(&layer(Some(item), path, value.clone()));
+    stack.tree
 }
 
 /// A variable's name is in capitals and knows no dash, so it means the key that exists in another spelling
@@ -193,6 +209,20 @@ mod tests {
         assert_eq!(place("app.port"), "flag --set app.port=4");
         assert_eq!(place("log.level"), "environment variable OUTRIGGER__LOG__LEVEL");
         assert!(place("app.id").ends_with("a.yaml:1:11"), "{}", place("app.id"));
+    }
+
+    #[test]
+    fn an_item_of_a_list_is_laid_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.yaml");
+        std::fs::write(&file, "clusters:\n  a.b:\n    endpoints: [x, {address: y, weight: 1}, z]\n").unwrap();
+        let env = [("OUTRIGGER__CLUSTERS__A.B__ENDPOINTS__1__WEIGHT", "2")];
+        let tree = sources(&file, &env, &["clusters.a.b.endpoints[0]=w"]).merge().unwrap();
+        let endpoints = json!(["w", {"address": "y", "weight": 2}, "z"]);
+        assert_eq!(tree.to_json()["clusters"]["a.b"]["endpoints"], endpoints);
+        let place = |path: &str| tree.place(&tree.steps(path)).to_string();
+        assert_eq!(place("clusters.a.b.endpoints[0]"), "flag --set clusters.a.b.endpoints[0]=w");
+        assert!(place("clusters.a.b.endpoints[1].address").ends_with("a.yaml:3:30"));
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub struct Text {
     pub written: Option<String>,
 }
 
-/// One key of a map. Keys are unique, in the order of the file.
+/// One key of a map. Keys are unique, in the order of the files.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub key: String,
@@ -74,24 +74,6 @@ impl Node {
         if let Value::Map(entries) = &self.value { entries } else { &[] }
     }
 
-    /// Lays `over` on top of this tree: maps join key by key, everything else is replaced.
-    pub fn merge(&mut self, over: Node) {
-        match (&mut self.value, over.value) {
-            (Value::Map(below), Value::Map(above)) => {
-                for entry in above {
-                    match below.iter_mut().find(|e| e.key == entry.key) {
-                        Some(known) => {
-                            known.key_at = entry.key_at;
-                            known.node.merge(entry.node);
-                        }
-                        None => below.push(entry),
-                    }
-                }
-            }
-            (_, value) => *self = Node { value, at: over.at },
-        }
-    }
-
     pub fn to_json(&self) -> Json {
         match &self.value {
             Value::Null => Json::Null,
@@ -107,7 +89,7 @@ impl Node {
 }
 
 /// One step into a tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
     Key(String),
     Index(usize),
@@ -225,13 +207,6 @@ mod tests {
 
     fn tree(yaml: &str) -> Node {
         span::parse(Path::new("t.yaml"), yaml, &|_| None).unwrap()
-    }
-
-    #[test]
-    fn maps_join_and_lists_are_replaced() {
-        let mut below = tree("a: {x: 1, y: [1, 2]}\nb: 1");
-        below.merge(tree("a: {y: [3], z: 4}"));
-        assert_eq!(below.to_json(), serde_json::json!({"a": {"x": 1, "y": [3], "z": 4}, "b": 1}));
     }
 
     #[test]

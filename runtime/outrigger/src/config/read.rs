@@ -268,13 +268,14 @@ nope: 1
 
     #[test]
     fn variables_and_flags_need_no_quotes_nor_capitals() {
-        let mut tree = span::parse(Path::new("f"), "things: {a: {port: 1}}", &|_| None).unwrap();
+        let tree = span::parse(Path::new("f"), "things: {a: {port: 1}}", &|_| None).unwrap();
         let over = crate::config::layers::Sources {
             env: vec![("OUTRIGGER__THINGS__A__KEYPREFIX".to_owned(), "5".to_owned())],
             sets: vec!["token=12345".to_owned()],
             ..Default::default()
         };
-        tree.merge(over.merge().unwrap());
+        let layers = crate::config::merge::Layers::default();
+        let tree = layers.with(&tree).with(&over.merge().unwrap()).tree().unwrap();
         let (whole, problems) = read::<Whole>(&tree, &[]);
         assert_eq!(problems, []);
         let whole = whole.unwrap();
