@@ -172,20 +172,18 @@ fn kind(registry: &Registry, component: &ComponentConfig) -> Option<BlockKind> {
     registry.find(&component.r#type).ok().map(|info| info.kind)
 }
 
+/// A member that waits for the backing that feeds it.
+type Placed = Box<dyn FnOnce(watch::Receiver<State>) -> Seat>;
+
 /// Puts a component where its block expects it; what comes back joins it to its backend. `None`: no block takes it.
-fn place(
-    kind: BlockKind,
-    spec: &mut ComponentSpec,
-    policy: Policy,
-    meter: &Meter,
-) -> Result<Option<Box<dyn FnOnce(watch::Receiver<State>) -> Seat>>> {
+fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Meter) -> Result<Option<Placed>> {
     Ok(match kind {
         BlockKind::State => Some(seat(StateComponent::from_spec(spec, policy, meter)?)),
         _ => None,
     })
 }
 
-fn seat<M: Member>(member: M) -> Box<dyn FnOnce(watch::Receiver<State>) -> Seat> {
+fn seat<M: Member>(member: M) -> Placed {
     Box::new(|readiness| {
         let member = Arc::new(member);
         let feed = tokio::spawn(feed(Arc::clone(&member), readiness));
