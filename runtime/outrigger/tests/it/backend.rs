@@ -15,7 +15,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-/// Answers every request without a body with 200 and its name. Dropping it kills it: its port refuses, its
+/// Answers every request, once it is whole, with 200 and `ok`. Dropping it kills it: its port refuses, its
 /// connections are cut.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
@@ -82,8 +82,8 @@ async fn serve(
         if stream.read_buf(&mut buffer).await? == 0 {
             return Ok(());
         }
-        while let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-            buffer.drain(..end + 4);
+        while let Some(end) = end_of_request(&buffer) {
+            buffer.drain(..end);
             if paused.wait_for(|paused| !paused).await.is_err() {
                 return Ok(());
             }
@@ -91,4 +91,17 @@ async fn serve(
             answered.fetch_add(1, Ordering::SeqCst);
         }
     }
+}
+
+/// Where the first request in the buffer ends, its body included, once it is whole.
+fn end_of_request(buffer: &[u8]) -> Option<usize> {
+    let find = |what: &[u8]| buffer.windows(what.len()).position(|window| window == what);
+    let body = find(b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&buffer[..body]).to_ascii_lowercase();
+    if head.contains("\r\ntransfer-encoding: chunked\r\n") {
+        return find(b"\r\n0\r\n\r\n").map(|at| at + 7);
+    }
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse().ok());
+    let end = body + length.unwrap_or(0);
+    (buffer.len() >= end).then_some(end)
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     backend::Backend,
-    http::get,
+    http::{get, metric},
     load::{Load, Seen, failures},
     program::{Folder, Program, eventually},
 };
@@ -29,12 +29,6 @@ clusters: {{ back: {{ endpoints: [ {} ], {more} }} }}
     (folder, program)
 }
 
-fn metric(program: &Program, name: &str) -> u64 {
-    let metrics = get(program.admin(), "/metrics").body;
-    let lines = metrics.lines().filter(|line| line.starts_with(name));
-    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
-}
-
 const RETRY: &str = "retry: { attempts: 3, on: [connect_failure, reset, gateway_error] }";
 
 /// Kills one of three under load and returns what clients saw, split at one second after.
@@ -49,7 +43,7 @@ async fn kill_one_of_three(retry: &str) -> (Vec<Seen>, Vec<Seen>, u64) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     let (before, after): (Vec<_>, Vec<_>) =
         load.stop().await.into_iter().partition(|seen| seen.at < killed + Duration::from_secs(1));
-    let retries = metric(&program, "outrigger_cluster_retries_total");
+    let retries = metric(program.admin(), "outrigger_cluster_retries_total");
     (before, after, retries)
 }
 

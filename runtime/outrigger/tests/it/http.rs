@@ -74,6 +74,13 @@ pub(crate) fn try_send(
     Ok(Answer { status, head: head.to_owned(), body })
 }
 
+/// The sum of the admin listener's metrics whose lines begin like this.
+pub(crate) fn metric(admin: SocketAddr, name: &str) -> u64 {
+    let metrics = get(admin, "/metrics").body;
+    let lines = metrics.lines().filter(|line| line.starts_with(name));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
 fn unchunk(mut body: &str) -> String {
     let mut out = String::new();
     while let Some((size, rest)) = body.split_once("\r\n") {

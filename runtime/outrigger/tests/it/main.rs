@@ -13,6 +13,7 @@ mod backend;
 mod bad_config;
 mod coverage;
 mod failure;
+mod floods;
 mod http;
 mod idle;
 mod load;
