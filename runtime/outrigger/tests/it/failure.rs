@@ -1,12 +1,15 @@
 //! Backends that die, hang or are all gone, under load and through the real program.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use crate::{
     backend::Backend,
     http::{get, metric},
     load::{Load, Seen, failures},
-    program::{Folder, Program, eventually},
+    program::{Folder, Program},
 };
 
 const RATE: u32 = 1000;
@@ -69,35 +72,80 @@ fn without_retries_the_death_is_noticed() {
     });
 }
 
+const CHECKS: &str =
+    "health: { active: { type: http, path: /healthz, interval: 500ms, timeout: 300ms, unhealthy: 2 } }";
+const PAUSE_IS_OVER: Duration = Duration::from_secs(5);
+
+/// Pauses one of two under load; when it was out, if within five seconds, and what clients saw from then on.
+async fn pause_one_of_two(checks: &str) -> (Option<Duration>, Vec<Seen>) {
+    let backends = [Backend::start(200).await, Backend::start(200).await];
+    // In turn: a picker that looks at the requests under way would spare the paused one by itself.
+    let cluster = format!("balance: round_robin, {checks}");
+    let route = format!("{RETRY}, timeout: 10s");
+    let (_folder, program) = proxy(&[&backends[0], &backends[1]], &cluster, &route);
+    // More clients than can be stuck by the time it is out.
+    let load = Load::start(program.web(), "/", 200, 400);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let paused = load.now();
+    backends[0].pause();
+    let admin = program.admin();
+    let out = tokio::task::spawn_blocking(move || is_out_within(admin, PAUSE_IS_OVER)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let since = paused + out.unwrap_or(PAUSE_IS_OVER) + Duration::from_millis(100);
+    (out, load.stop().await.into_iter().filter(|seen| seen.at > since).collect())
+}
+
+fn is_out_within(admin: SocketAddr, at_most: Duration) -> Option<Duration> {
+    let started = Instant::now();
+    while started.elapsed() < at_most {
+        if get(admin, "/clusters").json()["clusters"][0]["usable"] == 1 {
+            return Some(started.elapsed());
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    None
+}
+
+/// Everybody is served, and nobody waits.
+fn is_well_served(seen: &[Seen]) -> Result<(), String> {
+    let bad: Vec<_> = seen.iter().filter(|s| s.failed() || s.took > Duration::from_secs(1)).collect();
+    if bad.is_empty() && !seen.is_empty() { Ok(()) } else { Err(format!("{bad:?} of {}", seen.len())) }
+}
+
 #[test]
 fn a_paused_backend_is_out_within_five_seconds() {
     runtime().block_on(async {
-        let backends = [Backend::start(200).await, Backend::start(200).await];
-        let checks = "health: { active: { type: http, path: /healthz, interval: 500ms, timeout: 300ms, unhealthy: 2 } }";
-        let (_folder, program) = proxy(&[&backends[0], &backends[1]], checks, &format!("{RETRY}, timeout: 10s"));
-        let load = Load::start(program.web(), "/", 200, 20);
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let paused = load.now();
-        backends[0].pause();
-        let admin = program.admin();
-        let out = tokio::task::spawn_blocking(move || {
-            let started = Instant::now();
-            eventually("the paused backend is out", || {
-                let clusters = get(admin, "/clusters").json();
-                (clusters["clusters"][0]["usable"] == 1).then_some(())
-            });
-            started.elapsed()
-        });
-        let out = out.await.unwrap();
-        assert!(out < Duration::from_secs(5), "{out:?}");
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let seen = load.stop().await;
-        let later: Vec<_> = seen.into_iter().filter(|s| s.at > paused + out + Duration::from_millis(100)).collect();
-        assert!(!later.is_empty());
-        assert_eq!(failures(&later), [""; 0]);
-        let slow: Vec<_> = later.iter().filter(|s| s.took > Duration::from_secs(1)).collect();
-        assert!(slow.is_empty(), "{slow:?}");
+        let (out, later) = pause_one_of_two(CHECKS).await;
+        assert!(out.is_some(), "it was still asked after {PAUSE_IS_OVER:?}");
+        assert_eq!(is_well_served(&later), Ok(()));
     });
+}
+
+/// Nobody checks it, so it stays and is asked: both checks of the test above find that.
+#[test]
+fn without_checks_a_paused_backend_stays() {
+    runtime().block_on(async {
+        let (out, later) = pause_one_of_two("").await;
+        assert_eq!(out, None);
+        is_well_served(&later).expect_err("all clients wait for the paused one");
+    });
+}
+
+/// How the proxy answers when it can ask nobody: at once, with 503 and a reason.
+fn refusals(web: SocketAddr) -> Result<(), String> {
+    let mut times = Vec::new();
+    for _ in 0..50 {
+        let asked = Instant::now();
+        let answer = get(web, "/");
+        times.push(asked.elapsed());
+        let reason = answer.header("x-outrigger-reason").unwrap_or_default();
+        if answer.status != 503 || !["connect_failed", "no_healthy_endpoint"].contains(&reason) {
+            return Err(format!("{} {}", answer.head, answer.body));
+        }
+    }
+    times.sort_unstable();
+    // Many tests share two cores here: the middle is what the proxy does, the end is what the scheduler does.
+    if times[times.len() / 2] < Duration::from_millis(5) { Ok(()) } else { Err(format!("slow: {times:?}")) }
 }
 
 #[test]
@@ -106,18 +154,19 @@ fn when_all_are_down_the_answer_is_quick_and_has_a_reason() {
         let backend = Backend::start(200).await;
         let (_folder, program) = proxy(&[&backend], "", "");
         backend.kill();
-        let web = program.web();
-        let mut times = Vec::new();
-        for _ in 0..50 {
-            let asked = Instant::now();
-            let answer = get(web, "/");
-            times.push(asked.elapsed());
-            assert_eq!(answer.status, 503, "{} {}", answer.head, answer.body);
-            let reason = answer.header("x-outrigger-reason").unwrap_or_default();
-            assert!(["connect_failed", "no_healthy_endpoint"].contains(&reason), "{}", answer.head);
+        assert_eq!(refusals(program.web()), Ok(()));
+    });
+}
+
+/// One that lives, and one that is broken but there: the check takes neither for one that is down.
+#[test]
+fn a_backend_that_answers_is_not_taken_for_one_that_is_down() {
+    runtime().block_on(async {
+        for status in [200, 503] {
+            let backend = Backend::start(status).await;
+            let (_folder, program) = proxy(&[&backend], "", "");
+            let found = refusals(program.web()).expect_err("it answers");
+            assert!(found.starts_with(&format!("HTTP/1.1 {status} ")), "{found}");
         }
-        times.sort_unstable();
-        // Many tests share two cores here: the middle is what the proxy does, the end is what the scheduler does.
-        assert!(times[times.len() / 2] < Duration::from_millis(5), "{times:?}");
     });
 }

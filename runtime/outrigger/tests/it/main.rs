@@ -12,6 +12,7 @@ mod app;
 mod backend;
 mod bad_config;
 mod coverage;
+mod durability;
 mod failure;
 mod floods;
 mod http;

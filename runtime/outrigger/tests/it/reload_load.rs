@@ -26,9 +26,13 @@ struct Scene {
 struct Touch {
     breaker_failures: u32,
     store_type: &'static str,
+    bucket: usize,
 }
 
-const UNTOUCHED: Touch = Touch { breaker_failures: 3, store_type: "state.in-memory" };
+const UNTOUCHED: Touch = Touch { breaker_failures: 3, store_type: "state.in-memory", bucket: 2 * HALF };
+
+/// Tokens taken from the bucket before the reloads, and left in it.
+const HALF: usize = 20;
 
 impl Scene {
     async fn set() -> Self {
@@ -49,13 +53,17 @@ impl Scene {
             .collect();
         let extra = if n.is_multiple_of(3) { "  extra: { type: state.in-memory }\n" } else { "" };
         let (good, bad) = (self.good[0].address, self.bad.address);
-        let Touch { breaker_failures, store_type } = touch;
+        let Touch { breaker_failures, store_type, bucket } = touch;
         format!(
             "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}
 routes:
   all: {{ backends: [ {{ cluster: back }} ] }}
   broken: {{ match: [ {{ path: {{ prefix: /broken }} }} ], backends: [ {{ cluster: broken }} ] }}
   half: {{ match: [ {{ path: {{ prefix: /half }} }} ], backends: [ {{ cluster: half }} ] }}
+  limited:
+    match: [ {{ path: {{ prefix: /limited }} }} ]
+    filters: {{ rate_limit: {{ capacity: {bucket}, refill_per_second: 0.0001 }} }}
+    backends: [ {{ cluster: back }} ]
 {routes}clusters:
   back: {{ endpoints: [ {endpoints} ] }}
   broken:
@@ -73,19 +81,22 @@ components:
 }
 
 /// What was still there.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Survived {
     breaker: bool,
     ejection: bool,
     store: bool,
+    bucket: bool,
 }
+
+const ALL: Survived = Survived { breaker: true, ejection: true, store: true, bucket: true };
 
 async fn store(program: &Program) -> Client {
     let options = Options { endpoint: format!("http://{}", program.api()), ..Options::default() };
     Client::connect_with(options).await.unwrap()
 }
 
-/// Opens the breaker, has the bad endpoint ejected and saves a value.
+/// Opens the breaker, has the bad endpoint ejected, saves a value and takes half of the tokens.
 async fn prepare(program: &Program, scene: &Scene) {
     store(program).await.state("kept").save(("key", "value")).await.unwrap();
     for _ in 0..20 {
@@ -93,19 +104,36 @@ async fn prepare(program: &Program, scene: &Scene) {
         get(program.web(), "/half");
     }
     assert!(scene.bad.answered() > 0);
-    assert_eq!(survived(program, scene).await, Survived { breaker: true, ejection: true, store: true });
+    assert_eq!(taken(program, HALF), HALF);
+    assert!(is_open(program, scene) && is_ejected(program, scene));
 }
 
-/// Asks: is the breaker still open, the endpoint still out, the value still there?
+/// Asks what is still as [`prepare`] has left it. Takes what is left in the bucket.
 async fn survived(program: &Program, scene: &Scene) -> Survived {
+    Survived {
+        breaker: is_open(program, scene),
+        ejection: is_ejected(program, scene),
+        store: store(program).await.state("kept").get("key").await.unwrap().is_some(),
+        bucket: taken(program, 2 * HALF) == HALF,
+    }
+}
+
+fn is_open(program: &Program, scene: &Scene) -> bool {
     let before = scene.bad.answered();
-    let broken: Vec<_> = (0..10).map(|_| get(program.web(), "/broken")).collect();
-    let breaker = broken.iter().all(|answer| answer.header("x-outrigger-reason") == Some("breaker_open"));
-    let half: Vec<u16> = (0..10).map(|_| get(program.web(), "/half").status).collect();
-    let ejection = half.iter().all(|status| *status == 200);
-    let untouched = scene.bad.answered() == before;
-    let store = store(program).await.state("kept").get("key").await.unwrap().is_some();
-    Survived { breaker: breaker && untouched, ejection, store }
+    let mut answers = (0..10).map(|_| get(program.web(), "/broken"));
+    let refused = answers.all(|answer| answer.header("x-outrigger-reason") == Some("breaker_open"));
+    refused && scene.bad.answered() == before
+}
+
+fn is_ejected(program: &Program, scene: &Scene) -> bool {
+    let before = scene.bad.answered();
+    let served = (0..10).all(|_| get(program.web(), "/half").status == 200);
+    served && scene.bad.answered() == before
+}
+
+/// Asks so often, and says how often a token was left.
+fn taken(program: &Program, often: usize) -> usize {
+    (0..often).filter(|_| get(program.web(), "/limited").status == 200).count()
 }
 
 async fn reload(program: &Program, folder: &Folder, config: &str) {
@@ -136,7 +164,7 @@ fn two_hundred_reloads_fail_no_request_and_forget_nothing() {
         assert_eq!(failures(&seen), [""; 0]);
         let rate = seen.len() as f64 / lasted.as_secs_f64();
         assert!(rate > f64::from(RATE) * 0.8, "the load was {rate:.0} requests a second only");
-        assert_eq!(survived(&program, &scene).await, Survived { breaker: true, ejection: true, store: true });
+        assert_eq!(survived(&program, &scene).await, ALL);
         let metrics = get(program.admin(), "/metrics").body;
         assert!(metrics.contains(&format!("outrigger_reloads_total{{result=\"applied\"}} {RELOADS}\n")));
     });
@@ -145,10 +173,10 @@ fn two_hundred_reloads_fail_no_request_and_forget_nothing() {
 /// The same questions after reloads that do touch them: the checker above must notice each loss.
 #[test]
 fn what_is_touched_starts_anew() {
-    let all = Survived { breaker: true, ejection: true, store: true };
     let cases = [
-        (Touch { breaker_failures: 4, ..UNTOUCHED }, Survived { breaker: false, ..all }),
-        (Touch { store_type: "state.sqlite", ..UNTOUCHED }, Survived { store: false, ..all }),
+        (Touch { breaker_failures: 4, ..UNTOUCHED }, Survived { breaker: false, ..ALL }),
+        (Touch { store_type: "state.sqlite", ..UNTOUCHED }, Survived { store: false, ..ALL }),
+        (Touch { bucket: 2 * HALF + 1, ..UNTOUCHED }, Survived { bucket: false, ..ALL }),
     ];
     for (touch, expected) in cases {
         runtime().block_on(async {
@@ -157,8 +185,7 @@ fn what_is_touched_starts_anew() {
             let program = folder.run();
             prepare(&program, &scene).await;
             reload(&program, &folder, &scene.config(0, touch)).await;
-            let found = survived(&program, &scene).await;
-            assert_eq!((found.breaker, found.store), (expected.breaker, expected.store));
+            assert_eq!(survived(&program, &scene).await, expected);
         });
     }
 }
@@ -179,7 +206,7 @@ fn a_restart_is_noticed() {
         assert!(!failures(&load.stop().await).is_empty());
         assert_eq!(
             survived(&again, &scene).await,
-            Survived { breaker: false, ejection: false, store: false }
+            Survived { breaker: false, ejection: false, store: false, bucket: false }
         );
     });
 }
