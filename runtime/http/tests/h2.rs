@@ -127,6 +127,20 @@ async fn what_http_1_would_refuse_is_refused() {
 }
 
 #[tokio::test]
+async fn a_cookie_may_come_in_as_many_crumbs_as_configured() {
+    let mut config = ServerConfig::default();
+    config.http2.max_cookie_crumbs = 3;
+    let server = start(App, config).await;
+    let mut client = client(&server).await;
+    for (crumbs, expected) in [(3, StatusCode::OK), (4, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)] {
+        let mut request = head(Method::GET, "/");
+        (0..crumbs).for_each(|_| request.headers.append(&http::header::COOKIE, "a=b").unwrap());
+        let answer = client.send(&request, &mut Body::empty()).await.unwrap();
+        assert_eq!(answer.head.status, expected, "{crumbs} crumbs");
+    }
+}
+
+#[tokio::test]
 async fn extended_connect_opens_a_tunnel() {
     let server = start(App, ServerConfig::default()).await;
     let mut client = client(&server).await;

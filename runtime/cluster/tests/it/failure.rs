@@ -164,6 +164,26 @@ async fn a_hanging_backend_is_found_by_checks() {
 }
 
 #[tokio::test]
+async fn a_check_names_the_host_it_is_told_to() {
+    let usable = async |host: Option<&str>, expected: usize| {
+        let particular = |head: &str, _| match head.contains("\r\nhost: inner.example\r\n") {
+            true => Reply::Status(200, ""),
+            false => Reply::Status(503, ""),
+        };
+        let backend = Backend::scripted(particular).await;
+        let clusters = compile(json!({
+            "endpoints": [backend.address.to_string()],
+            "health": { "active": { "type": "http", "host": host, "interval": "20ms" } },
+        }));
+        let cluster = the(&clusters);
+        until("checks", || backend.requests() > 5).await;
+        until("their verdict", || cluster.snapshot().usable == expected).await;
+    };
+    usable(Some("inner.example"), 1).await;
+    usable(None, 0).await;
+}
+
+#[tokio::test]
 async fn checks_bring_a_backend_back() {
     let backend = Backend::answering(200).await;
     let address = backend.kill().await;

@@ -290,6 +290,48 @@ async fn a_header_block_has_an_end() {
     }
 }
 
+/// Every budget that has a test with its default above, at another value.
+#[tokio::test(start_paused = true)]
+async fn budgets_are_as_configured() {
+    let rapid = |i: u32| [request(2 * i + 1), rst(2 * i + 1, CANCEL)].concat();
+    let limits = FloodLimits { rapid_reset_after: 20, ..FloodLimits::default() };
+    let (taken, outcome) = flood(&mut Setup::new(limits).await, 10_000, rapid).await;
+    assert_eq!((taken, outcome.is_err()), (19, true), "the 20th");
+    let limits = FloodLimits { rapid_reset_percent: 100, rapid_reset_burst: 30, ..FloodLimits::default() };
+    let (taken, outcome) = flood(&mut Setup::new(limits).await, 10_000, rapid).await;
+    assert_eq!((taken, outcome.is_err()), (30, true));
+
+    let limits =
+        FloodLimits { stream_errors_burst: 10, stream_errors_per_second: 5, ..FloodLimits::default() };
+    let mut setup = Setup::new(limits).await;
+    let mut sent = 0;
+    for allowed in [10, 5, 0] {
+        for _ in 0..allowed {
+            setup.receive(&request(2 * sent + 1)).await.unwrap();
+            setup.send(&rst(2 * sent + 1, 1)).await.unwrap();
+            sent += 1;
+        }
+        if sent == 10 {
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+    }
+    setup.receive(&request(2 * sent + 1)).await.unwrap();
+    let outcome = setup.server.write_all(&rst(2 * sent + 1, 1)).await;
+    setup.check_ended(&outcome, Flood::MadeYouReset);
+
+    let continuation = |size| move |_| frame(kind::CONTINUATION, 0, 1, &vec![0; size]);
+    let limits = FloodLimits { continuation_frames: 3, ..FloodLimits::default() };
+    let mut setup = Setup::new(limits).await;
+    setup.receive(&frame(kind::HEADERS, 0, 1, b"headers")).await.unwrap();
+    let (taken, outcome) = flood(&mut setup, 100, continuation(10)).await;
+    assert_eq!((taken, outcome.is_err()), (3, true));
+    let limits = FloodLimits { header_block_bytes: 100, ..FloodLimits::default() };
+    let mut setup = Setup::new(limits).await;
+    setup.receive(&frame(kind::HEADERS, 0, 1, &[0; 10])).await.unwrap();
+    let (taken, outcome) = flood(&mut setup, 100, continuation(30)).await;
+    assert_eq!((taken, outcome.is_err()), (3, true), "10 and three times 30 bytes fit");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_stalled_stream_is_reset_on_both_sides_and_the_others_live() {
     let mut setup = Setup::new(FloodLimits::default()).await;

@@ -9,6 +9,12 @@ use crate::backend::Backend;
 use crate::client::Client;
 use crate::harness::{Proxy, nobody, until};
 
+fn with_web(listener: Value, backend: &Backend) -> Value {
+    let mut config = config(json!(null), "", 0, backend);
+    config["listeners"]["web"] = listener;
+    config
+}
+
 fn config(web: Value, text: &str, extra: usize, backend: &Backend) -> Value {
     let mut routes = json!({
         "all": { "backends": [{ "cluster": "c" }] },
@@ -104,4 +110,17 @@ fn an_address_that_cannot_be_had_changes_nothing() {
     let error = proxy.apply(next).unwrap_err();
     assert!(error.contains("listeners.second.address") && error.contains("another process"), "{error}");
     assert_eq!(Client::connect(proxy.web()).get("/version", "").text(), "1");
+}
+
+#[test]
+fn an_address_is_shared_where_both_sides_say_so() {
+    let backend = Backend::saying("ok");
+    let listener = json!({ "address": "127.0.0.1:0", "reuse_port": true });
+    let one = Proxy::start(with_web(listener, &backend));
+    let same = |reuse| json!({ "address": one.web(), "reuse_port": reuse });
+    let other = Proxy::start(with_web(same(true), &backend));
+    assert_eq!(Client::connect(other.web()).get("/", "").status, 200);
+    let mut third = Proxy::start(with_web(json!({ "address": "127.0.0.1:0" }), &backend));
+    let error = third.apply(with_web(same(false), &backend)).unwrap_err();
+    assert!(error.contains("listeners.web.address"), "{error}");
 }
