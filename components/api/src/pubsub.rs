@@ -13,7 +13,7 @@ use crate::{Component, Result};
 ///
 /// A *topic* is a name; it needs no creation. A *group* is a named set of subscribers that share a topic's messages:
 /// each group gets every message, each message goes to one subscriber of the group at a time. Payloads are bytes; the
-/// broker reads nothing into them.
+/// broker reads nothing into them. An empty topic or group is [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
 #[async_trait]
 pub trait PubSub: Component {
     /// What this broker honours. The suite holds it to its word.
@@ -23,11 +23,12 @@ pub trait PubSub: Component {
 
     /// Appends a message to a topic. `Ok` means that it survives what the component promises to survive and will be
     /// delivered at least once to every group that exists. A broker that is full answers
-    /// [`RateLimited`](crate::ErrorKind::RateLimited) rather than grow or forget.
+    /// [`RateLimited`](crate::ErrorKind::RateLimited) rather than grow or forget what a group still waits for; what no
+    /// group waits for makes room. A ttl is [`Unsupported`](crate::ErrorKind::Unsupported) unless declared.
     async fn publish(&self, topic: &str, message: Message) -> Result<()>;
 
     /// Appends messages in order and answers for each in the same order; one failure does not stop the rest. The outer
-    /// error means that nothing could be appended. The default publishes them one by one.
+    /// error means that none was appended. The default publishes them one by one.
     async fn publish_bulk(&self, topic: &str, messages: Vec<Message>) -> Result<Vec<Result<()>>> {
         let mut results = Vec::with_capacity(messages.len());
         for message in messages {
@@ -38,7 +39,8 @@ pub trait PubSub: Component {
 
     /// Joins a group. When this returns the group exists: whatever is published afterwards reaches it, also while it
     /// has no subscriber, as long as the component keeps messages. A group that is new starts where
-    /// [`SubscribeOptions::start`] says; one that exists goes on where it stood.
+    /// [`SubscribeOptions::start`] says; one that exists goes on where it stood. A credit of 0 is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument).
     async fn subscribe(&self, topic: &str, options: SubscribeOptions) -> Result<Box<dyn Subscription>>;
 }
 
@@ -53,6 +55,20 @@ pub struct PubSubCapabilities {
     pub shared: bool,
     /// A new group with [`Start::Earliest`] sees what was published before it existed.
     pub replay: bool,
+}
+
+impl PubSubCapabilities {
+    /// The capability words front doors show, as the ecosystem spells them.
+    pub fn words(&self) -> impl Iterator<Item = &'static str> {
+        [
+            (self.ttl, "MESSAGE_TTL"),
+            (self.persistent, "PERSISTENT"),
+            (self.shared, "SHARED"),
+            (self.replay, "REPLAY"),
+        ]
+        .into_iter()
+        .filter_map(|(has, word)| has.then_some(word))
+    }
 }
 
 /// What is published.
@@ -88,13 +104,13 @@ pub enum Start {
 pub struct SubscribeOptions {
     /// The consumer group; never empty.
     pub group: String,
-    /// The most deliveries this subscription has unsettled at once: the bound on what is held in memory for it. At
-    /// least 1.
+    /// The most deliveries this subscription has unsettled at once: the bound on what is held in memory for it. What
+    /// it has fetched ahead counts, since others of the group cannot have it. At least 1.
     pub credit: usize,
     /// Where a new group begins.
     pub start: Start,
-    /// How long a delivery may stay unsettled before somebody else of the group gets it; a subscriber that is gone is
-    /// noticed after this at the latest.
+    /// How long a delivery may stay unsettled before somebody of the group gets it again; a subscriber that is gone is
+    /// noticed after this at the latest. Counted from when the subscription fetched it.
     pub processing_timeout: Duration,
     /// What the application sent along; brokers ignore what they do not know.
     pub metadata: BTreeMap<String, String>,
@@ -160,7 +176,9 @@ impl Delivery {
         Self { id: id.into(), attempt, message, settle: Some(Box::new(settle)) }
     }
 
-    /// Says what became of it. An error leaves the broker free to deliver it again.
+    /// Says what became of it. An error leaves the broker free to deliver it again. After the processing timeout, or
+    /// the end of the subscription, somebody else may have the message: settling then is refused with
+    /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition), or does what it says if nobody has.
     pub async fn settle(mut self, outcome: Outcome) -> Result<()> {
         match self.settle.take() {
             Some(settle) => settle.settle(outcome).await,

@@ -9,6 +9,7 @@
 
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "this crate is tests: a panic is a verdict")]
 
+pub mod pubsub;
 pub mod secrets;
 pub mod state;
 mod subject;
