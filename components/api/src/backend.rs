@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Result, Settings};
+use crate::{Error, Result, Settings};
 
 /// What every built component has, whichever block it provides.
 #[async_trait]
@@ -14,6 +14,13 @@ pub trait Component: Send + Sync + 'static {
     /// Whether the component can serve right now, found out by asking it and not by remembering: the actuator reports
     /// this. Cheap enough to be called every few seconds; the caller brings the deadline.
     async fn ping(&self) -> Result<()>;
+
+    /// Takes settings in place of the ones it was built with, all of them, from the next call on. Settings that do
+    /// not fit change nothing. Most components are built anew instead and answer
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    async fn apply(&self, _settings: Settings) -> Result<()> {
+        Err(Error::unsupported("new settings while it runs"))
+    }
 }
 
 /// One technology providing one block. Implemented by a unit type that is only named in the registration:

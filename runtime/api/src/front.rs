@@ -63,7 +63,10 @@ impl Api {
         let others = vec![
             boxed(HealthServer::new(health)),
             boxed(ActuatorServer::new(ActuatorService(actuator))),
-            boxed(LifecycleServer::new(LifecycleService)),
+            boxed(LifecycleServer::new(LifecycleService {
+                blocks: Arc::clone(&blocks),
+                meter: meter.clone(),
+            })),
             boxed(reflection::v1()),
             boxed(reflection::v1alpha()),
         ];

@@ -6,4 +6,13 @@ pub mod layotto;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Block {
     State,
+    Secrets,
+    Hello,
+    Lifecycle,
+}
+
+impl Block {
+    /// Every block, for the tests of the tables.
+    #[cfg(test)]
+    const ALL: [Self; 4] = [Self::State, Self::Secrets, Self::Hello, Self::Lifecycle];
 }

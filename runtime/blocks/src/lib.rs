@@ -4,7 +4,10 @@
 mod caller;
 mod guard;
 mod health;
+mod hello;
+mod lifecycle;
 mod scope;
+mod secrets;
 mod slot;
 mod state;
 mod stores;
@@ -15,14 +18,16 @@ use outrigger_telemetry::Metrics;
 
 pub use outrigger_component_api::{
     BulkOptions, Concurrency, Consistency, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions, Result,
-    Secret, SetOptions,
+    Secret, SecretOptions, SecretValues, SetOptions, Settings,
 };
 pub use outrigger_resilience::Deadline;
 
 pub use caller::Caller;
 pub use guard::{Call, Class, Guard, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
+pub use hello::{GreeterComponent, Hello};
 pub use scope::Scopes;
+pub use secrets::{SecretAccess, SecretComponent, Secrets};
 pub use slot::{Readiness, Slot, SlotConfig};
 pub use state::{KeyPrefix, Operation, State, StateComponent, Write, ttl};
 pub use stores::{Member, Stores};
@@ -31,6 +36,10 @@ pub use stores::{Member, Stores};
 pub struct Blocks {
     /// Keys and values.
     pub state: State,
+    /// Values that live outside the configuration.
+    pub secrets: Secrets,
+    /// Greetings.
+    pub hello: Hello,
     app_id: Arc<str>,
     meter: Meter,
 }
@@ -38,7 +47,13 @@ pub struct Blocks {
 impl Blocks {
     /// Blocks without any component. `app_id` is the application this process stands beside; empty if it has no name.
     pub fn new(app_id: impl Into<Arc<str>>, metrics: &Metrics) -> Self {
-        Self { state: State::default(), app_id: app_id.into(), meter: Meter::new(metrics) }
+        Self {
+            state: State::default(),
+            secrets: Secrets::default(),
+            hello: Hello::default(),
+            app_id: app_id.into(),
+            meter: Meter::new(metrics),
+        }
     }
 
     /// The application this process stands beside.
@@ -48,7 +63,12 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        self.state.stores.report().await
+        let (state, secrets, hello) = tokio::join!(
+            self.state.stores.report(),
+            self.secrets.stores.report(),
+            self.hello.greeters.report(),
+        );
+        [state, secrets, hello].concat()
     }
 
     /// What components register their series with when they are made.

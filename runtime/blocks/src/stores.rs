@@ -19,6 +19,8 @@ pub trait Member: Sized + Send + Sync + 'static {
     const BLOCK: &'static str;
     /// What the block calls such a component in messages: `state store`.
     const NOUN: &'static str;
+    /// The field by which calls name it.
+    const FIELD: &'static str = "store_name";
     /// A member as configured, still starting. The block's own settings are taken out of `spec`; the rest is the
     /// backend's.
     fn from_spec(spec: &mut ComponentSpec, policy: Policy, meter: &Meter) -> Result<Self>;
@@ -100,7 +102,7 @@ fn missing<M: Member>(members: &BTreeMap<String, Arc<M>>, name: &str) -> Error {
     }
     let names = members.keys().map(String::as_str);
     let message = match nearest(name, names.clone()) {
-        _ if name.is_empty() => format!("store_name is empty; {noun}s configured: {}", join(names)),
+        _ if name.is_empty() => format!("{} is empty; {noun}s configured: {}", M::FIELD, join(names)),
         Some(near) => format!("{noun} '{name}' is not configured; did you mean '{near}'?"),
         None => format!("{noun} '{name}' is not configured; there are: {}", join(names)),
     };

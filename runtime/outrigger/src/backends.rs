@@ -9,6 +9,10 @@ pub fn registry() -> Registry {
     registry.state::<outrigger_memory::MemoryStateBackend>();
     #[cfg(not(feature = "memory"))]
     registry.without("state.in-memory", "memory");
+    #[cfg(feature = "memory")]
+    registry.hello::<outrigger_memory::HelloWorldBackend>();
+    #[cfg(not(feature = "memory"))]
+    registry.without("hello.helloworld", "memory");
     #[cfg(feature = "sqlite")]
     registry.state::<outrigger_sqlite::SqliteStateBackend>();
     #[cfg(not(feature = "sqlite"))]

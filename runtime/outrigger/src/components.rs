@@ -5,8 +5,10 @@ pub mod backing;
 
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
-use outrigger_blocks::{Blocks, ComponentReport, Member, Meter, Policy, StateComponent};
-use outrigger_component_api::{BlockKind, ComponentSpec, Registry, Result};
+use outrigger_blocks::{
+    Blocks, GreeterComponent, Member, Meter, Policy, Readiness, SecretComponent, StateComponent,
+};
+use outrigger_component_api::{BlockKind, ComponentSpec, Error, ErrorKind, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::config::{Config, native::ComponentConfig};
@@ -23,17 +25,16 @@ pub struct Components {
 struct Live {
     config: ComponentConfig,
     app_id: String,
+    kind: BlockKind,
     backing: Arc<Backing>,
     seat: Seat,
 }
 
-/// What the component is to the blocks.
+/// What the component is to its block: an `Arc` of the block's [`Member`].
 #[derive(Clone)]
-enum Seat {
-    /// A member of a block: an `Arc` of the block's [`Member`].
-    Member { member: Arc<dyn Any + Send + Sync>, _feed: Arc<Feed> },
-    /// Secret stores serve `secretRef`.
-    Secrets { type_name: &'static str },
+struct Seat {
+    member: Arc<dyn Any + Send + Sync>,
+    _feed: Arc<Feed>,
 }
 
 /// Carries a backing's readiness into a slot; stops with its last owner.
@@ -120,46 +121,26 @@ impl Components {
             Some(live) => Arc::clone(&live.backing),
             None => Arc::new(Backing::start(source, Arc::clone(registry))),
         };
-        let seat = match placed {
-            Some(seated) => seated(backing.watch()),
-            None => Seat::Secrets { type_name: info.name },
-        };
-        Ok(Live { config: config.clone(), app_id: app_id.to_owned(), backing, seat })
+        let seat = placed(backing.watch());
+        Ok(Live { config: config.clone(), app_id: app_id.to_owned(), kind: info.kind, backing, seat })
     }
 
+    /// The secret stores, which serve `secretRef` besides calls.
     fn stores(&self) -> BTreeMap<String, Arc<Backing>> {
-        let stores = self.live.iter().filter(|(_, live)| matches!(live.seat, Seat::Secrets { .. }));
+        let stores = self.live.iter().filter(|(_, live)| live.kind == BlockKind::Secrets);
         stores.map(|(name, live)| (name.clone(), Arc::clone(&live.backing))).collect()
     }
 
     /// Makes these the components that calls find.
     pub fn install(&self, blocks: &Blocks) {
         blocks.state.stores.replace(self.members());
+        blocks.secrets.stores.replace(self.members());
+        blocks.hello.greeters.replace(self.members());
     }
 
     /// The members of one block.
     fn members<M: Member>(&self) -> Vec<Arc<M>> {
-        let members = self.live.values().filter_map(|live| match &live.seat {
-            Seat::Member { member, .. } => Arc::clone(member).downcast::<M>().ok(),
-            Seat::Secrets { .. } => None,
-        });
-        members.collect()
-    }
-
-    /// Secret stores are not yet a block that calls can name, so the blocks do not report them.
-    pub async fn secret_stores(&self) -> Vec<ComponentReport> {
-        let mut reports = Vec::new();
-        for (name, live) in &self.live {
-            let Seat::Secrets { type_name } = live.seat else { continue };
-            reports.push(ComponentReport {
-                block: BlockKind::Secrets.as_str(),
-                name: name.clone(),
-                type_name: type_name.to_owned(),
-                health: live.backing.health().await,
-                capabilities: Vec::new(),
-            });
-        }
-        reports
+        self.live.values().filter_map(|live| Arc::clone(&live.seat.member).downcast::<M>().ok()).collect()
     }
 
     /// Name and type of every component.
@@ -175,11 +156,16 @@ fn kind(registry: &Registry, component: &ComponentConfig) -> Option<BlockKind> {
 /// A member that waits for the backing that feeds it.
 type Placed = Box<dyn FnOnce(watch::Receiver<State>) -> Seat>;
 
-/// Puts a component where its block expects it; what comes back joins it to its backend. `None`: no block takes it.
-fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Meter) -> Result<Option<Placed>> {
+/// Puts a component where its block expects it; what comes back joins it to its backend.
+fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Meter) -> Result<Placed> {
     Ok(match kind {
-        BlockKind::State => Some(seat(StateComponent::from_spec(spec, policy, meter)?)),
-        _ => None,
+        BlockKind::State => seat(StateComponent::from_spec(spec, policy, meter)?),
+        BlockKind::Secrets => seat(SecretComponent::from_spec(spec, policy, meter)?),
+        BlockKind::Hello => seat(GreeterComponent::from_spec(spec, policy, meter)?),
+        other => {
+            let message = format!("the {} block is not in this release of outrigger", other.as_str());
+            return Err(Error::new(ErrorKind::NotConfigured, message));
+        }
     })
 }
 
@@ -187,7 +173,7 @@ fn seat<M: Member>(member: M) -> Placed {
     Box::new(|readiness| {
         let member = Arc::new(member);
         let feed = tokio::spawn(feed(Arc::clone(&member), readiness));
-        Seat::Member { member, _feed: Arc::new(Feed(feed)) }
+        Seat { member, _feed: Arc::new(Feed(feed)) }
     })
 }
 
@@ -203,7 +189,11 @@ async fn feed<M: Member>(member: Arc<M>, mut readiness: watch::Receiver<State>) 
             },
         }
         if readiness.changed().await.is_err() {
-            return slot.not_ready("its construction ended without a result; see the log");
+            // What was said last stays, if anything was.
+            if matches!(*slot.readiness(), Readiness::Starting) {
+                slot.not_ready("its construction ended without a result; see the log");
+            }
+            return;
         }
     }
 }

@@ -83,10 +83,7 @@ fn process(phase: Phase, probe: Probe) -> Health {
 
 /// All components, asked at the same time.
 async fn reports(app: &App) -> Vec<ComponentReport> {
-    let snapshot = app.snapshot();
-    let (mut blocks, secrets) = tokio::join!(app.blocks.report(), snapshot.components.secret_stores());
-    blocks.extend(secrets);
-    blocks
+    app.blocks.report().await
 }
 
 /// Whether the application accepts connections on its port.

@@ -1,6 +1,8 @@
 //! The Layotto dialect, `spec.proto.runtime.v1`.
 
+mod hello;
 mod lifecycle;
+mod secrets;
 mod state;
 
 use std::sync::Arc;
@@ -34,13 +36,7 @@ impl RuntimeService {
 
     /// Counts what failed; `op` is the RPC.
     fn counted<T>(&self, op: &'static str, result: Result<T, Status>) -> Reply<T> {
-        match result {
-            Ok(answer) => Ok(Response::new(answer)),
-            Err(status) => {
-                self.meter.error(DIALECT, op, status.code());
-                Err(status)
-            }
-        }
+        counted(&self.meter, op, result)
     }
 
     /// For the blocks that are not part of this release.
@@ -48,6 +44,16 @@ impl RuntimeService {
         let message = format!("{op}: the {block} block is not in this release of outrigger; State is");
         self.counted(op, Err(Status::unimplemented(message)))
             .map(|never: Response<std::convert::Infallible>| match never.into_inner() {})
+    }
+}
+
+fn counted<T>(meter: &Meter, op: &'static str, result: Result<T, Status>) -> Reply<T> {
+    match result {
+        Ok(answer) => Ok(Response::new(answer)),
+        Err(status) => {
+            meter.error(DIALECT, op, status.code());
+            Err(status)
+        }
     }
 }
 
@@ -87,8 +93,8 @@ impl Runtime for RuntimeService {
         self.counted("ExecuteStateTransaction", self.state_transact(request).await)
     }
 
-    async fn say_hello(&self, _: Request<proto::SayHelloRequest>) -> Reply<proto::SayHelloResponse> {
-        self.absent("SayHello", "hello")
+    async fn say_hello(&self, request: Request<proto::SayHelloRequest>) -> Reply<proto::SayHelloResponse> {
+        self.counted("SayHello", self.hello_say(request).await)
     }
 
     async fn invoke_service(&self, _: Request<proto::InvokeServiceRequest>) -> Reply<proto::InvokeResponse> {
@@ -183,14 +189,14 @@ impl Runtime for RuntimeService {
         self.absent("InvokeBinding", "binding")
     }
 
-    async fn get_secret(&self, _: Request<proto::GetSecretRequest>) -> Reply<proto::GetSecretResponse> {
-        self.absent("GetSecret", "secret")
+    async fn get_secret(&self, request: Request<proto::GetSecretRequest>) -> Reply<proto::GetSecretResponse> {
+        self.counted("GetSecret", self.secret_get(request).await)
     }
 
     async fn get_bulk_secret(
         &self,
-        _: Request<proto::GetBulkSecretRequest>,
+        request: Request<proto::GetBulkSecretRequest>,
     ) -> Reply<proto::GetBulkSecretResponse> {
-        self.absent("GetBulkSecret", "secret")
+        self.counted("GetBulkSecret", self.secret_bulk(request).await)
     }
 }

@@ -1,7 +1,7 @@
 //! The Layotto dialect's codes.
 //!
-//! Where Layotto itself answers UNKNOWN (a `||` in a key, a failing bulk delete) the code that says more is used:
-//! its SDKs do not look at these.
+//! Where Layotto itself answers UNKNOWN (a `||` in a key, a failing bulk delete), and INTERNAL for a secret that is not
+//! there, the code that says more is used: its SDKs do not look at these.
 
 use outrigger_blocks::{Error, ErrorKind};
 use tonic::metadata::{MetadataMap, MetadataValue};
@@ -15,12 +15,14 @@ pub const REASON: &str = "x-outrigger-reason";
 /// The table.
 pub fn code(block: Block, kind: ErrorKind) -> Code {
     match (block, kind) {
-        (Block::State, ErrorKind::NotConfigured) => Code::InvalidArgument,
+        (_, ErrorKind::NotConfigured) => Code::InvalidArgument,
+        (Block::Lifecycle, ErrorKind::FailedPrecondition) => Code::InvalidArgument,
         (_, ErrorKind::NotFound) => Code::NotFound,
         (_, ErrorKind::Exists) => Code::AlreadyExists,
         (_, ErrorKind::Conflict) => Code::Aborted,
         (_, ErrorKind::FailedPrecondition) => Code::FailedPrecondition,
         (_, ErrorKind::InvalidArgument) => Code::InvalidArgument,
+        (Block::Lifecycle, ErrorKind::Unsupported) => Code::InvalidArgument,
         (_, ErrorKind::Unsupported) => Code::Unimplemented,
         (_, ErrorKind::Unauthenticated) => Code::Unauthenticated,
         (_, ErrorKind::PermissionDenied) => Code::PermissionDenied,
@@ -47,8 +49,10 @@ mod tests {
     #[test]
     fn no_known_kind_is_unknown() {
         for kind in ErrorKind::ALL {
-            let code = code(Block::State, kind);
-            assert!(!matches!(code, Code::Ok | Code::Unknown), "{kind}");
+            for block in Block::ALL {
+                let code = code(block, kind);
+                assert!(!matches!(code, Code::Ok | Code::Unknown), "{block:?} {kind}");
+            }
         }
     }
 
@@ -61,6 +65,19 @@ mod tests {
         check(ErrorKind::InvalidArgument, Code::InvalidArgument); // etag malformed
         check(ErrorKind::Unsupported, Code::Unimplemented); // store without transactions
         check(ErrorKind::Internal, Code::Internal);
+    }
+
+    #[test]
+    fn secrets_and_hello_answer_as_layotto_documents() {
+        let check = |block, kind, expected| assert_eq!(code(block, kind), expected, "{block:?} {kind}");
+        check(Block::Secrets, ErrorKind::FailedPrecondition, Code::FailedPrecondition); // no store at all
+        check(Block::Secrets, ErrorKind::NotConfigured, Code::InvalidArgument); // unknown store
+        check(Block::Secrets, ErrorKind::Internal, Code::Internal);
+        check(Block::Secrets, ErrorKind::NotFound, Code::NotFound);
+        check(Block::Hello, ErrorKind::NotConfigured, Code::InvalidArgument);
+        for absent in [ErrorKind::NotConfigured, ErrorKind::FailedPrecondition, ErrorKind::Unsupported] {
+            check(Block::Lifecycle, absent, Code::InvalidArgument); // component absent or not dynamic
+        }
     }
 
     #[test]

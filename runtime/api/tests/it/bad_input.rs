@@ -216,7 +216,6 @@ async fn rpcs_of_later_blocks_say_so() {
         };
     }
     unary!(
-        say_hello(SayHelloRequest) = "SayHello",
         invoke_service(InvokeServiceRequest) = "InvokeService",
         get_configuration(GetConfigurationRequest) = "GetConfiguration",
         save_configuration(SaveConfigurationRequest) = "SaveConfiguration",
@@ -231,8 +230,6 @@ async fn rpcs_of_later_blocks_say_so() {
         del_file(DelFileRequest) = "DelFile",
         get_file_meta(GetFileMetaRequest) = "GetFileMeta",
         invoke_binding(InvokeBindingRequest) = "InvokeBinding",
-        get_secret(GetSecretRequest) = "GetSecret",
-        get_bulk_secret(GetBulkSecretRequest) = "GetBulkSecret",
     );
     check(
         c.subscribe_configuration(tokio_stream::empty()).await.map(drop).unwrap_err(),

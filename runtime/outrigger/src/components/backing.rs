@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use outrigger_blocks::Health;
 use outrigger_component_api::{Built, ComponentSpec, Error, ErrorKind, Registry, Result};
 use outrigger_resilience::Backoff;
 use tokio::{sync::watch, task::JoinHandle};
@@ -79,22 +78,6 @@ impl Backing {
         let mut state = self.watch();
         let state = state.wait_for(|state| matches!(state, State::Ready(_))).await.ok()?;
         if let State::Ready(built) = &*state { Some(built.clone()) } else { None }
-    }
-
-    /// Asks the backend, if there is one.
-    pub async fn health(&self) -> Health {
-        const PING: Duration = Duration::from_secs(1);
-        let state = self.state.borrow().clone();
-        let component = match state {
-            State::Starting => return Health::Starting,
-            State::NotReady(reason) => return Health::Down { reason },
-            State::Ready(built) => built.component(),
-        };
-        match tokio::time::timeout(PING, component.ping()).await {
-            Ok(Ok(())) => Health::Up,
-            Ok(Err(error)) => Health::Down { reason: error.to_string() },
-            Err(_) => Health::Down { reason: format!("no answer to a ping within {PING:?}") },
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use outrigger_blocks::KeyPrefix;
+use outrigger_blocks::{KeyPrefix, SecretAccess};
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, Registry, Settings};
 use outrigger_net::Address;
 
@@ -136,8 +136,12 @@ fn fits(
 }
 
 fn check_spec(registry: &Registry, mut spec: ComponentSpec) -> Result<(), Error> {
-    if registry.find(&spec.r#type)?.kind == BlockKind::State {
-        KeyPrefix::take(&mut spec).map_err(|error| error.with("setting", "keyPrefix"))?;
+    match registry.find(&spec.r#type)?.kind {
+        BlockKind::State => {
+            KeyPrefix::take(&mut spec).map_err(|error| error.with("setting", "keyPrefix"))?;
+        }
+        BlockKind::Secrets => drop(SecretAccess::take(&mut spec)?),
+        _ => {}
     }
     registry.check(&spec)
 }

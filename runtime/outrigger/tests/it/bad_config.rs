@@ -81,6 +81,10 @@ fn each_bad_value_is_told_at_its_place() {
             "f.yaml:1:66: components.a.settings.keyPrefix: keyPrefix 'a||b' must not contain '||'",
         ),
         (
+            "components: { a: { type: secretstores.local.env, settings: { defaultAccess: perhaps } } }",
+            "f.yaml:1:77: components.a.settings.defaultAccess: defaultAccess is one of allow and deny",
+        ),
+        (
             "components: { a: { type: state.in-memory, scope: [x] } }",
             "f.yaml:1:43: components.a.scope: unknown key `scope` (did you mean `scopes`?)",
         ),
