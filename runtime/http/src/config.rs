@@ -57,8 +57,10 @@ pub struct ServerConfig {
     /// Closes a connection after this many requests; none by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_requests_per_connection: Option<u64>,
-    /// What to do with header names that hold an underscore, which some backends read as a dash.
-    pub underscores: Underscores,
+    /// What to do with header names that hold an underscore, which some backends read as a dash. Default: `reject`,
+    /// and `allow` on API listeners, behind which nothing could take one for a dash.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub underscores: Option<Underscores>,
     /// Peers whose `x-forwarded-*`, `forwarded` and `x-envoy-*` headers are kept: addresses or networks
     /// (`10.0.0.0/8`), or `unix` for peers on a Unix socket. Nobody by default.
     /// Trace context (`traceparent`, `tracestate`) is passed on, whoever sent it.
@@ -107,7 +109,7 @@ impl Default for ServerConfig {
             idle_timeout: Duration::from_secs(600),
             write_stall_timeout: Duration::from_secs(30),
             max_requests_per_connection: None,
-            underscores: Underscores::default(),
+            underscores: None,
             trusted_peers: Vec::new(),
             http2: Http2Config::default(),
         }
@@ -128,6 +130,12 @@ impl Default for Http2Config {
 }
 
 impl ServerConfig {
+    /// What holds for header names with an underscore.
+    #[must_use]
+    pub fn underscore_rule(&self) -> Underscores {
+        self.underscores.unwrap_or_default()
+    }
+
     /// Settings no listener could work with.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {

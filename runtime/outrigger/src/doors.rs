@@ -10,7 +10,7 @@ use outrigger_api::{
 };
 use outrigger_blocks::Blocks;
 use outrigger_component_api::Secret;
-use outrigger_http::{Handler, ServerConfig, Underscores, tower::Adapter};
+use outrigger_http::{Handler, ServerConfig, tower::Adapter};
 use outrigger_net::{Accepted, Address, Service};
 use outrigger_telemetry::Metrics;
 
@@ -51,30 +51,28 @@ impl Doors {
         self.admin_access.store(Arc::new(admin_access(config)));
     }
 
-    /// What serves the connections of a listener.
-    pub fn service(&self, kind: Kind, address: &Address) -> Arc<dyn Service> {
+    /// What serves the connections of a listener, under these limits.
+    pub fn service(&self, kind: Kind, address: &Address, http: &Arc<ServerConfig>) -> Arc<dyn Service> {
         let exposure = match address {
             Address::Tcp(_) => Exposure::Network,
             Address::Unix(_) => Exposure::Socket,
         };
         match (kind, exposure) {
-            (Kind::Api, Exposure::Network) => serve(Current(Arc::clone(&self.network))),
-            (Kind::Api, Exposure::Socket) => serve(Current(Arc::clone(&self.socket))),
+            (Kind::Api, Exposure::Network) => serve(Current(Arc::clone(&self.network)), http),
+            (Kind::Api, Exposure::Socket) => serve(Current(Arc::clone(&self.socket)), http),
             (Kind::Admin, exposure) => {
                 let access = Arc::clone(&self.admin_access);
-                serve(admin::router(Weak::clone(&self.admin), access, exposure))
+                serve(admin::router(Weak::clone(&self.admin), access, exposure), http)
             }
         }
     }
 }
 
-fn serve<S>(service: S) -> Arc<dyn Service>
+fn serve<S>(service: S, http: &Arc<ServerConfig>) -> Arc<dyn Service>
 where
     Adapter<S>: Handler,
 {
-    let handler = Arc::new(Adapter::new(service));
-    // Metadata keys may hold underscores, and nothing stands behind us that could take one for a dash.
-    let config = Arc::new(ServerConfig { underscores: Underscores::Allow, ..ServerConfig::default() });
+    let (handler, config) = (Arc::new(Adapter::new(service)), Arc::clone(http));
     Arc::new(move |conn: Accepted| outrigger_http::serve(conn, Arc::clone(&handler), Arc::clone(&config)))
 }
 

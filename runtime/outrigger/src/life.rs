@@ -124,13 +124,14 @@ fn environment(app: &App) -> Vec<(&'static str, String)> {
     let snapshot = app.snapshot();
     let config: &Config = &snapshot.loaded.config;
     let mut env = Vec::new();
-    let api: Vec<Address> =
-        app.listeners.all().into_iter().filter(|l| l.kind == Kind::Api.as_str()).map(|l| l.address).collect();
-    let tcp = api.iter().find_map(|address| match address {
-        Address::Tcp(tcp) => Some(crate::config::reachable(*tcp)),
+    let mut api = app.listeners.all();
+    api.retain(|listener| listener.kind == Kind::Api.as_str());
+    let tcp = api.iter().find_map(|listener| match listener.address {
+        Address::Tcp(tcp) => Some((crate::config::reachable(tcp), listener.tls)),
         Address::Unix(_) => None,
     });
-    if let Some(tcp) = tcp {
+    let sockets = || api.iter().map(|listener| &listener.address);
+    if let Some((tcp, tls)) = tcp {
         let port = tcp.port().to_string();
         for name in ["runtime_GRPC_PORT", "LAYOTTO_GRPC_PORT", "DAPR_GRPC_PORT", "DAPR_HTTP_PORT"] {
             env.push((name, port.clone()));
@@ -138,11 +139,12 @@ fn environment(app: &App) -> Vec<(&'static str, String)> {
         for name in ["LAYOTTO_SIDECAR_IP", "DAPR_RUNTIME_HOST", "DAPR_SIDECAR_IP"] {
             env.push((name, tcp.ip().to_string()));
         }
-        env.push(("OUTRIGGER_GRPC_ENDPOINT", format!("http://{tcp}")));
-    } else if let Some(socket) = api.first() {
+        let scheme = if tls { "https" } else { "http" };
+        env.push(("OUTRIGGER_GRPC_ENDPOINT", format!("{scheme}://{tcp}")));
+    } else if let Some(socket) = sockets().next() {
         env.push(("OUTRIGGER_GRPC_ENDPOINT", socket.to_string()));
     }
-    if let Some(Address::Unix(path)) = api.iter().find(|address| matches!(address, Address::Unix(_))) {
+    if let Some(Address::Unix(path)) = sockets().find(|address| matches!(address, Address::Unix(_))) {
         env.push(("OUTRIGGER_GRPC_SOCKET", path.display().to_string()));
     }
     if let Some(token) = &config.api.token {

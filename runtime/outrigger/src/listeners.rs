@@ -1,23 +1,22 @@
 //! The open listeners, and how they follow the configuration: new ones open before anything changes, old ones close
 //! after, those that stay are not touched.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+mod wanted;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use outrigger_net::{
-    Acceptor, AcceptorHandle, AcceptorStats, Address, Drain, Listener, ListenerLimits, SocketOptions,
+    Acceptor, AcceptorHandle, AcceptorStats, Address, Drain, Listener, SocketOptions, tls::TlsAcceptor,
 };
 use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::{
     app::App,
-    config::{Config, Loaded, Problems},
+    config::{Loaded, Problems},
 };
+use wanted::{Terms, Wanted};
 
 /// What a listener serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -36,16 +35,6 @@ impl Kind {
     }
 }
 
-/// A listener as configured. Equal means: leave it open.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Wanted {
-    kind: Kind,
-    name: Arc<str>,
-    address: Address,
-    /// Where the configuration says so.
-    path: String,
-}
-
 /// A listener as it is.
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
@@ -55,6 +44,8 @@ pub struct Status {
     /// With the port the system gave.
     #[serde(serialize_with = "display")]
     pub address: Address,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
     pub connections: usize,
     pub accepted: u64,
 }
@@ -62,8 +53,8 @@ pub struct Status {
 impl From<outrigger_proxy::ListenerStatus> for Status {
     fn from(listener: outrigger_proxy::ListenerStatus) -> Self {
         let AcceptorStats { active, accepted } = listener.stats;
-        let (name, address) = (listener.name, listener.address);
-        Self { kind: "proxy", name, address, connections: active, accepted }
+        let (name, address, tls) = (listener.name, listener.address, listener.tls);
+        Self { kind: "proxy", name, address, tls, connections: active, accepted }
     }
 }
 
@@ -82,44 +73,89 @@ pub struct Listeners {
 
 /// The sockets a configuration needs, opened but not yet served.
 pub struct Plan {
-    wanted: BTreeSet<Wanted>,
+    wanted: BTreeMap<Wanted, Terms>,
     fresh: Vec<(Wanted, Listener)>,
+    /// What can be opened only once a listener that is there now has left its address.
+    handed_over: Vec<Wanted>,
+}
+
+/// Whether what a configuration says of our own listeners could be done. Nothing is opened.
+pub fn check(loaded: &Loaded) -> Result<(), Problems> {
+    wanted::wanted(loaded).map(drop)
 }
 
 impl Listeners {
     /// Opens what `loaded` asks for and is not open yet. When one cannot be opened, nothing has changed.
     pub fn plan(&self, loaded: &Loaded) -> Result<Plan, Problems> {
-        let wanted = wanted(&loaded.config);
+        let wanted = wanted::wanted(loaded)?;
         let (mut fresh, mut problems) = (Vec::new(), Vec::new());
-        for listener in wanted.iter().filter(|w| !self.open.lock().contains_key(w)) {
+        let missing = wanted.iter().filter(|(listener, _)| !self.open.lock().contains_key(listener));
+        let (handed_over, new): (Vec<_>, Vec<_>) =
+            missing.partition(|(listener, _)| self.is_left(&listener.address, &wanted));
+        for (listener, terms) in new {
             match Listener::bind(&listener.address, &SocketOptions::default()) {
                 Ok(socket) => fresh.push((listener.clone(), socket)),
-                Err(error) => problems.push(loaded.problem(&listener.path, error.to_string())),
+                Err(error) => {
+                    problems.push(loaded.problem(&format!("{}.address", terms.path), error.to_string()));
+                }
             }
         }
-        if problems.is_empty() { Ok(Plan { wanted, fresh }) } else { Err(Problems::sorted(problems)) }
+        let handed_over = handed_over.into_iter().map(|(listener, _)| listener.clone()).collect();
+        if problems.is_empty() {
+            Ok(Plan { wanted, fresh, handed_over })
+        } else {
+            Err(Problems::sorted(problems))
+        }
     }
 
-    /// Serves what the plan opened, and closes what it leaves out: connections there may finish in the background.
+    /// Whether the address is that of a listener that leaves: one with another name, or spoken to otherwise.
+    fn is_left(&self, address: &Address, wanted: &BTreeMap<Wanted, Terms>) -> bool {
+        let open = self.open.lock();
+        open.iter().any(|(listener, handle)| handle.address() == address && !wanted.contains_key(listener))
+    }
+
+    /// Serves what the plan opened, changes the terms of what stays, and closes what it leaves out: connections there
+    /// may finish in the background.
     pub async fn follow(&self, plan: Plan, app: &App) -> anyhow::Result<()> {
+        for (listener, handle) in &*self.open.lock() {
+            if let Some(terms) = plan.wanted.get(listener) {
+                change(handle, listener, terms, app);
+            }
+        }
         for (listener, socket) in plan.fresh {
-            let acceptor = Acceptor {
-                name: Arc::clone(&listener.name),
-                listener: socket,
-                workers: Arc::clone(&app.workers),
-                service: app.doors.service(listener.kind, &listener.address),
-                limits: ListenerLimits::default(),
-                tls: None,
-                drain: Drain::new(),
-            };
-            let handle =
-                acceptor.spawn(&app.metrics).with_context(|| format!("serving {}", listener.address))?;
-            self.open.lock().insert(listener, handle);
+            self.open(listener, socket, &plan.wanted, app)?;
         }
-        for (listener, handle) in self.take(|open| !plan.wanted.contains(open)) {
+        for (listener, handle) in self.take(|open| !plan.wanted.contains_key(open)) {
             tracing::info!(name = %listener.name, address = %listener.address, "listener closes");
-            app.control.spawn(close(handle, LINGER));
+            let drain = stop(handle).await;
+            app.control.spawn(async move { drain.wait(LINGER).await });
         }
+        for listener in plan.handed_over {
+            let socket = Listener::bind(&listener.address, &SocketOptions::default())?;
+            self.open(listener, socket, &plan.wanted, app)?;
+        }
+        Ok(())
+    }
+
+    fn open(
+        &self,
+        listener: Wanted,
+        socket: Listener,
+        wanted: &BTreeMap<Wanted, Terms>,
+        app: &App,
+    ) -> anyhow::Result<()> {
+        let terms = wanted.get(&listener).with_context(|| format!("no terms for {}", listener.address))?;
+        let acceptor = Acceptor {
+            name: Arc::clone(&listener.name),
+            listener: socket,
+            workers: Arc::clone(&app.workers),
+            service: app.doors.service(listener.kind, &listener.address, &terms.http),
+            limits: terms.limits,
+            tls: terms.tls.clone().map(TlsAcceptor::new),
+            drain: Drain::new(),
+        };
+        let handle = acceptor.spawn(&app.metrics).with_context(|| format!("serving {}", listener.address))?;
+        self.open.lock().insert(listener, handle);
         Ok(())
     }
 
@@ -134,7 +170,8 @@ impl Listeners {
         let status = |(wanted, handle): (&Wanted, &AcceptorHandle)| {
             let AcceptorStats { active, accepted } = handle.stats();
             let (kind, name) = (wanted.kind.as_str(), Arc::clone(&wanted.name));
-            Status { kind, name, address: handle.address().clone(), connections: active, accepted }
+            let (address, tls) = (handle.address().clone(), wanted.encrypted);
+            Status { kind, name, address, tls, connections: active, accepted }
         };
         self.open.lock().iter().map(status).collect()
     }
@@ -147,25 +184,23 @@ impl Listeners {
     }
 }
 
+/// New connections are served on these terms.
+fn change(handle: &AcceptorHandle, listener: &Wanted, terms: &Terms, app: &App) {
+    handle.set_limits(terms.limits);
+    if let (Some(tls), Some(config)) = (handle.tls(), &terms.tls) {
+        tls.replace(Arc::clone(config));
+    }
+    handle.replace(app.doors.service(listener.kind, &listener.address, &terms.http));
+}
+
 async fn close(handle: AcceptorHandle, deadline: Duration) -> usize {
+    stop(handle).await.wait(deadline).await
+}
+
+/// Nobody listens there any more, and the connections are asked to end.
+async fn stop(handle: AcceptorHandle) -> Drain {
     let drain = handle.drain().clone();
     handle.close().await;
     drain.start();
-    drain.wait(deadline).await
-}
-
-fn wanted(config: &Config) -> BTreeSet<Wanted> {
-    let api = config.api.listeners.iter().map(|(name, listener)| Wanted {
-        kind: Kind::Api,
-        name: name.as_str().into(),
-        address: listener.address.clone(),
-        path: format!("api.listeners.{name}.address"),
-    });
-    let admin = config.admin.address.iter().map(|address| Wanted {
-        kind: Kind::Admin,
-        name: "admin".into(),
-        address: address.clone(),
-        path: "admin.address".to_owned(),
-    });
-    api.chain(admin).collect()
+    drain
 }

@@ -38,6 +38,8 @@ pub struct ListenerStatus {
     pub name: Arc<str>,
     /// With the port the system gave.
     pub address: Address,
+    /// Whether TLS is terminated there.
+    pub tls: bool,
     pub stats: AcceptorStats,
 }
 
@@ -91,6 +93,7 @@ impl Listeners {
         self.running.iter().map(|(name, running)| ListenerStatus {
             name: Arc::clone(name),
             address: running.acceptor.address().clone(),
+            tls: running.acceptor.tls().is_some(),
             stats: running.acceptor.stats(),
         })
     }

@@ -30,7 +30,7 @@ impl Limits {
             head_bytes: config.max_header_bytes,
             headers: config.max_headers.min(MAX_HEADERS),
             uri: config.max_uri_bytes,
-            underscores: config.underscores,
+            underscores: config.underscore_rule(),
         }
     }
 

@@ -59,10 +59,11 @@ fn check_fields(headers: &mut HeaderMap, config: &ServerConfig) -> Result<(), Re
     {
         return Err(Refusal::CONTENT_LENGTH);
     }
-    if config.underscores != Underscores::Allow {
+    let underscores = config.underscore_rule();
+    if underscores != Underscores::Allow {
         let odd: Vec<HeaderName> =
             headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect();
-        if !odd.is_empty() && config.underscores == Underscores::Reject {
+        if !odd.is_empty() && underscores == Underscores::Reject {
             return Err(Refusal::UNDERSCORE);
         }
         for name in odd {

@@ -7,7 +7,12 @@ use outrigger_cluster::Context;
 use outrigger_telemetry::Metrics;
 
 use super::ConfigFrom;
-use crate::{backends, config, traffic::Traffic};
+use crate::{
+    backends,
+    config::{self, Problems},
+    listeners,
+    traffic::Traffic,
+};
 
 /// Reads a configuration and reports every problem with its place
 #[derive(Args)]
@@ -26,7 +31,13 @@ pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let metrics = Metrics::new();
     let nothing = Traffic::none(Context::new(metrics.clone(), runtime.handle().clone()));
-    Traffic::compile(&loaded, &metrics, &nothing)?;
+    let ours = listeners::check(&loaded);
+    let theirs = Traffic::compile(&loaded, &metrics, &nothing).map(drop);
+    let found = [ours, theirs].into_iter().filter_map(Result::err).flat_map(|problems| problems.0);
+    let problems = Problems::sorted(found.collect());
+    if !problems.0.is_empty() {
+        return Err(problems.into());
+    }
     println!("ok: {}", summary(&loaded.config));
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 use outrigger_blocks::Policy;
 use outrigger_cluster::ClusterConfig;
 use outrigger_component_api::{Secret, Settings};
-use outrigger_net::Address;
+use outrigger_http::ServerConfig;
+use outrigger_net::{Address, ListenerLimits, tls::ServerTls};
 use outrigger_proxy::config::{ListenerConfig, RouteConfig};
 use outrigger_telemetry::logs::LogConfig;
 use schemars::JsonSchema;
@@ -95,6 +96,22 @@ pub struct ApiConfig {
 pub struct ApiListenerConfig {
     /// `127.0.0.1:34904`, `[::1]:0` or `unix:/path`.
     pub address: Address,
+    /// Terminates TLS here. Default: plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
+    /// Bounds on connections.
+    #[serde(default)]
+    pub limits: ListenerLimits,
+    /// Limits and time-outs of the HTTP server.
+    #[serde(default)]
+    pub http: ServerConfig,
+}
+
+impl ApiListenerConfig {
+    /// With defaults for the rest.
+    pub fn at(address: Address) -> Self {
+        Self { address, tls: None, limits: ListenerLimits::default(), http: ServerConfig::default() }
+    }
 }
 
 /// The admin listener.
@@ -103,6 +120,9 @@ pub struct ApiListenerConfig {
 pub struct AdminConfig {
     /// Default 127.0.0.1:34999. `null` for no admin listener.
     pub address: Option<Address>,
+    /// Terminates TLS here. Default: plain text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerTls>,
     /// Names, besides `localhost` and addresses, by which callers may reach it. Default: none.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
@@ -145,14 +165,14 @@ pub const ADMIN_PORT: u16 = 34999;
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        let main = ApiListenerConfig { address: loopback(API_PORT) };
+        let main = ApiListenerConfig::at(loopback(API_PORT));
         Self { listeners: BTreeMap::from([("main".to_owned(), main)]), hosts: Vec::new(), token: None }
     }
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { address: Some(loopback(ADMIN_PORT)), hosts: Vec::new(), token: None }
+        Self { address: Some(loopback(ADMIN_PORT)), tls: None, hosts: Vec::new(), token: None }
     }
 }
 

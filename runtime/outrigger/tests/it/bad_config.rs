@@ -52,6 +52,26 @@ fn each_bad_value_is_told_at_its_place() {
             "api: { listeners: { main: { address: 'unix:' } } }",
             "f.yaml:1:38: api.listeners.main.address: 'unix:' has no path after unix:",
         ),
+        (
+            "api: { listeners: { main: { address: '127.0.0.1:1', tls: { certificate: /nowhere, key: /nowhere } } } }",
+            "f.yaml:1:53: api.listeners.main.tls: cannot read /nowhere",
+        ),
+        (
+            "api: { listeners: { main: { address: '127.0.0.1:1', http: { max_headers: 0 } } } }",
+            "f.yaml:1:74: api.listeners.main.http.max_headers: must be between 1 and 256",
+        ),
+        (
+            "api: { listeners: { main: { address: '127.0.0.1:1', http: { trusted_peers: [unix] } } } }",
+            "f.yaml:1:61: api.listeners.main.http.trusted_peers: belongs to a proxy listener",
+        ),
+        (
+            "api: { listeners: { main: { address: '127.0.0.1:1', limits: { max_connections: 0 } } } }",
+            "f.yaml:1:80: api.listeners.main.limits.max_connections: must be at least 1",
+        ),
+        (
+            "admin: { tls: { certificate: /nowhere, key: /nowhere } }",
+            "f.yaml:1:10: admin.tls: cannot read /nowhere",
+        ),
         ("api: { token: [] }", "f.yaml:1:8: api.token: expected a string, found a list"),
         ("api: { hosts: x }", "f.yaml:1:15: api.hosts: expected a list, found the text \"x\""),
         (

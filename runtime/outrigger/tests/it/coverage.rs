@@ -15,6 +15,12 @@ const OBSERVED_BY: &[(&str, &[&str])] = &[
     ("components.*.policy.", &["blocks", "resilience"]),
     ("clusters.*.tls.", &["cluster", "net"]),
     ("clusters.", &["cluster", "resilience"]),
+    // The same sections, built by the same code; that they arrive is seen in this crate.
+    ("admin.tls.", &["net"]),
+    ("api.listeners.*.http.http2.floods.", &["net", "http"]),
+    ("api.listeners.*.http.", &["http"]),
+    ("api.listeners.*.limits.", &["net"]),
+    ("api.listeners.*.tls.", &["net"]),
     ("listeners.*.http.http2.floods.", &["net", "http"]),
     ("listeners.*.http.", &["http", "proxy"]),
     ("listeners.*.access_log.", &["http", "proxy"]),

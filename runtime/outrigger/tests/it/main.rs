@@ -8,7 +8,9 @@
 )]
 
 mod admin;
+mod api_listeners;
 mod app;
+mod authority;
 mod backend;
 mod bad_config;
 mod coverage;
