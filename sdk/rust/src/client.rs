@@ -9,6 +9,13 @@ use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::actuator::Actuator;
+use crate::binding::Binding;
+use crate::configuration::Configuration;
+use crate::file::FileStore;
+use crate::lock::LockStore;
+use crate::pubsub::PubSub;
+use crate::secrets::SecretStore;
+use crate::sequencer::Sequencer;
 use crate::state::StateStore;
 use crate::{Error, ErrorKind, Options, Result};
 
@@ -58,6 +65,41 @@ impl Client {
         StateStore::new(self.clone(), store.into())
     }
 
+    /// The lock store configured under this name.
+    pub fn lock(&self, store: impl Into<String>) -> LockStore {
+        LockStore::new(self.clone(), store.into())
+    }
+
+    /// The sequencer configured under this name.
+    pub fn sequencer(&self, store: impl Into<String>) -> Sequencer {
+        Sequencer::new(self.clone(), store.into())
+    }
+
+    /// The items of an application in the configuration store of this name.
+    pub fn configuration(&self, store: impl Into<String>, app_id: impl Into<String>) -> Configuration {
+        Configuration::new(self.clone(), store.into(), app_id.into())
+    }
+
+    /// The broker configured under this name.
+    pub fn pubsub(&self, pubsub: impl Into<String>) -> PubSub {
+        PubSub::new(self.clone(), pubsub.into())
+    }
+
+    /// The secret store configured under this name.
+    pub fn secrets(&self, store: impl Into<String>) -> SecretStore {
+        SecretStore::new(self.clone(), store.into())
+    }
+
+    /// The output binding configured under this name.
+    pub fn binding(&self, name: impl Into<String>) -> Binding {
+        Binding::new(self.clone(), name.into())
+    }
+
+    /// The file store configured under this name.
+    pub fn files(&self, store: impl Into<String>) -> FileStore {
+        FileStore::new(self.clone(), store.into())
+    }
+
     /// How the sidecar itself is doing.
     pub fn actuator(&self) -> Actuator {
         Actuator::new(self.clone())
@@ -71,9 +113,16 @@ impl Client {
         ActuatorClient::new(self.channel.clone())
     }
 
+    /// A call that ends within the timeout.
     pub(crate) fn request<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.streaming(message);
         request.set_timeout(self.calls.timeout);
+        request
+    }
+
+    /// A call that lasts as long as there is something to say.
+    pub(crate) fn streaming<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         if let Some(token) = &self.calls.token {
             request.metadata_mut().insert("outrigger-api-token", token.clone());
         }

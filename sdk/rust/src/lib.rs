@@ -16,13 +16,32 @@
 //! ```
 
 pub mod actuator;
+pub mod app;
+mod binding;
 mod client;
+pub mod configuration;
 mod error;
+mod file;
+mod hello;
+pub mod invoke;
+mod lock;
 mod options;
+pub mod pubsub;
+mod secrets;
+mod sequencer;
 mod state;
 
+pub use app::App;
+pub use binding::{Binding, BindingResponse};
 pub use bytes::Bytes;
 pub use client::Client;
+pub use configuration::Configuration;
 pub use error::{Error, ErrorKind, Result};
+pub use file::{FileInfo, FilePage, FileReader, FileStore};
+pub use invoke::Call;
+pub use lock::{Held, Lock, LockStore};
 pub use options::Options;
+pub use pubsub::{Event, Outcome, PubSub, Subscription};
+pub use secrets::{Secret, SecretStore};
+pub use sequencer::Sequencer;
 pub use state::{BulkEntry, Consistency, Delete, Entry, StateStore, Transaction, Write};

@@ -29,6 +29,7 @@ pub struct Delete {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Condition {
     etag: Option<String>,
+    fence: Option<u64>,
     first_write: bool,
     consistency: Consistency,
 }
@@ -66,10 +67,18 @@ impl Write {
         self
     }
 
+    /// Only while no holder with a larger token has written the key: [`Lock::fencing_token`](crate::Lock::fencing_token).
+    /// Otherwise [`ErrorKind::Conflict`](crate::ErrorKind::Conflict).
+    #[must_use]
+    pub fn fence(mut self, token: u64) -> Self {
+        self.condition.fence = Some(token);
+        self
+    }
+
     pub(super) fn into_item(self) -> proto::StateItem {
-        let metadata = self.ttl.map(|ttl| ("ttlInSeconds".to_owned(), whole_seconds(ttl).to_string()));
+        let mut metadata = self.condition.metadata();
+        metadata.extend(self.ttl.map(|ttl| ("ttlInSeconds".to_owned(), whole_seconds(ttl).to_string())));
         let (etag, options) = self.condition.into_proto();
-        let metadata = BTreeMap::from_iter(metadata);
         proto::StateItem { key: self.key, value: self.value, etag, metadata, options }
     }
 }
@@ -99,14 +108,24 @@ impl Delete {
         self
     }
 
+    /// Only while no holder with a larger token has written the key: [`Lock::fencing_token`](crate::Lock::fencing_token).
+    /// Otherwise [`ErrorKind::Conflict`](crate::ErrorKind::Conflict).
+    #[must_use]
+    pub fn fence(mut self, token: u64) -> Self {
+        self.condition.fence = Some(token);
+        self
+    }
+
     pub(super) fn into_item(self) -> proto::StateItem {
+        let metadata = self.condition.metadata();
         let (etag, options) = self.condition.into_proto();
-        proto::StateItem { key: self.key, etag, options, ..Default::default() }
+        proto::StateItem { key: self.key, etag, options, metadata, ..Default::default() }
     }
 
     pub(super) fn into_request(self, store_name: String) -> proto::DeleteStateRequest {
+        let metadata = self.condition.metadata();
         let (etag, options) = self.condition.into_proto();
-        proto::DeleteStateRequest { store_name, key: self.key, etag, options, ..Default::default() }
+        proto::DeleteStateRequest { store_name, key: self.key, etag, options, metadata }
     }
 }
 
@@ -117,6 +136,10 @@ impl<K: Into<String>> From<K> for Delete {
 }
 
 impl Condition {
+    fn metadata(&self) -> BTreeMap<String, String> {
+        self.fence.map(|token| ("fencingToken".to_owned(), token.to_string())).into_iter().collect()
+    }
+
     fn into_proto(self) -> (Option<proto::Etag>, Option<proto::StateOptions>) {
         let concurrency = match self.first_write {
             true => StateConcurrency::ConcurrencyFirstWrite,
@@ -186,6 +209,8 @@ mod tests {
         let item =
             Write::new("k", "v").if_match("7").first_write().consistency(Consistency::Strong).into_item();
         assert_eq!(item.etag.unwrap().value, "7");
+        let fenced = Delete::new("k").fence(7).into_item();
+        assert_eq!(fenced.metadata.get("fencingToken").unwrap(), "7");
         let options = item.options.unwrap();
         assert_eq!(options.concurrency, i32::from(StateConcurrency::ConcurrencyFirstWrite));
         assert_eq!(options.consistency, i32::from(Consistency::Strong.into_proto()));
