@@ -8,9 +8,10 @@ use crate::{Component, Error, Result};
 
 /// A place configuration items are read from, watched, and where the technology allows it written.
 ///
-/// An item is found by application, group, label and key. A store without some of these levels keeps what it is given
-/// apart all the same, or answers [`InvalidArgument`](crate::ErrorKind::InvalidArgument) naming the level it lacks;
-/// an empty level is the store's default for it.
+/// An item is found by application, group, label and key, each compared exactly: `a` never stands for `ab` or `a/b`.
+/// An empty group or label is the store's default for it. A store without
+/// [`levels`](ConfigurationCapabilities::levels) serves one application, whatever it is called, and answers
+/// [`InvalidArgument`](crate::ErrorKind::InvalidArgument) to a group or label other than empty.
 #[async_trait]
 pub trait ConfigurationStore: Component {
     /// What this store honours. The suite holds it to its word.
@@ -22,7 +23,9 @@ pub trait ConfigurationStore: Component {
     /// left out.
     async fn get(&self, selector: &Selector) -> Result<Vec<Item>>;
 
-    /// Writes items, each replacing what was under its key.
+    /// Writes items, each replacing what was under its key, tags included. What metadata an item has is up to the
+    /// store; metadata of items written is ignored. Tags without
+    /// [`tags`](ConfigurationCapabilities::tags) are [`Unsupported`](crate::ErrorKind::Unsupported).
     async fn save(&self, _app_id: &str, _items: Vec<Item>) -> Result<()> {
         Err(Error::unsupported("writing configuration"))
     }
@@ -33,7 +36,10 @@ pub trait ConfigurationStore: Component {
     }
 
     /// Changes to the items selected, beginning after `from`, or with the next one. When this returns, every change
-    /// made later will be seen. Each watch is on its own: ending one leaves the others alone.
+    /// made later will be seen, those of one key in the order they were made. Each watch is on its own: ending one
+    /// leaves the others alone. A revision this store could not have given out is
+    /// [`InvalidArgument`](crate::ErrorKind::InvalidArgument), and any revision is where the store is not
+    /// [`resumable`](ConfigurationCapabilities::resumable).
     async fn watch(&self, _selector: &Selector, _from: Option<Revision>) -> Result<Box<dyn Watch>> {
         Err(Error::unsupported("watching configuration"))
     }
@@ -48,7 +54,10 @@ pub struct ConfigurationCapabilities {
     pub watchable: bool,
     /// `watch` with a revision goes on after it, or says that it cannot by [`Event::Compacted`].
     pub resumable: bool,
-    /// Groups and labels keep items apart; without it only the defaults are accepted.
+    /// A watch sees each write by itself. Without it, writes of one key that follow each other closely may be seen as
+    /// the last of them.
+    pub every_change: bool,
+    /// Applications, groups and labels keep items apart.
     pub levels: bool,
     /// Tags are kept with the item.
     pub tags: bool,

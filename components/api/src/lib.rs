@@ -45,5 +45,5 @@ pub use sequencer::{NextOptions, Segment, Sequencer, SequencerCapabilities};
 pub use settings::{Settings, parse as parse_settings};
 pub use state::{
     BulkOptions, Change, Concurrency, Condition, Consistency, DeleteOptions, Entry, Etag, GetOptions, Key,
-    SetOptions, StateCapabilities, StateStore,
+    SetOptions, StateCapabilities, StateStore, check_fence, refuse_fence,
 };

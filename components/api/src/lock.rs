@@ -9,7 +9,9 @@ use crate::{Component, Key, Result};
 /// A place where at most one owner at a time holds a resource.
 ///
 /// A lease ends with `unlock` or when its time is up, whichever comes first, and is gone for every operation at that
-/// moment. Owners are names the callers choose: whoever knows the owner's name acts for it.
+/// moment. It never ends early; a store whose server counts in coarse steps may be up to a second late. Owners are
+/// names the callers choose, compared exactly: whoever knows the owner's name acts for it. Times are whole seconds of
+/// at least one.
 #[async_trait]
 pub trait LockStore: Component {
     /// What this store honours. The suite holds it to its word.

@@ -18,8 +18,9 @@ pub trait Sequencer: Component {
     /// [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition).
     async fn next(&self, key: &Key, options: NextOptions) -> Result<i64>;
 
-    /// `size` numbers in a row, none of which is given out to anybody else. Not in the order of `next` calls that ran
-    /// meanwhile.
+    /// `size` numbers in a row, none of which is given out to anybody else, and all larger than every number given out
+    /// before this call began. A size of 0 is [`InvalidArgument`](crate::ErrorKind::InvalidArgument), one that does
+    /// not fit into what is left of the range [`FailedPrecondition`](crate::ErrorKind::FailedPrecondition).
     async fn segment(&self, _key: &Key, _size: u32, _options: NextOptions) -> Result<Segment> {
         Err(Error::unsupported("segments"))
     }
@@ -37,7 +38,7 @@ pub struct SequencerCapabilities {
 /// Options of [`Sequencer`]'s methods.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NextOptions {
-    /// The sequence goes on above this number if it is not there yet; 0 asks for nothing.
+    /// The sequence goes on above this number if it is not there yet; 0 and less ask for nothing.
     pub bigger_than: i64,
 }
 

@@ -272,8 +272,9 @@ pub struct SetOptions {
     pub consistency: Consistency,
     /// A fencing token ([`Lease::token`](crate::Lease::token)): the write is a
     /// [`Conflict`](crate::ErrorKind::Conflict) if the key has seen a higher one, and the key remembers it otherwise,
-    /// also across a delete. A store without [`StateCapabilities::fencing`] answers
-    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// also across a delete or its time to live. A write that is refused, for whatever reason, leaves nothing to
+    /// remember; one without a fence is not held against anything. A store without [`StateCapabilities::fencing`]
+    /// answers [`Unsupported`](crate::ErrorKind::Unsupported).
     pub fence: Option<u64>,
 }
 
@@ -331,6 +332,31 @@ impl Change {
             Self::Delete { options, .. } => options.condition(),
         }
     }
+
+    /// The fencing token it comes with.
+    pub fn fence(&self) -> Option<u64> {
+        match self {
+            Self::Set { options, .. } => options.fence,
+            Self::Delete { options, .. } => options.fence,
+        }
+    }
+}
+
+/// Holds a write's fencing token against the highest its key has seen, if it has seen any. The condition of a write is
+/// checked after it: a holder that was overtaken is told so, whatever it read before.
+pub fn check_fence(fence: Option<u64>, seen: Option<u64>) -> Result<()> {
+    match (fence, seen) {
+        (Some(fence), Some(seen)) if fence < seen => {
+            let message = "the fencing token is stale: a later holder of the lock has written since";
+            Err(Error::conflict(message).with("token", fence).with("seen", seen))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a fencing token, for stores without [`StateCapabilities::fencing`].
+pub fn refuse_fence(fence: Option<u64>) -> Result<()> {
+    if fence.is_some() { Err(Error::unsupported("fencing tokens")) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -355,6 +381,19 @@ mod tests {
         check(Concurrency::FirstWrite, Some(&etag), Matches(&etag), Matches(&etag));
         check(Concurrency::LastWrite, None, Always, Always);
         check(Concurrency::LastWrite, Some(&etag), Always, Always);
+    }
+
+    #[test]
+    fn only_an_older_token_is_stale() {
+        let check =
+            |fence, seen, fits| assert_eq!(check_fence(fence, seen).is_ok(), fits, "{fence:?} {seen:?}");
+        check(None, Some(7), true);
+        check(Some(7), None, true);
+        check(Some(7), Some(7), true);
+        check(Some(8), Some(7), true);
+        check(Some(6), Some(7), false);
+        assert_eq!(check_fence(Some(6), Some(7)).expect_err("stale").kind(), ErrorKind::Conflict);
+        assert_eq!(refuse_fence(Some(1)).expect_err("refused").kind(), ErrorKind::Unsupported);
     }
 
     #[test]

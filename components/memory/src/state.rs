@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use outrigger_component_api::{
     Backend, BuildContext, Change, Component, DeleteOptions, Entry, Error, Etag, GetOptions, Key, Result,
-    SetOptions, StateCapabilities, StateStore, async_trait,
+    SetOptions, StateCapabilities, StateStore, async_trait, refuse_fence,
 };
 use parking_lot::{Mutex, MutexGuard};
 use schemars::JsonSchema;
@@ -86,6 +86,7 @@ impl StateStore for MemoryState {
     }
 
     async fn set(&self, key: &Key, value: Bytes, options: SetOptions) -> Result<Etag> {
+        refuse_fence(options.fence)?;
         let now = Instant::now();
         let deadline = options.ttl.and_then(|ttl| Deadline::after(ttl, now));
         let version = {
@@ -102,6 +103,7 @@ impl StateStore for MemoryState {
     }
 
     async fn delete(&self, key: &Key, options: DeleteOptions) -> Result<()> {
+        refuse_fence(options.fence)?;
         let mut shard = self.shards.of(key).lock();
         options.condition().check(shard.version(key, Instant::now()))?;
         shard.remove(key);
@@ -109,6 +111,7 @@ impl StateStore for MemoryState {
     }
 
     async fn transact(&self, changes: Vec<Change>) -> Result<()> {
+        changes.iter().try_for_each(|change| refuse_fence(change.fence()))?;
         let now = Instant::now();
         let soonest = self.shards.transact(changes, now)?;
         if let Some(deadline) = soonest {

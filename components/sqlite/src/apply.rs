@@ -1,7 +1,7 @@
 //! One open transaction of the writer: applies changes, each under its condition.
 
 use bytes::Bytes;
-use outrigger_component_api::{Change, Condition, Error, Etag, Key, Result, SetOptions};
+use outrigger_component_api::{Change, Condition, Error, Etag, Key, Result, SetOptions, refuse_fence};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::failure::from_sqlite;
@@ -94,6 +94,7 @@ impl<'c> Batch<'c> {
     }
 
     fn try_apply(&mut self, change: &Change) -> Result<Option<Etag>> {
+        refuse_fence(change.fence())?;
         self.check(change.key(), change.condition())?;
         match change {
             Change::Set { key, value, options } => self.set(key, value, options).map(Some),

@@ -9,9 +9,17 @@
 
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "this crate is tests: a panic is a verdict")]
 
+pub mod configuration;
+mod crowd;
+pub mod history;
+pub mod lock;
+mod names;
 pub mod pubsub;
 pub mod secrets;
+pub mod sequencer;
 pub mod state;
 mod subject;
 
+pub use crowd::{CALLERS, contend};
+pub use names::{unique_key, unique_name};
 pub use subject::{IntoSubject, Subject, in_other_runtime, run};

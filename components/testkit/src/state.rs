@@ -7,6 +7,7 @@ mod basics;
 mod concurrency;
 mod etags;
 mod expiry;
+mod fencing;
 mod fixture;
 mod model;
 mod transactions;
@@ -15,6 +16,7 @@ pub use basics::*;
 pub use concurrency::*;
 pub use etags::*;
 pub use expiry::*;
+pub use fencing::*;
 pub use fixture::unique_key;
 pub use model::{agrees_with_the_model, random_operations_agree_with_the_model};
 pub use transactions::*;
@@ -68,6 +70,13 @@ macro_rules! state_suite {
             transaction_is_all_or_nothing
             transaction_sees_its_own_changes
             transaction_checks_first_write
+
+            stale_token_is_refused
+            equal_token_is_accepted
+            token_is_remembered_across_delete_and_expiry
+            token_is_checked_with_the_condition
+            bulk_and_transaction_honour_tokens
+            overtaken_writers_are_refused
 
             random_operations_agree_with_the_model
         }

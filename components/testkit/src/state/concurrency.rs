@@ -1,29 +1,10 @@
 //! Conditional writes, many callers at once: tasks on several runtimes, each on a thread of its own.
 
-use std::future::Future;
-
 use bytes::Bytes;
-use futures_util::future::join_all;
 use outrigger_component_api::{Change, ErrorKind, Etag, Key, Result};
 
 use super::fixture::*;
-use crate::in_other_runtime;
-
-const THREADS: usize = 4;
-const TASKS: usize = 8;
-
-/// Runs 32 callers over four runtimes and gathers their results.
-async fn contend<T, F>(caller: impl Fn(usize) -> F) -> Vec<T>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + Send + 'static,
-{
-    let threads = (0..THREADS).map(|thread| {
-        let callers: Vec<_> = (0..TASKS).map(|task| caller(thread * TASKS + task)).collect();
-        in_other_runtime(join_all(callers))
-    });
-    join_all(threads).await.into_iter().flatten().collect()
-}
+use crate::crowd::{CALLERS, contend};
 
 /// How many succeeded; everybody else must have been told of the conflict.
 fn winners<T: std::fmt::Debug>(results: Vec<Result<T>>) -> usize {
@@ -75,7 +56,7 @@ pub async fn no_conditional_increment_is_lost(store: Store) {
         }
     })
     .await;
-    let expected = (EACH * (THREADS * TASKS) as u64).to_string();
+    let expected = (EACH * CALLERS as u64).to_string();
     assert_eq!(value(&store, &key).await, Some(expected), "every increment that was accepted counts");
 }
 

@@ -1,24 +1,15 @@
 //! Short ways to say what the cases say most.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
-
 use bytes::Bytes;
 use outrigger_component_api::{
     Change, Concurrency, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions, Key, Result, SetOptions,
     StateStore,
 };
 
+pub use crate::names::unique_key;
+
 /// The store as the cases take it.
 pub(super) type Store = std::sync::Arc<dyn StateStore>;
-
-/// A key nobody has used before, in this run or another.
-pub fn unique_key(name: &str) -> Key {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    key(format!("suite-{name}-{}-{now}-{count}", std::process::id()))
-}
 
 pub(super) fn key(key: impl Into<Bytes>) -> Key {
     Key::new(key).expect("not empty")

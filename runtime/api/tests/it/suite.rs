@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger_component_api::{
     Change, Component, Concurrency, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions, Key, Result,
-    SetOptions, StateCapabilities, StateStore, async_trait,
+    SetOptions, StateCapabilities, StateStore, async_trait, refuse_fence,
 };
 use outrigger_sdk as sdk;
 use tokio::runtime::{Builder, Handle};
@@ -140,6 +140,7 @@ fn entry(entry: sdk::Entry) -> Entry {
 }
 
 fn write(key: &Key, value: Bytes, options: SetOptions) -> Result<sdk::Write> {
+    refuse_fence(options.fence)?;
     let mut write = sdk::Write::new(text(key)?, value);
     if let Some(ttl) = options.ttl.filter(|ttl| !ttl.is_zero()) {
         write = write.ttl(ttl);
@@ -154,6 +155,7 @@ fn write(key: &Key, value: Bytes, options: SetOptions) -> Result<sdk::Write> {
 }
 
 fn delete(key: &Key, options: DeleteOptions) -> Result<sdk::Delete> {
+    refuse_fence(options.fence)?;
     let delete = sdk::Delete::new(text(key)?);
     Ok(match options.if_match.filter(|_| options.concurrency != Concurrency::LastWrite) {
         Some(etag) => delete.if_match(etag.as_str()),

@@ -1,8 +1,6 @@
-//! The suite must be able to fail: one small correct store passes it, and each fault planted into that store is
-//! caught by the case whose promise it breaks.
+//! A state store with faults to choose from.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
@@ -10,10 +8,12 @@ use std::time::{Instant, SystemTime};
 use bytes::Bytes;
 use outrigger_component_api::{
     BulkOptions, Change, Component, Condition, DeleteOptions, Entry, Error, Etag, GetOptions, Key, Result,
-    SetOptions, StateCapabilities, StateStore, async_trait,
+    SetOptions, StateCapabilities, StateStore, async_trait, check_fence,
 };
-use outrigger_testkit::{run, state};
+use outrigger_testkit::state;
 use parking_lot::Mutex;
+
+use crate::{caught, fails};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
@@ -29,19 +29,24 @@ enum Fault {
     AppliesHalfATransaction,
     TransactsOneByOne,
     ForgetsCapability,
+    IgnoresTokens,
+    ForgetsTokensWithTheEntry,
+    RemembersRefusedTokens,
+    FencesOnlyPlainWrites,
 }
 
 struct Store {
     fault: Fault,
     map: Mutex<Map>,
     versions: AtomicU64,
+    tokens: Mutex<BTreeMap<Key, u64>>,
 }
 
 type Map = BTreeMap<Key, (Bytes, u64, Option<Instant>)>;
 
 impl Store {
     fn subject(fault: Fault) -> Arc<dyn StateStore> {
-        Arc::new(Self { fault, map: Mutex::default(), versions: AtomicU64::new(0) })
+        Arc::new(Self { fault, map: Mutex::default(), versions: AtomicU64::new(0), tokens: Mutex::default() })
     }
 
     fn live<'m>(map: &'m Map, key: &Key) -> Option<&'m (Bytes, u64, Option<Instant>)> {
@@ -56,8 +61,22 @@ impl Store {
     }
 
     fn apply(&self, map: &mut Map, change: Change) -> Result<Option<Etag>> {
+        let mut tokens = self.tokens.lock();
+        if self.fault != Fault::IgnoresTokens {
+            check_fence(change.fence(), tokens.get(change.key()).copied())?;
+        }
+        let remember = |tokens: &mut BTreeMap<Key, u64>| {
+            tokens.extend(change.fence().map(|token| (change.key().clone(), token)));
+        };
+        if self.fault == Fault::RemembersRefusedTokens {
+            remember(&mut tokens);
+        }
         if !(self.fault == Fault::DeletesWhateverTheEtag && matches!(change, Change::Delete { .. })) {
             self.check(map, change.key(), change.condition())?;
+        }
+        remember(&mut tokens);
+        if self.fault == Fault::ForgetsTokensWithTheEntry && matches!(change, Change::Delete { .. }) {
+            tokens.remove(change.key());
         }
         Ok(self.write(map, change))
     }
@@ -112,6 +131,7 @@ impl StateStore for Store {
             ttl: true,
             transactions: self.fault != Fault::ForgetsCapability,
             binary_keys: true,
+            fencing: true,
             ..StateCapabilities::default()
         }
     }
@@ -158,11 +178,17 @@ impl StateStore for Store {
             return Ok(());
         }
         let mut map = self.map.lock();
-        let before = map.clone();
-        for (position, change) in changes.into_iter().enumerate() {
+        let (before, tokens) = (map.clone(), self.tokens.lock().clone());
+        for (position, mut change) in changes.into_iter().enumerate() {
+            if let Change::Set { options, .. } = &mut change
+                && self.fault == Fault::FencesOnlyPlainWrites
+            {
+                options.fence = None;
+            }
             if let Err(error) = self.apply(&mut map, change) {
                 if self.fault != Fault::AppliesHalfATransaction {
                     *map = before;
+                    *self.tokens.lock() = tokens;
                 }
                 return Err(error.with("operation", position));
             }
@@ -175,22 +201,10 @@ mod the_correct_store_passes {
     outrigger_testkit::state_suite!(super::Store::subject(super::Fault::None));
 }
 
-macro_rules! caught {
-    ($($fault:ident by $case:ident)*) => {$(
-        #[test]
-        #[expect(non_snake_case, reason = "named after the fault and the case")]
-        fn $fault() {
-            let case = || run(state::$case(Store::subject(Fault::$fault)));
-            let verdict = catch_unwind(AssertUnwindSafe(case));
-            assert!(verdict.is_err(), "{} let {:?} pass", stringify!($case), Fault::$fault);
-        }
-    )*};
-}
-
 mod each_planted_fault_is_caught {
     use super::*;
 
-    caught! {
+    caught! { state, Store;
         ChecksBeforeWriting by first_write_wins_exactly_once
         IgnoresEtags by stale_etag_is_refused
         EtagsPerKey by etag_of_a_deleted_key_never_fits_again
@@ -201,21 +215,23 @@ mod each_planted_fault_is_caught {
         AppliesHalfATransaction by transaction_is_all_or_nothing
         TransactsOneByOne by transactions_lose_no_update
         ForgetsCapability by empty_transaction_succeeds
+        IgnoresTokens by stale_token_is_refused
+        ForgetsTokensWithTheEntry by token_is_remembered_across_delete_and_expiry
+        RemembersRefusedTokens by token_is_checked_with_the_condition
+        FencesOnlyPlainWrites by bulk_and_transaction_honour_tokens
     }
 
-    /// The race is caught in more than one way.
+    /// A fault is caught in more than one way.
     #[test]
-    fn a_racing_store_also_loses_increments() {
-        let case =
-            || run(state::no_conditional_increment_is_lost(Store::subject(Fault::ChecksBeforeWriting)));
-        assert!(catch_unwind(AssertUnwindSafe(case)).is_err());
+    fn races_and_overtaking_are_caught_under_contention() {
+        assert!(fails(state::no_conditional_increment_is_lost(Store::subject(Fault::ChecksBeforeWriting))));
+        assert!(fails(state::overtaken_writers_are_refused(Store::subject(Fault::IgnoresTokens))));
     }
 
     #[test]
     fn the_model_finds_a_fault_by_itself() {
         for fault in [Fault::IgnoresEtags, Fault::DeletesWhateverTheEtag, Fault::AppliesHalfATransaction] {
-            let case = || run(state::random_operations_agree_with_the_model(Store::subject(fault)));
-            assert!(catch_unwind(AssertUnwindSafe(case)).is_err(), "{fault:?}");
+            assert!(fails(state::random_operations_agree_with_the_model(Store::subject(fault))), "{fault:?}");
         }
     }
 }

@@ -1,0 +1,43 @@
+//! Short ways to say what the cases say most.
+
+use std::time::{Duration, Instant};
+
+use outrigger_component_api::{Held, Key, LockStore};
+
+/// The store as the cases take it.
+pub(super) type Store = std::sync::Arc<dyn LockStore>;
+
+/// The shortest time every store can count.
+pub(super) const SHORT: Duration = Duration::from_secs(2);
+pub(super) const LONG: Duration = Duration::from_secs(3600);
+/// How late a lease may end, and a little for the machine.
+pub(super) const LATE: Duration = Duration::from_millis(1200);
+
+/// Takes the resource; the token if it was got.
+pub(super) async fn take(store: &Store, resource: &Key, owner: &str, ttl: Duration) -> Option<u64> {
+    store.try_lock(resource, owner, ttl).await.expect("answered").map(|lease| lease.token)
+}
+
+pub(super) async fn unlock(store: &Store, resource: &Key, owner: &str) -> Held {
+    store.unlock(resource, owner).await.expect("answered")
+}
+
+pub(super) async fn keep_alive(store: &Store, resource: &Key, owner: &str, ttl: Duration) -> Held {
+    store.keep_alive(resource, owner, ttl).await.expect("answered")
+}
+
+/// Waits until a lease of `ttl` that was asked for at `asked` must have ended.
+pub(super) async fn until_over(asked: Instant, ttl: Duration) {
+    tokio::time::sleep((ttl + LATE).saturating_sub(asked.elapsed())).await;
+}
+
+/// Takes the resource as soon as it is free; the token.
+pub(super) async fn take_when_free(store: &Store, resource: &Key, owner: &str, give_up: Instant) -> u64 {
+    loop {
+        match take(store, resource, owner, LONG).await {
+            Some(token) => return token,
+            None => assert!(Instant::now() < give_up, "the lease did not end"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
