@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrigger_net::Stream;
+use outrigger_net::{Address, Stream};
 use outrigger_resilience::Deadline;
 
 use crate::cluster::{Cluster, now};
@@ -31,21 +31,30 @@ pub struct Connected {
 
 impl Cluster {
     /// Connects to an endpoint. Nothing has been sent yet when a connect fails, so up to three endpoints are
-    /// tried, each within `connect_timeout` and all before `deadline`.
+    /// tried, each within `connect_timeout` and all before `deadline`. Endpoints that would lead `back` to where the
+    /// bytes come from are passed over.
     ///
     /// # Errors
     /// The last failure, with the endpoint it happened on.
-    pub async fn connect(&self, deadline: Deadline) -> Result<Connected, ConnectError> {
+    pub async fn connect(
+        &self,
+        deadline: Deadline,
+        back: impl Fn(&Address) -> bool,
+    ) -> Result<Connected, ConnectError> {
         let permit = self.admit(now())?;
         if !self.is_resolved() {
             self.wait_resolved(deadline).await?;
         }
-        let result = self.connect_somewhere(deadline).await;
+        let result = self.connect_somewhere(deadline, back).await;
         self.settle(permit, result.as_ref().map(|_| None).map_err(|error| error.kind));
         result
     }
 
-    async fn connect_somewhere(&self, deadline: Deadline) -> Result<Connected, ConnectError> {
+    async fn connect_somewhere(
+        &self,
+        deadline: Deadline,
+        back: impl Fn(&Address) -> bool,
+    ) -> Result<Connected, ConnectError> {
         let (mut tried, mut failed) = (Tried::new(), None);
         while tried.len() < ENDPOINTS {
             let mut trial = match self.pick(&tried, now()) {
@@ -53,6 +62,11 @@ impl Cluster {
                 Ok(_) => break,
                 Err(kind) => return Err(failed.unwrap_or_else(|| SendError::new(kind))),
             };
+            if back(trial.endpoint.address()) {
+                failed = Some(SendError::new(SendErrorKind::Loop).at(trial.endpoint.address()));
+                tried.push(Arc::clone(&trial.endpoint));
+                continue;
+            }
             if failed.is_some() {
                 self.metrics.retries.inc();
             }

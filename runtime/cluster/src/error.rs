@@ -32,6 +32,8 @@ pub enum SendErrorKind {
     Overflow,
     /// The cluster's breaker is open.
     BreakerOpen,
+    /// Connecting to the endpoint would lead back to the listener the bytes come from.
+    Loop,
     /// The endpoint refused the connection or cannot be reached.
     ConnectFailed,
     /// The connection took longer than `connect_timeout`.
@@ -73,6 +75,7 @@ impl SendErrorKind {
             Self::Unhealthy => "no_healthy_endpoint",
             Self::Overflow => "overflow",
             Self::BreakerOpen => "breaker_open",
+            Self::Loop => "loop",
             Self::ConnectFailed => "connect_failed",
             Self::ConnectTimeout => "connect_timeout",
             Self::Tls => "upstream_tls",
@@ -90,6 +93,7 @@ impl SendErrorKind {
     pub fn status(self) -> StatusCode {
         match self {
             Self::Timeout | Self::TryTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::Loop => StatusCode::LOOP_DETECTED,
             Self::Protocol => StatusCode::BAD_GATEWAY,
             Self::RequestBody => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -100,7 +104,7 @@ impl SendErrorKind {
     pub fn fault(self) -> Fault {
         match self {
             Self::RequestBody => Fault::Downstream,
-            Self::Overflow | Self::BreakerOpen => Fault::Us,
+            Self::Overflow | Self::BreakerOpen | Self::Loop => Fault::Us,
             _ => Fault::Upstream,
         }
     }
@@ -139,6 +143,7 @@ impl fmt::Display for SendErrorKind {
             Self::Unhealthy => "no endpoint of the cluster is healthy",
             Self::Overflow => "the cluster is at its limit",
             Self::BreakerOpen => "the cluster's breaker is open",
+            Self::Loop => "the endpoint is the listener itself",
             Self::ConnectFailed => "connecting failed",
             Self::ConnectTimeout => "connecting took too long",
             Self::Tls => "the TLS handshake failed",

@@ -42,6 +42,7 @@ pub(crate) fn verdict_of_error(kind: SendErrorKind) -> Option<Verdict> {
         | SendErrorKind::Overflow
         | SendErrorKind::BreakerOpen
         | SendErrorKind::Refused
+        | SendErrorKind::Loop
         | SendErrorKind::RequestBody => None,
     }
 }

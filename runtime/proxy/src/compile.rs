@@ -2,6 +2,7 @@
 //! changes, so a bad file never takes effect in part.
 
 mod action;
+mod cycle;
 mod listener;
 mod matching;
 mod nearest;
@@ -46,6 +47,7 @@ pub fn compile(
     let routes = compiler.routes(config, &mut problems);
     let buckets = compiler.buckets;
     problems.extend(shadow::problems(&routes));
+    problems.extend(cycle::problems(config, clusters));
     let listeners = compile_listeners(config, &routes, clusters, metrics, &mut problems);
     let routes = routes.into_iter().map(|compiled| (compiled.name, compiled.route)).collect();
     if problems.is_empty() { Ok(Proxy { listeners, routes, buckets }) } else { Err(problems) }

@@ -1,5 +1,6 @@
 //! Byte streams: the life of a connection that is carried without being understood.
 
+mod own;
 mod sni;
 
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use outrigger_cluster::{Cluster, Connected, SendError};
 use outrigger_net::copy::{self, CopyEnd, CopyOptions, CopyStats, Side};
-use outrigger_net::{Accepted, BoxFuture, ConnInfo, Drain, Rewind, Service, Stream};
+use outrigger_net::{Accepted, Address, BoxFuture, ConnInfo, Drain, Rewind, Service, Stream};
 use outrigger_resilience::Deadline;
 use outrigger_telemetry::Metrics;
 
+pub(crate) use own::leads_to;
 pub(crate) use sni::SniMap;
 
 use crate::config::ListenerConfig;
@@ -30,6 +32,8 @@ pub(crate) struct L4 {
 
 /// What a connection is decided by, read once when it arrives.
 pub(crate) struct StreamListener {
+    /// As configured; the port may be any.
+    address: Address,
     destination: Destination,
     options: CopyOptions,
     metrics: StreamMetrics,
@@ -80,7 +84,7 @@ impl Service for L4 {
             let started = Instant::now();
             settings.metrics.active.inc();
             let end = tokio::select! {
-                end = settings.carry(stream) => end,
+                end = settings.carry(stream, &info.local) => end,
                 () = cut_of(&self.cut) => End::Cut,
             };
             settings.metrics.active.dec();
@@ -106,18 +110,20 @@ impl StreamListener {
             counters: Some([metrics.received.clone(), metrics.sent.clone()]),
             ..CopyOptions::default()
         };
-        Self { destination, options, metrics }
+        Self { address: config.address.clone(), destination, options, metrics }
     }
 
     /// The life of a connection: find out where it goes, connect, carry.
-    async fn carry(&self, mut client: Stream) -> End {
+    async fn carry(&self, mut client: Stream, local: &Address) -> End {
         let (cluster, prefix) = match self.destination(&mut client).await {
             Ok(found) => found,
             Err(name) => return End::NoDestination { name },
         };
         // The server may be the first to speak, so connecting waits for nothing from the client.
         let deadline = Deadline::after(Instant::now(), SETUP_TIMEOUT);
-        let Connected { stream: server, guard, .. } = match cluster.connect(deadline).await {
+        let bound = self.bound(local);
+        let back = |endpoint: &Address| leads_to(endpoint, &bound);
+        let Connected { stream: server, guard, .. } = match cluster.connect(deadline, back).await {
             Ok(connected) => connected,
             Err(error) => {
                 // A reset says that it failed; an orderly end would say that the server had nothing to say.
@@ -131,6 +137,16 @@ impl StreamListener {
         };
         drop(guard);
         End::Carried { cluster, stats }
+    }
+
+    /// What is listened on, with the port the client has found it at.
+    fn bound(&self, local: &Address) -> Address {
+        match (&self.address, local) {
+            (Address::Tcp(configured), Address::Tcp(local)) => {
+                Address::Tcp((configured.ip(), local.port()).into())
+            }
+            (configured, _) => configured.clone(),
+        }
     }
 
     /// The cluster, and what had to be read to find it; otherwise the name nobody answers to.

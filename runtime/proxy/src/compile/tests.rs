@@ -8,8 +8,9 @@ use super::*;
 /// Clusters `cart-v1` and `cart-v2`; must be called within a runtime.
 fn clusters(metrics: &Metrics) -> Clusters {
     let none = Clusters::empty(Context::new(metrics.clone(), tokio::runtime::Handle::current()));
-    let cluster = json!({ "endpoints": ["127.0.0.1:9"] });
-    let config = serde_json::from_value(json!({ "cart-v1": cluster, "cart-v2": cluster })).unwrap();
+    let cluster = |endpoint| json!({ "endpoints": [endpoint] });
+    let config = json!({ "cart-v1": cluster("127.0.0.1:9"), "cart-v2": cluster("127.0.0.1:10") });
+    let config = serde_json::from_value(config).unwrap();
     Clusters::compile(&config, &none).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
@@ -342,4 +343,30 @@ fn the_schema_describes_every_field() {
     ];
     undocumented.retain(|field| ours.iter().any(|owner| field.starts_with(&format!("{owner}."))));
     assert_eq!(undocumented, [""; 0]);
+}
+
+#[test]
+fn bytes_are_not_sent_round_in_circles() {
+    let tcp =
+        |address: &str, cluster: &str| json!({ "address": address, "protocol": "tcp", "cluster": cluster });
+    check(
+        listener(tcp("0.0.0.0:9", "cart-v1")),
+        &[("listeners.l.cluster", "cluster `cart-v1` leads back to this listener")],
+    );
+    let sni = json!({ "address": "127.0.0.1:9", "protocol": "tls_passthrough", "sni": { "a": "cart-v1", "b": "cart-v2" } });
+    check(listener(sni), &[("listeners.l.sni.a", "leads back to this listener")]);
+    let two = |back: &str| json!({ "listeners": { "a": tcp("127.0.0.1:9", "cart-v2"), "b": tcp("127.0.0.1:10", back) } });
+    check(
+        two("cart-v1"),
+        &[
+            ("listeners.a.cluster", "`cart-v2` leads back to this listener by way of `b`"),
+            ("listeners.b.cluster", "`cart-v1` leads back to this listener by way of `a`"),
+        ],
+    );
+    // Before one that leads round, and not part of the round itself.
+    check(two("cart-v2"), &[("listeners.b.cluster", "`cart-v2` leads back to this listener")]);
+    check(
+        json!({ "listeners": { "a": tcp("127.0.0.1:8", "cart-v2"), "b": tcp("127.0.0.1:10", "cart-v1") } }),
+        &[],
+    );
 }

@@ -85,6 +85,32 @@ fn nobody_to_connect_to_is_a_reset() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
 
+/// The name is found to be our own address only once it is looked up.
+#[test]
+fn a_listener_does_not_connect_to_itself() {
+    let address = nobody();
+    let to = |port: u16| {
+        let dns = json!({ "name": "localhost", "port": port });
+        json!({
+            "listeners": { "web": { "address": address, "protocol": "tcp", "cluster": "c" } },
+            "clusters": { "c": { "dns": dns } },
+        })
+    };
+    let mut proxy = Proxy::start(to(address.port()));
+    let accepted = r#"outrigger_connections_accepted_total{listener="web"}"#;
+    for round in 1..=5 {
+        let error = Client::connect(proxy.web()).stream.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        assert_eq!(proxy.metric(accepted), f64::from(round), "it was its own client");
+    }
+    // The same name leads to others.
+    let backend = echo();
+    proxy.apply(to(backend.address.port())).unwrap();
+    let mut client = Client::connect(proxy.web());
+    client.write("x");
+    client.stream.read_exact(&mut [0]).unwrap();
+}
+
 #[test]
 fn a_silent_connection_is_ended() {
     let backend = echo();
