@@ -25,7 +25,7 @@ use tower_service::Service;
 use crate::access::{Access, Denied, Exposure};
 use crate::actuator::Actuator;
 use crate::grpc::health::HealthService;
-use crate::grpc::layotto::{LifecycleService, RuntimeService};
+use crate::grpc::layotto::{self, LifecycleService, RuntimeService};
 use crate::grpc::outrigger::ActuatorService;
 use crate::grpc::reflection;
 use crate::meter::Meter;
@@ -147,6 +147,9 @@ impl Shared {
     }
 
     fn unserved(&self, service: &str) -> Response<Body> {
+        if let Some(message) = layotto::later(service) {
+            return Status::unimplemented(message).into_http();
+        }
         let served: Vec<_> =
             std::iter::once(Runtime::NAME).chain(self.others.iter().map(|(name, _)| *name)).collect();
         let message = format!("service '{service}' is not served here; there are: {}", served.join(", "));

@@ -1,5 +1,6 @@
 //! The Layotto dialect, `spec.proto.runtime.v1`.
 
+mod extension;
 mod hello;
 mod lifecycle;
 mod secrets;
@@ -18,6 +19,7 @@ use crate::meter::Meter;
 use crate::status::{self, Block};
 use crate::wire;
 
+pub(crate) use extension::later;
 pub(crate) use lifecycle::LifecycleService;
 
 const DIALECT: &str = "layotto";

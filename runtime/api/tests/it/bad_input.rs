@@ -260,3 +260,22 @@ async fn a_message_over_four_mebibytes_is_refused() {
     let status = save(c, "state", vec![of_size(4 * 1024 * 1024)]).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "{status}");
 }
+
+#[tokio::test]
+async fn extension_services_say_that_they_come_later() {
+    let sidecar = Sidecar::new();
+    let served = sidecar.serve().await;
+    let call = async |path: &'static str| {
+        let mut client = tonic::client::Grpc::new(served.channel().await);
+        client.ready().await.unwrap();
+        let codec: tonic_prost::ProstCodec<proto::GetSecretRequest, proto::GetSecretResponse> =
+            Default::default();
+        let request = tonic::Request::new(proto::GetSecretRequest::default());
+        client.unary(request, path.parse().unwrap(), codec).await.unwrap_err()
+    };
+    let later = call("/spec.proto.extension.v1.sms.SmsService/SendSmsWithTemplate").await;
+    assert_eq!(later.code(), Code::Unimplemented);
+    assert!(later.message().contains("bindings.http"), "{later}");
+    let unknown = call("/spec.proto.extension.v1.fax.FaxService/Send").await;
+    assert!(unknown.message().contains("there are: spec.proto.runtime.v1.Runtime"), "{unknown}");
+}
