@@ -133,7 +133,11 @@ impl App {
 
     /// One line for each component and listener, so that the first screen of a log says what runs.
     fn announce(&self, took: Duration) {
-        for (name, r#type) in self.snapshot().components.types() {
+        let snapshot = self.snapshot();
+        for note in &snapshot.loaded.notes {
+            tracing::info!(at = %note.at, setting = note.path, "{}", note.message);
+        }
+        for (name, r#type) in snapshot.components.types() {
             tracing::info!(component = name, r#type, "component configured");
         }
         for listener in self.listeners.all() {

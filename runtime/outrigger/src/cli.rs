@@ -4,6 +4,7 @@ mod check;
 mod components;
 mod config;
 mod run;
+mod start;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -26,6 +27,14 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Run(run::RunArgs),
+    #[command(hide = true)]
+    Start(Box<start::StartArgs>),
+    /// As Layotto spells it; explains what to do instead
+    #[command(hide = true)]
+    Stop,
+    /// As Layotto spells it; explains what to do instead
+    #[command(hide = true)]
+    Reload,
     Check(check::CheckArgs),
     Components(components::ComponentsArgs),
     Config(config::ConfigArgs),
@@ -63,6 +72,9 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.verb.unwrap_or(Verb::Run(cli.run)) {
         Verb::Run(args) => run::run(args),
+        Verb::Start(args) => start::run(*args),
+        Verb::Stop => start::stop(),
+        Verb::Reload => start::reload(),
         Verb::Check(args) => check::run(args),
         Verb::Components(args) => components::run(args),
         Verb::Config(args) => config::run(args),

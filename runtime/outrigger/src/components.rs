@@ -78,9 +78,18 @@ impl Components {
                     live.clone()
                 }
                 _ => {
+                    let live = match next.start(name, component, &config.app.id, registry, blocks, known) {
+                        Ok(live) => live,
+                        // A foreign file may ask for more than there is.
+                        Err(error) if component.block.is_some() => {
+                            tracing::warn!(component = %name, %error, "component left out");
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    };
                     if known.is_some() { &mut changes.changed } else { &mut changes.added }
                         .push(name.clone());
-                    next.start(name, component, &config.app.id, registry, blocks, known)?
+                    live
                 }
             };
             next.live.insert(name.clone(), live);
@@ -108,13 +117,16 @@ impl Components {
         known: Option<&Live>,
     ) -> anyhow::Result<Live> {
         let mut spec = ComponentSpec {
-            name: name.to_owned(),
+            name: config.name(name).to_owned(),
             r#type: config.r#type.clone(),
             settings: config.settings.clone(),
             scopes: config.scopes.clone(),
         };
-        let info = *registry.find(&spec.r#type)?;
-        let placed = place(info.kind, &mut spec, config.policy, blocks.meter())?;
+        let kind = match kind(registry, config) {
+            Some(kind) => kind,
+            None => registry.find(&spec.r#type)?.kind,
+        };
+        let placed = place(kind, &mut spec, config.policy, blocks.meter())?;
         let source = Source { spec, app_id: app_id.to_owned(), stores: self.stores() };
         let reusable = known.filter(|live| live.backing.is_of(&source));
         let backing = match reusable {
@@ -122,7 +134,7 @@ impl Components {
             None => Arc::new(Backing::start(source, Arc::clone(registry))),
         };
         let seat = placed(backing.watch());
-        Ok(Live { config: config.clone(), app_id: app_id.to_owned(), kind: info.kind, backing, seat })
+        Ok(Live { config: config.clone(), app_id: app_id.to_owned(), kind, backing, seat })
     }
 
     /// The secret stores, which serve `secretRef` besides calls.
@@ -149,8 +161,9 @@ impl Components {
     }
 }
 
+/// The block of a component, whose type may not exist.
 fn kind(registry: &Registry, component: &ComponentConfig) -> Option<BlockKind> {
-    registry.find(&component.r#type).ok().map(|info| info.kind)
+    registry.find(&component.r#type).ok().map(|info| info.kind).or(component.block)
 }
 
 /// A member that waits for the backing that feeds it.

@@ -3,6 +3,7 @@
 
 pub mod check;
 pub mod layers;
+pub mod layotto;
 pub mod merge;
 pub mod native;
 pub mod node;
@@ -15,10 +16,11 @@ pub mod span;
 use outrigger_component_api::Registry;
 
 pub use check::reachable;
-pub use layers::Sources;
+pub use layers::{Document, Sources};
 pub use native::Config;
 pub use problem::{Problem, Problems};
 
+use layotto::Translation;
 use node::{Entry, Node, Origin, Value};
 
 /// A configuration without problems, and the tree it was read from: reports and dumps need the places.
@@ -26,6 +28,8 @@ use node::{Entry, Node, Origin, Value};
 pub struct Loaded {
     pub config: Config,
     pub tree: Node,
+    /// What a foreign format says without effect here.
+    pub notes: Vec<Problem>,
 }
 
 impl Loaded {
@@ -36,19 +40,46 @@ impl Loaded {
     }
 }
 
-/// Reads all layers and checks them as far as that is possible without opening anything.
+/// Reads a configuration and checks it as far as that is possible without opening anything.
 pub fn load(sources: &Sources, registry: &Registry) -> Result<Loaded, Problems> {
-    let mut tree = sources.merge().map_err(Problems::sorted)?;
+    let documents = sources.documents();
+    match documents.iter().flatten().find(|document| layotto::recognises(document)) {
+        Some(document) => load_layotto(sources, document, registry),
+        None => load_native(sources, documents, registry),
+    }
+}
+
+/// Our own format, from all layers.
+fn load_native(sources: &Sources, documents: Vec<Document>, registry: &Registry) -> Result<Loaded, Problems> {
+    let mut tree = sources.join(documents).map_err(Problems::sorted)?;
     drop_removed(&mut tree);
     if sources.files.is_empty() {
         add_default_set(&mut tree);
     }
-    let (config, mut problems) = read::read::<Config>(&tree, &[]);
-    if let Some(config) = &config {
+    finish(tree, Vec::new(), registry, |_| {})
+}
+
+fn load_layotto(sources: &Sources, document: &Node, registry: &Registry) -> Result<Loaded, Problems> {
+    layotto::stands_alone(sources, document).map_err(Problems::sorted)?;
+    let Translation { tree, notes, blocks } =
+        layotto::translate(document, registry).map_err(Problems::sorted)?;
+    finish(tree, notes, registry, |config| blocks.place(config))
+}
+
+/// From the tree to structs that have been checked.
+fn finish(
+    tree: Node,
+    notes: Vec<Problem>,
+    registry: &Registry,
+    complete: impl FnOnce(&mut Config),
+) -> Result<Loaded, Problems> {
+    let (mut config, mut problems) = read::read::<Config>(&tree, &[]);
+    if let Some(config) = &mut config {
+        complete(config);
         check::all(config, &tree, registry, &mut problems);
     }
     match config {
-        Some(config) if problems.is_empty() => Ok(Loaded { config, tree }),
+        Some(config) if problems.is_empty() => Ok(Loaded { config, tree, notes }),
         _ => Err(Problems::sorted(problems)),
     }
 }

@@ -1,6 +1,6 @@
 //! A life of the process: start, run beside the application, hear signals, end.
 
-use std::{ffi::OsString, sync::Arc};
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use anyhow::Context;
 use outrigger_net::Address;
@@ -22,6 +22,19 @@ pub struct Plan {
     pub watch: bool,
     /// Program and arguments; empty for the sidecar alone.
     pub app: Vec<OsString>,
+}
+
+/// A whole life, on a control runtime of its own.
+pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
+    let control = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        // Blocking work is rare here: standard output of the application, waiting for threads to end.
+        .max_blocking_threads(8)
+        .build()
+        .context("starting the control runtime")?;
+    let code = control.block_on(live(plan))?;
+    control.shutdown_background();
+    Ok(ExitCode::from(code))
 }
 
 /// Runs until told to stop, or until the application ends; the result is the exit code.
@@ -158,7 +171,7 @@ fn environment(app: &App) -> Vec<(&'static str, String)> {
     if let Some(port) = config.app.port {
         env.push(("APP_PORT", port.to_string()));
         env.push(("APP_PROTOCOL", config.app.protocol.as_str().to_owned()));
-        env.push(("APP_CHANNEL_ADDRESS", "127.0.0.1".to_owned()));
+        env.push(("APP_CHANNEL_ADDRESS", config.app.host.clone()));
     }
     env
 }

@@ -10,7 +10,10 @@ use outrigger_api::actuator::{Actuator, HealthReport, Info, Probe};
 use outrigger_blocks::{ComponentReport, Health};
 use outrigger_component_api::async_trait;
 
-use crate::app::{App, Phase};
+use crate::{
+    app::{App, Phase},
+    config::native::AppConfig,
+};
 
 /// Layotto's name for the process itself among the parts of its health.
 const PROCESS: &str = "runtime_startup";
@@ -38,9 +41,9 @@ impl Actuator for Operator {
         };
         let mut parts = BTreeMap::from([(PROCESS.to_owned(), process(app.phase(), probe))]);
         if probe == Probe::Readiness {
-            let port = app.snapshot().loaded.config.app.port;
-            let (components, beside) = tokio::join!(reports(&app), probe_app(port));
-            parts.extend(components.into_iter().map(|report| (report.name, report.health)));
+            let beside = app.snapshot().loaded.config.app.clone();
+            let (components, beside) = tokio::join!(reports(&app), probe_app(&beside));
+            parts.extend(by_name(components));
             parts.extend(beside.map(|health| (APP.to_owned(), health)));
         }
         HealthReport::of(parts)
@@ -86,13 +89,26 @@ async fn reports(app: &App) -> Vec<ComponentReport> {
     app.blocks.report().await
 }
 
+/// Health by name; where two blocks have a component of one name, by block and name.
+fn by_name(reports: Vec<ComponentReport>) -> BTreeMap<String, Health> {
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for report in &reports {
+        *times.entry(report.name.clone()).or_default() += 1;
+    }
+    let name = |report: &ComponentReport| match times.get(&report.name) {
+        Some(1) => report.name.clone(),
+        _ => format!("{}.{}", report.block, report.name),
+    };
+    reports.iter().map(|report| (name(report), report.health.clone())).collect()
+}
+
 /// Whether the application accepts connections on its port.
-async fn probe_app(port: Option<u16>) -> Option<Health> {
-    let address = (std::net::Ipv4Addr::LOCALHOST, port?);
-    let connect = tokio::net::TcpStream::connect(address);
+async fn probe_app(app: &AppConfig) -> Option<Health> {
+    let port = app.port.filter(|_| app.probe)?;
+    let connect = tokio::net::TcpStream::connect((app.host.as_str(), port));
     Some(match tokio::time::timeout(APP_PROBE, connect).await {
         Ok(Ok(_)) => Health::Up,
-        Ok(Err(error)) => Health::Down { reason: format!("nothing answers on port {}: {error}", address.1) },
-        Err(_) => Health::Down { reason: format!("no answer on port {} within {APP_PROBE:?}", address.1) },
+        Ok(Err(error)) => Health::Down { reason: format!("nothing answers on port {port}: {error}") },
+        Err(_) => Health::Down { reason: format!("no answer on port {port} within {APP_PROBE:?}") },
     })
 }

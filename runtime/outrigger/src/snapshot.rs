@@ -23,7 +23,8 @@ pub struct Snapshot {
 impl Snapshot {
     /// Nothing at all: what the first configuration is compared with.
     pub fn nothing(context: Context) -> Self {
-        let loaded = Loaded { config: Config::default(), tree: Node::map(Origin::Default) };
+        let loaded =
+            Loaded { config: Config::default(), tree: Node::map(Origin::Default), notes: Vec::new() };
         Self { loaded, components: Components::default(), traffic: Traffic::none(context) }
     }
 

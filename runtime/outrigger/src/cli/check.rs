@@ -38,6 +38,9 @@ pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<ExitCode> {
     if !problems.0.is_empty() {
         return Err(problems.into());
     }
+    for note in &loaded.notes {
+        println!("note: {note}");
+    }
     println!("ok: {}", summary(&loaded.config));
     Ok(ExitCode::SUCCESS)
 }

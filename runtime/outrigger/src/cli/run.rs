@@ -2,7 +2,6 @@
 
 use std::{ffi::OsString, process::ExitCode};
 
-use anyhow::Context;
 use clap::Args;
 
 use super::ConfigFrom;
@@ -22,14 +21,5 @@ pub(super) struct RunArgs {
 }
 
 pub(super) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
-    let plan = Plan { sources: args.from.sources(), watch: !args.no_watch, app: args.app };
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        // Blocking work is rare here: standard output of the application, waiting for threads to end.
-        .max_blocking_threads(8)
-        .build()
-        .context("starting the control runtime")?;
-    let code = control.block_on(life::live(plan))?;
-    control.shutdown_background();
-    Ok(ExitCode::from(code))
+    life::run(Plan { sources: args.from.sources(), watch: !args.no_watch, app: args.app })
 }

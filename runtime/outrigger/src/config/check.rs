@@ -1,6 +1,9 @@
 //! What one struct cannot know of another: that a name refers to something, that settings fit their component's type.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use outrigger_blocks::{KeyPrefix, SecretAccess};
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, Registry, Settings};
@@ -19,6 +22,7 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     for (name, component) in &config.components {
         checker.component(name, component);
     }
+    checker.names();
     checker.addresses();
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
         checker.report(&keys(&["log", "level"]), error.to_string());
@@ -41,6 +45,7 @@ impl Checker<'_> {
         let at = keys(&["components", name]);
         let info = match self.registry.find(&component.r#type) {
             Ok(info) => info,
+            Err(_) if component.block.is_some() => return,
             Err(error) => return self.report(&below(&at, "type"), error.message()),
         };
         let settings = below(&at, "settings");
@@ -63,9 +68,7 @@ impl Checker<'_> {
             };
             let store = self.config.components.get(&reference.store);
             let named = below(&below(&steps, secrets::KEY), "store");
-            let is_secrets = |c: &ComponentConfig| {
-                self.registry.find(&c.r#type).is_ok_and(|info| info.kind == BlockKind::Secrets)
-            };
+            let is_secrets = |c: &ComponentConfig| self.block(c) == Some(BlockKind::Secrets);
             if kind == BlockKind::Secrets {
                 self.report(&named, "a secret store cannot take its settings from a secret store");
             } else if store.is_none() && !self.exists(&["components", &reference.store]) {
@@ -75,6 +78,28 @@ impl Checker<'_> {
             } else if store.is_some_and(|store| !is_secrets(store)) {
                 let message = format!("the component '{}' is not a secret store", reference.store);
                 self.report(&named, message);
+            }
+        }
+    }
+
+    fn block(&self, component: &ComponentConfig) -> Option<BlockKind> {
+        self.registry.find(&component.r#type).ok().map(|info| info.kind).or(component.block)
+    }
+
+    /// Calls find a component by its name in its block.
+    fn names(&mut self) {
+        let config = self.config;
+        let mut first: BTreeMap<(BlockKind, &str), &str> = BTreeMap::new();
+        for (key, component) in &config.components {
+            let Some(block) = self.block(component) else { continue };
+            let name = component.name(key);
+            if let Some(other) = first.insert((block, name), key) {
+                let at = below(&keys(&["components", key]), "name");
+                let block = block.as_str();
+                self.report(
+                    &at,
+                    format!("'{name}' is already the name of components.{other} in the block {block}"),
+                );
             }
         }
     }

@@ -13,6 +13,9 @@ use super::{
 /// `OUTRIGGER__ADMIN__ADDRESS` speaks of `admin.address`.
 pub const ENV_PREFIX: &str = "OUTRIGGER__";
 
+/// A file that was read, or what is wrong with it.
+pub type Document = Result<Node, Vec<Problem>>;
+
 /// What a configuration is read from. Kept for the life of the process, because a reload reads it again.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
@@ -35,12 +38,24 @@ impl Sources {
         self.env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone())
     }
 
-    /// All layers in one tree. Every layer is read even when one fails, so that all problems show at once.
+    /// The files as they are.
+    pub fn documents(&self) -> Vec<Document> {
+        self.files.iter().map(|file| read_file(file, &|name| self.variable(name))).collect()
+    }
+
+    /// All layers in one tree.
+    #[cfg(test)]
     pub fn merge(&self) -> Result<Node, Vec<Problem>> {
+        self.join(self.documents())
+    }
+
+    /// The variables and flags over the files, in one tree. Every layer is read even when one fails, so that all
+    /// problems show at once.
+    pub fn join(&self, documents: Vec<Document>) -> Result<Node, Vec<Problem>> {
         let mut stack = Stack::default();
         let env = |name: &str| self.variable(name);
-        for file in &self.files {
-            match read_file(file, &env) {
+        for document in documents {
+            match document {
                 Ok(node) => stack.lay(&node),
                 Err(found) => stack.problems.extend(found),
             }
@@ -68,7 +83,7 @@ impl Sources {
     }
 }
 
-fn read_file(file: &Path, env: span::Env<'_>) -> Result<Node, Vec<Problem>> {
+fn read_file(file: &Path, env: span::Env<'_>) -> Document {
     let start = Origin::File { file: file.into(), line: 1, column: 1 };
     let text = std::fs::read_to_string(file)
         .map_err(|error| vec![Problem::new(start.clone(), "", format!("cannot be read: {error}"))])?;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
 use outrigger_blocks::Policy;
 use outrigger_cluster::ClusterConfig;
-use outrigger_component_api::{Secret, Settings};
+use outrigger_component_api::{BlockKind, Secret, Settings};
 use outrigger_http::ServerConfig;
 use outrigger_net::{Address, ListenerLimits, tls::ServerTls};
 use outrigger_proxy::config::{ListenerConfig, RouteConfig};
@@ -45,17 +45,28 @@ pub struct Config {
 }
 
 /// The application beside us.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AppConfig {
     /// Its name: scopes and the `appid` key prefix look at it. Default: none.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub id: String,
-    /// The loopback port it listens on. When set, readiness includes it. Default: none.
+    /// The port it listens on. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The host it listens on, an address or a name. Default `127.0.0.1`.
+    pub host: String,
     /// What it speaks there.
     pub protocol: AppProtocol,
+    /// Whether readiness includes it, when it has a port. Default: yes.
+    pub probe: bool,
+}
+
+impl Default for AppConfig {
+    fn default() -> Self {
+        let host = std::net::Ipv4Addr::LOCALHOST.to_string();
+        Self { id: String::new(), port: None, host, protocol: AppProtocol::default(), probe: true }
+    }
 }
 
 /// What the application speaks on its port.
@@ -135,6 +146,9 @@ pub struct AdminConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComponentConfig {
+    /// The name calls use, where the key cannot be it: names are unique within a block. Default: the key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Its type, such as `state.sqlite`; `outrigger components` lists them.
     pub r#type: String,
     /// What the type can be told. A value `{ secretRef: { store, key } }` is taken from a secret store.
@@ -146,6 +160,17 @@ pub struct ComponentConfig {
     /// Deadline, retries and breaker of calls to it.
     #[serde(default)]
     pub policy: Policy,
+    /// Set by the readers of foreign formats: the block it is for. A type that does not exist is then never ready,
+    /// where our own format refuses it.
+    #[serde(skip)]
+    pub block: Option<BlockKind>,
+}
+
+impl ComponentConfig {
+    /// The name calls use.
+    pub fn name<'n>(&'n self, key: &'n str) -> &'n str {
+        self.name.as_deref().unwrap_or(key)
+    }
 }
 
 /// How the process ends.

@@ -310,6 +310,10 @@ mod tests {
             assert_eq!(read(text).unwrap()["a"], expected, "{text}");
         }
         assert_eq!(read("").unwrap(), json!({}));
+        assert_eq!(
+            read("{\n\t\"a\":\t[\n\t\t{\n\t\t\t\"b\" : 1,\"c\":\"\\/\\u00e9\"}\n\t\t\n\t]\n}\n").unwrap(),
+            json!({"a": [{"b": 1, "c": "/é"}]})
+        );
         assert_eq!(read(r#"{"a": {"b": [1, "two"]}}"#).unwrap(), json!({"a": {"b": [1, "two"]}}));
     }
 

@@ -81,6 +81,33 @@ fn the_app_is_probed_when_its_port_is_known() {
 }
 
 #[test]
+fn the_app_may_be_elsewhere_or_left_out_of_readiness() {
+    let app = std::net::TcpListener::bind("127.0.0.9:0").unwrap();
+    let port = app.local_addr().unwrap().port();
+    let ready = |config: &str| {
+        let folder = Folder::with(&format!("app: {{ port: {port}, {config} }}\n"));
+        get(folder.run().admin(), "/actuator/health/readiness")
+    };
+    assert_eq!(ready("host: 127.0.0.9").json()["components"]["app"]["status"], "UP");
+    assert_eq!(ready("host: 127.0.0.8").status, 503);
+    let unasked = ready("host: 127.0.0.8, probe: false");
+    assert_eq!((unasked.status, &unasked.json()["components"]["app"]), (200, &json!(null)));
+}
+
+#[test]
+fn names_are_those_of_the_block() {
+    let folder = Folder::with(
+        "components: { a: { type: state.in-memory, name: shop }, b: { type: secretstores.local.env, name: shop } }\n",
+    );
+    let program = folder.run();
+    let ready = eventually("readiness", || {
+        Some(get(program.admin(), "/actuator/health/readiness")).filter(|a| a.status == 200)
+    });
+    let parts = ready.json()["components"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(parts, ["runtime_startup", "secrets.shop", "state.shop"]);
+}
+
+#[test]
 fn the_log_level_changes_while_running() {
     let folder = Folder::with(ONE_STORE);
     let mut program = folder.run();

@@ -83,6 +83,10 @@ fn each_bad_value_is_told_at_its_place() {
             "admin: { address: '127.0.0.1:1' }\napi: { listeners: { a: { address: '127.0.0.1:1' } } }",
             "f.yaml:1:19: admin.address: 127.0.0.1:1 is already the address of api.listeners.a.address",
         ),
+        (
+            "components: { a: { type: state.in-memory }, b: { type: state.in-memory, name: a } }",
+            "f.yaml:1:79: components.b.name: 'a' is already the name of components.a in the block state",
+        ),
         ("components: { a: {} }", "f.yaml:1:15: components.a: the key `type` is required"),
         (
             "components: { a: { type: state.in-memry } }",

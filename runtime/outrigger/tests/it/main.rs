@@ -21,6 +21,7 @@ mod hello;
 mod http;
 mod idle;
 mod layotto;
+mod layotto_file;
 mod load;
 mod program;
 mod reload;

@@ -45,10 +45,14 @@ impl Folder {
         folder.arguments(&["-c", &file])
     }
 
+    /// Without any file or flag.
+    pub(crate) fn bare() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), arguments: Vec::new(), env: Vec::new() }
+    }
+
     /// Without any file; flags move the ports.
     pub(crate) fn empty() -> Self {
-        let folder = Self { dir: tempfile::tempdir().unwrap(), arguments: Vec::new(), env: Vec::new() };
-        folder.arguments(&[
+        Self::bare().arguments(&[
             "--set",
             "api.listeners.main.address=127.0.0.1:0",
             "--set",
@@ -101,7 +105,12 @@ impl Folder {
 
     /// Starts `outrigger run -- APP`.
     pub(crate) fn start(&self, app: &[&str]) -> Program {
-        let mut arguments = vec!["run"];
+        self.spawn("run", app)
+    }
+
+    /// Starts a verb that runs.
+    pub(crate) fn spawn(&self, verb: &str, app: &[&str]) -> Program {
+        let mut arguments = vec![verb];
         arguments.extend(self.arguments.iter().map(String::as_str));
         if !app.is_empty() {
             arguments.push("--");
