@@ -15,6 +15,7 @@ use outrigger_proto::layotto::lifecycle_server::LifecycleServer;
 use outrigger_proto::layotto::runtime_server::RuntimeServer;
 use outrigger_proto::outrigger::actuator_server::ActuatorServer;
 use outrigger_telemetry::Metrics;
+use outrigger_telemetry::span::Tracer;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, StdError};
@@ -29,6 +30,7 @@ use crate::grpc::layotto::{self, LifecycleService, RuntimeService};
 use crate::grpc::outrigger::ActuatorService;
 use crate::grpc::reflection;
 use crate::meter::Meter;
+use crate::trace;
 
 type Runtime = RuntimeServer<RuntimeService>;
 type Health = HealthServer<HealthService>;
@@ -43,6 +45,7 @@ pub struct Api(Arc<Shared>);
 struct Shared {
     access: Access,
     meter: Meter,
+    tracer: Tracer,
     runtime: Runtime,
     others: Vec<(&'static str, Boxed)>,
 }
@@ -71,7 +74,8 @@ impl Api {
             boxed(reflection::v1alpha()),
         ];
         let runtime = RuntimeServer::new(RuntimeService { blocks, meter: meter.clone() });
-        Self(Arc::new(Shared { access, meter, runtime, others }))
+        let tracer = metrics.tracer().clone();
+        Self(Arc::new(Shared { access, meter, tracer, runtime, others }))
     }
 
     /// The service of one listener.
@@ -113,7 +117,7 @@ where
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Reply {
+    fn call(&mut self, mut request: Request<B>) -> Reply {
         let shared = &*self.shared;
         let path = request.uri().path();
         let service =
@@ -125,14 +129,25 @@ where
         if !is_grpc(&request) {
             return Reply::Ready(Some(not_grpc(&request)));
         }
-        if service == Runtime::NAME {
-            return Reply::Call(shared.runtime.clone().call(request));
-        }
-        match shared.others.iter().find(|(name, _)| *name == service) {
-            Some((_, call)) => Reply::Call(call(request.map(Body::new))),
-            None => Reply::Ready(Some(shared.unserved(service))),
-        }
+        let Some(served) = shared.find(service) else {
+            return Reply::Ready(Some(shared.unserved(service)));
+        };
+        let span = trace::begin(&shared.tracer, &mut request);
+        let call = match served {
+            Served::Runtime(runtime) => runtime.clone().call(request),
+            Served::Other(call) => call(request.map(Body::new)),
+        };
+        Reply::Call(match span {
+            None => call,
+            Some(span) => Box::pin(async { call.await.map(|response| trace::end(span, response)) }),
+        })
     }
+}
+
+/// What a service's name leads to.
+enum Served<'s> {
+    Runtime(&'s Runtime),
+    Other(&'s Boxed),
 }
 
 impl Shared {
@@ -144,6 +159,14 @@ impl Shared {
         } else {
             self.access.check(exposure, authority, request.headers())
         }
+    }
+
+    fn find(&self, service: &str) -> Option<Served<'_>> {
+        if service == Runtime::NAME {
+            return Some(Served::Runtime(&self.runtime));
+        }
+        let mut others = self.others.iter();
+        others.find(|(name, _)| *name == service).map(|(_, call)| Served::Other(call))
     }
 
     fn unserved(&self, service: &str) -> Response<Body> {

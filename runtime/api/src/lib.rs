@@ -9,6 +9,7 @@ mod front;
 mod grpc;
 mod meter;
 pub mod status;
+mod trace;
 mod wire;
 
 pub use front::{Api, Front, Reply};

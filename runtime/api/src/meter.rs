@@ -36,7 +36,7 @@ impl Meter {
 }
 
 /// The code as the gRPC documentation writes it.
-fn code_name(code: Code) -> &'static str {
+pub(crate) fn code_name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
         Code::Cancelled => "CANCELLED",

@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use outrigger_blocks::{Caller, Deadline};
-use outrigger_telemetry::trace::TraceContext;
 use tonic::Status;
 use tonic::metadata::MetadataMap;
+
+use crate::trace;
 
 /// The caller a request's metadata describes.
 pub(crate) fn caller<'a>(app_id: &'a str, metadata: &MetadataMap) -> Result<Caller<'a>, Status> {
@@ -17,7 +18,7 @@ pub(crate) fn caller<'a>(app_id: &'a str, metadata: &MetadataMap) -> Result<Call
             Deadline::after(Instant::now(), timeout)
         }
     };
-    Ok(Caller { app_id, deadline, trace: trace(metadata) })
+    Ok(Caller { app_id, deadline, trace: trace::sent_along(metadata.as_ref()) })
 }
 
 /// At most eight digits and a unit, as "gRPC over HTTP2" has it.
@@ -35,14 +36,6 @@ fn timeout(value: &str) -> Option<Duration> {
         "u" => Some(Duration::from_micros(amount)),
         "n" => Some(Duration::from_nanos(amount)),
         _ => None,
-    }
-}
-
-fn trace(metadata: &MetadataMap) -> Option<TraceContext> {
-    let trace = TraceContext::parse(metadata.get("traceparent")?.to_str().ok()?)?;
-    match metadata.get("tracestate").and_then(|state| state.to_str().ok()) {
-        Some(state) => Some(trace.with_state(state)),
-        None => Some(trace),
     }
 }
 

@@ -69,6 +69,7 @@ impl Guard {
     {
         let started = Instant::now();
         let record = call.op.begin(started);
+        let traced = call.op.span(call.caller.trace.as_ref());
         let (deadline, whose) = self.deadline(call.caller, started);
         let acquired = acquire(deadline);
         let work = async { self.attempts(call, acquired.await?, attempt).await };
@@ -78,6 +79,10 @@ impl Guard {
             Err(_) => Err(self.timed_out(call.op, started, whose)),
         };
         record.end(&result);
+        if let (Some(mut span), Err(error)) = (traced, &result) {
+            span.set("error.type", error.kind().as_str());
+            span.fail(error.kind().as_str());
+        }
         if let Err(error) = &result
             && is_news(error, whose)
         {

@@ -22,6 +22,7 @@ mod registry;
 mod replay;
 mod send;
 mod set;
+mod spans;
 mod status;
 mod trial;
 mod usage;

@@ -1,6 +1,7 @@
 //! The counters of a cluster, taken once when it is compiled.
 
 use http::StatusCode;
+use outrigger_telemetry::span::Tracer;
 use outrigger_telemetry::{Counter, Gauge, Metrics};
 
 use crate::gate::Change;
@@ -20,6 +21,7 @@ pub(crate) struct ClusterMetrics {
     ejected: Counter,
     unreachable: Counter,
     pub(crate) usable: Gauge,
+    pub(crate) tracer: Tracer,
 }
 
 impl ClusterMetrics {
@@ -53,6 +55,7 @@ impl ClusterMetrics {
             ejected: ejections.with(&[cluster, "answers"]),
             unreachable: ejections.with(&[cluster, "unreachable"]),
             usable: gauge("outrigger_cluster_usable_endpoints", "Endpoints that may be picked."),
+            tracer: metrics.tracer().clone(),
         }
     }
 

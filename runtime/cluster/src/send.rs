@@ -13,6 +13,7 @@ use crate::judge::{needs_pause, verdict_of};
 use crate::pick::Tried;
 use crate::pool::Exchange;
 use crate::replay::Replay;
+use crate::spans::end;
 use crate::trial::Trial;
 
 /// How one request is to be sent.
@@ -76,7 +77,7 @@ impl Cluster {
         if policy.is_some() {
             self.budget.deposit(started);
         }
-        let Request { head, body, ext, .. } = request;
+        let Request { mut head, body, ext, .. } = request;
         let mut replay = Replay::new(body, policy.is_some());
         let (mut tried, mut at) = (Tried::new(), started);
         let mut failed: Option<Result<Response, SendError>> = None;
@@ -99,6 +100,7 @@ impl Cluster {
             }
             report.attempts += 1;
             report.endpoint = Some(Arc::clone(&trial.endpoint));
+            let span = self.span(ext.trace.as_deref(), &mut head, report);
             let exchange = Exchange {
                 cluster: self,
                 endpoint: &trial.endpoint,
@@ -110,6 +112,9 @@ impl Cluster {
             let result = exchange.run(&mut replay).await;
             at = now();
             self.count(&result);
+            if let Some(span) = span {
+                end(span, &result);
+            }
             if let Some(verdict) = verdict_of(&result, trial.endpoint.identity().http2) {
                 trial.judge(verdict, at);
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 use outrigger_net::ConnInfo;
+use outrigger_telemetry::trace::TraceContext;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
@@ -26,6 +27,8 @@ pub struct Request {
 pub struct RequestExt {
     /// Where 1xx responses may be sent; `None` when the client cannot take them (HTTP/1.0, HTTP/2).
     pub informational: Option<Informational>,
+    /// The span that each attempt to send it has one of its own below. `None`: what it says of traces is passed on.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// A response, and what is to happen once it has left.

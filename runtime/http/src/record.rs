@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::StatusCode;
 use outrigger_net::ConnInfo;
+use outrigger_telemetry::span::Span;
 
 use crate::access_log::AccessLog;
 use crate::head::RequestHead;
@@ -27,6 +28,8 @@ pub struct Record {
     pub reason: Option<&'static str>,
     pub log: Option<Arc<AccessLog>>,
     pub observer: Option<Arc<dyn Observer>>,
+    /// Ends with the record.
+    pub span: Option<Span>,
 }
 
 /// What became of a response.
@@ -82,6 +85,7 @@ impl Record {
             reason: None,
             log: None,
             observer: None,
+            span: None,
         }
     }
 
@@ -101,6 +105,38 @@ impl Record {
         }
         if let Some(observer) = &self.observer {
             observer.finished(&self, sent, took);
+        }
+        self.trace(sent);
+    }
+
+    /// In the words of OpenTelemetry's conventions for HTTP where they have one. No query and no header: both may
+    /// hold secrets.
+    fn trace(mut self, sent: &Sent) {
+        let Some(mut span) = self.span.take() else { return };
+        let method = &self.request.method;
+        span.rename(match &self.route {
+            Some(route) => format!("{method} {route}"),
+            None => method.to_string(),
+        });
+        span.set("http.request.method", method.to_string());
+        span.set("http.response.status_code", i64::from(sent.status.as_u16()));
+        let path = self.path_and_query().split('?').next().unwrap_or_default();
+        span.set("url.path", path.to_owned());
+        let texts = [
+            ("outrigger.route", &self.route),
+            ("outrigger.cluster", &self.cluster),
+            ("outrigger.upstream", &self.upstream),
+        ];
+        for (key, text) in texts.into_iter().filter_map(|(key, text)| Some((key, text.as_ref()?))) {
+            span.set(key, text.to_string());
+        }
+        if let Some(reason) = self.reason {
+            span.set("error.type", reason);
+        }
+        if sent.status.is_server_error() {
+            span.fail(self.reason.unwrap_or_default());
+        } else if sent.outcome != Outcome::Complete {
+            span.fail(sent.outcome.as_str());
         }
     }
 }

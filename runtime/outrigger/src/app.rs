@@ -20,6 +20,7 @@ use crate::{
     listeners::{Listeners, Plan},
     reload::Reloads,
     snapshot::Snapshot,
+    telemetry::Telemetry,
     traffic::told,
 };
 
@@ -29,6 +30,7 @@ pub struct App {
     pub sources: Sources,
     pub registry: Arc<Registry>,
     pub metrics: Metrics,
+    pub telemetry: Telemetry,
     pub logs: logs::Reload,
     pub blocks: Arc<Blocks>,
     pub workers: Arc<Workers>,
@@ -82,6 +84,7 @@ impl App {
             doors: Doors::new(config, &blocks, &metrics, app),
             registry,
             reloads: Reloads::new(&metrics),
+            telemetry: Telemetry::new(&metrics),
             metrics,
             logs,
             blocks,
@@ -113,6 +116,9 @@ impl App {
             snapshot.traffic.clusters.activate();
             listeners.apply(proxy).await.map_err(|found| told(&snapshot.loaded, found))?;
         }
+        let env = |name: &str| self.sources.variable(name);
+        let exporting = self.telemetry.follow(&snapshot.loaded, &env, &self.control);
+        exporting.map_err(|problem| Problems(vec![problem]))?;
         snapshot.components.install(&self.blocks);
         self.doors.follow(&snapshot.loaded.config);
         *self.snapshot.lock() = Arc::new(snapshot);

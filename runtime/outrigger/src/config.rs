@@ -12,6 +12,7 @@ pub mod read;
 pub mod schema;
 pub mod show;
 pub mod span;
+pub mod telemetry;
 
 use outrigger_component_api::Registry;
 

@@ -18,4 +18,5 @@ pub mod secrets;
 pub mod shutdown;
 pub mod signals;
 pub mod snapshot;
+pub mod telemetry;
 pub mod traffic;

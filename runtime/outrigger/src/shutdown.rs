@@ -1,4 +1,5 @@
-//! How the process ends, and who may delay it: calls under way, up to the configured timeout. Then admin, then workers.
+//! How the process ends, and who may delay it: calls under way, up to the configured timeout. Then admin, then what is
+//! left to export, then workers.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,6 +32,7 @@ impl App {
             tracing::warn!(connections = left, ?timeout, "connections are cut off: they did not end in time");
         }
         self.listeners.drain(Kind::Admin, ADMIN).await;
+        self.telemetry.stop().await;
         let workers = Arc::clone(&self.workers);
         let stopped = tokio::task::spawn_blocking(move || workers.stop(WORKERS)).await;
         tracing::info!(clean = left == 0 && stopped.unwrap_or(false), "stopped");

@@ -8,6 +8,7 @@ use outrigger_http::chain::Chain;
 use outrigger_http::forward::TrustedPeers;
 use outrigger_net::tls::ServerConfig as TlsConfig;
 use outrigger_telemetry::Metrics;
+use outrigger_telemetry::span::Tracer;
 
 use crate::action::Action;
 use crate::config::{EscapedSlashes, ListenerConfig, RouteConfig};
@@ -39,6 +40,7 @@ pub(crate) struct HttpListener {
     pub(crate) trusted: TrustedPeers,
     /// Set when the listener starts, as that is when files are opened.
     pub(crate) access_log: OnceLock<Arc<AccessLog>>,
+    pub(crate) tracer: Tracer,
     /// Counts requests no route took.
     pub(crate) unrouted: RouteMetrics,
 }
@@ -59,6 +61,7 @@ impl HttpListener {
             // Checked with the other settings; nobody is trusted where that found a mistake.
             trusted: TrustedPeers::compile(&config.http.trusted_peers).unwrap_or_default(),
             access_log: OnceLock::new(),
+            tracer: metrics.tracer().clone(),
             unrouted: RouteMetrics::new(metrics, "none"),
         }
     }

@@ -6,6 +6,8 @@
 pub mod logs;
 mod metrics;
 pub mod shard;
+pub mod span;
 pub mod trace;
 
 pub use metrics::{BUCKETS, Counter, Family, Gauge, Histogram, MAX_SERIES, Metrics};
+pub use metrics::{Reading, Series, Snapshot};

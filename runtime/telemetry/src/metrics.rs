@@ -4,6 +4,7 @@
 
 mod family;
 mod kinds;
+mod snapshot;
 mod text;
 
 use std::collections::BTreeMap;
@@ -14,11 +15,17 @@ use parking_lot::Mutex;
 use family::Render;
 pub use family::{Family, MAX_SERIES};
 pub use kinds::{BUCKETS, Counter, Gauge, Histogram};
+pub use snapshot::{Reading, Series, Snapshot};
+
+use crate::span::Tracer;
 
 /// The registry of one process. Cloning is cheap and gives the same registry.
+///
+/// It carries the process's tracer with it: whoever counts what happens to a request may also have to trace it.
 #[derive(Clone, Default)]
 pub struct Metrics {
     families: Arc<Mutex<BTreeMap<&'static str, Registered>>>,
+    tracer: Tracer,
 }
 
 #[derive(Clone)]
@@ -85,6 +92,27 @@ impl Metrics {
         read: impl Fn() -> f64 + Send + Sync + 'static,
     ) {
         self.families.lock().insert(name, Registered::Read { help, read: Arc::new(read) });
+    }
+
+    /// Begins spans; records none until told to.
+    pub fn tracer(&self) -> &Tracer {
+        &self.tracer
+    }
+
+    /// Everything as values, for an exporter; families sorted by name and series by labels.
+    pub fn snapshot(&self) -> Vec<Snapshot> {
+        let families = self.families.lock().clone();
+        let family = |(name, registered): (&&'static str, &Registered)| match registered {
+            Registered::Counter(family) => family.snapshot(),
+            Registered::Gauge(family) => family.snapshot(),
+            Registered::Histogram(family) => family.snapshot(),
+            Registered::Read { help, read } => Snapshot {
+                name,
+                help,
+                series: vec![Series { labels: Vec::new(), reading: Reading::Measure(read()) }],
+            },
+        };
+        families.iter().map(family).collect()
     }
 
     /// Everything in the Prometheus text format 0.0.4, families sorted by name and series by labels.
@@ -168,6 +196,23 @@ mod tests {
         let text = metrics.render();
         assert!(text.ends_with("outrigger_x_total{path=\"a\\\"} 7\\noutrigger_fake 1\\\\\"} 1\n"), "{text}");
         assert!(!text.lines().any(|line| line.starts_with("outrigger_fake")));
+    }
+
+    #[test]
+    fn a_snapshot_holds_what_the_text_says() {
+        let metrics = Metrics::new();
+        metrics.counter("outrigger_b_total", "B.", &["path", "code"]).with(&["a\"},\n\\b=", "200"]).add(3);
+        metrics.gauge("outrigger_a", "A.", &[]).with(&[]).add(-2);
+        metrics.histogram("outrigger_c_seconds", "C.", &[]).with(&[]).observe(Duration::from_millis(3));
+        metrics.read("outrigger_d", "D.", || 1.5);
+        let [a, b, c, d] = metrics.snapshot().try_into().unwrap();
+        assert_eq!((a.name, a.help, &a.series[0].reading), ("outrigger_a", "A.", &Reading::Level(-2)));
+        assert_eq!(b.series[0].reading, Reading::Count(3));
+        let labels = [("path".to_owned(), "a\"},\n\\b=".to_owned()), ("code".to_owned(), "200".to_owned())];
+        assert_eq!(b.series[0].labels, labels);
+        let Reading::Distribution { buckets, sum } = &c.series[0].reading else { panic!("{c:?}") };
+        assert_eq!((buckets.len(), buckets[6], *sum), (BUCKETS.len() + 1, 1, Duration::from_millis(3)));
+        assert_eq!(d.series[0].reading, Reading::Measure(1.5));
     }
 
     #[test]

@@ -3,8 +3,13 @@
 //! Strict as the recommendation asks: a malformed `traceparent` is as good as none, and a malformed `tracestate` is
 //! dropped while its `traceparent` stays.
 
+use http::HeaderName;
 use opentelemetry::trace::{SpanContext, TraceState};
 pub use opentelemetry::{SpanId, TraceFlags, TraceId};
+
+/// The headers, and the names under which events carry the same. `baggage` is passed on unread.
+pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Level 2 of the recommendation: the trace id's right half is random.
 const RANDOM: u8 = 0x02;

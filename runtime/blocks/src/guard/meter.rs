@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use outrigger_component_api::{ErrorKind, Result};
+use outrigger_telemetry::span::{Kind, Span, Tracer};
+use outrigger_telemetry::trace::TraceContext;
 use outrigger_telemetry::{Counter, Family, Histogram, Metrics};
 use tokio::time::Instant;
 
@@ -13,6 +15,7 @@ pub struct Meter {
     calls: Family<Counter>,
     seconds: Family<Histogram>,
     retries: Family<Counter>,
+    tracer: Tracer,
 }
 
 impl Meter {
@@ -31,6 +34,7 @@ impl Meter {
                 SERIES,
             ),
             retries: metrics.counter("outrigger_block_retries_total", "Attempts after the first one", SERIES),
+            tracer: metrics.tracer().clone(),
         }
     }
 
@@ -45,6 +49,7 @@ impl Meter {
             retries: self.retries.with(&[block, component, name]),
             failed: std::array::from_fn(|_| OnceLock::new()),
             calls: self.calls.clone(),
+            tracer: self.tracer.clone(),
         }
     }
 }
@@ -60,6 +65,7 @@ pub struct Op {
     /// By kind; a series exists from its first failure on.
     failed: [OnceLock<Counter>; ErrorKind::ALL.len()],
     calls: Family<Counter>,
+    tracer: Tracer,
 }
 
 impl Op {
@@ -76,6 +82,16 @@ impl Op {
     /// The operation: `get`.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// A span below the caller's, when the caller is being traced.
+    pub(super) fn span(&self, parent: Option<&TraceContext>) -> Option<Span> {
+        let mut span = self.tracer.child(Kind::Client, "call", parent)?;
+        span.rename(format!("{}.{} {}", self.block, self.name, self.component));
+        span.set("outrigger.block", self.block);
+        span.set("outrigger.component", self.component.to_string());
+        span.set("outrigger.operation", self.name);
+        Some(span)
     }
 
     pub(super) fn retried(&self) {

@@ -207,7 +207,12 @@ impl Connection {
         };
         // HTTP/1.0 knows no 1xx.
         let informational = (version == Version::HTTP_11).then(|| Informational(Arc::clone(&self.shared)));
-        Request { head: parsed.head, body, conn: Arc::clone(&self.info), ext: RequestExt { informational } }
+        Request {
+            head: parsed.head,
+            body,
+            conn: Arc::clone(&self.info),
+            ext: RequestExt { informational, trace: None },
+        }
     }
 
     /// What goes on beside a handler: 1xx responses are written, a silent request body is given up, and a client

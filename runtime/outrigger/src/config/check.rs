@@ -15,7 +15,7 @@ use super::{
     problem::{Problem, suggestion},
     read::{Refusal, collect},
 };
-use crate::secrets;
+use crate::{secrets, telemetry};
 
 pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec<Problem>) {
     let mut checker = Checker { config, tree, registry, problems };
@@ -26,6 +26,9 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     checker.addresses();
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
         checker.report(&keys(&["log", "level"]), error.to_string());
+    }
+    for (path, message) in telemetry::check(&config.telemetry) {
+        checker.report(&tree.steps(&path), message);
     }
 }
 

@@ -34,7 +34,8 @@ impl Sources {
         Self { files, sets, env: env.collect() }
     }
 
-    fn variable(&self, name: &str) -> Option<String> {
+    /// A variable of the environment.
+    pub fn variable(&self, name: &str) -> Option<String> {
         self.env.iter().find(|(k, _)| k == name).map(|(_, v)| v.clone())
     }
 

@@ -12,6 +12,8 @@ use outrigger_telemetry::logs::LogConfig;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::telemetry::TelemetryConfig;
+
 /// Everything outrigger can be told. All maps are keyed by a name of your choice.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -40,6 +42,8 @@ pub struct Config {
     /// Who answers them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub clusters: BTreeMap<String, ClusterConfig>,
+    /// Where traces and metrics go.
+    pub telemetry: TelemetryConfig,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
 }

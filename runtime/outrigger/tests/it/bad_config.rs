@@ -132,6 +132,20 @@ fn each_bad_value_is_told_at_its_place() {
             "components: { a: { type: state.sqlite, settings: { path: { secretRef: { key: k } } } } }",
             "f.yaml:1:52: components.a.settings.path: the key `store` is required",
         ),
+        (
+            "telemetry: { traces: { otlp: { endpoint: nowhere } } }",
+            "f.yaml:1:42: telemetry.traces.otlp.endpoint: 'nowhere' is neither http:// nor https://",
+        ),
+        (
+            "telemetry: { metrics: { otlp: { endpoint: 'https://a:1' } } }",
+            "f.yaml:1:43: telemetry.metrics.otlp.endpoint: https needs `ca`",
+        ),
+        ("telemetry: { traces: { sample: 2 } }", "f.yaml:1:32: telemetry.traces.sample: must be from 0 to 1"),
+        ("telemetry: { traces: { queue: 0 } }", "f.yaml:1:31: telemetry.traces.queue: must be at least 1"),
+        (
+            "telemetry: { metrics: { otlp: { endpoint: 'http://a:1', headers: { 'a b': s3cret } } } }",
+            "f.yaml:1:57: telemetry.metrics.otlp.headers: the name of 'a b' cannot be sent",
+        ),
         ("shutdown: { timeout: soon }", "f.yaml:1:22: shutdown.timeout: "),
         ("app: { id: a }\napp: { id: b }", "f.yaml:2:1: app: the key `app` was already given at f.yaml:1:1"),
         (

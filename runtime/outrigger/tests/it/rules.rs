@@ -20,6 +20,7 @@ const ROOMS: &[Room] = &[
     Room { name: "outrigger-proto", may_use: &[], not: &[] },
     Room { name: "outrigger-resilience", may_use: &[], not: &["tokio", "hyper", "tonic"] },
     Room { name: "outrigger-telemetry", may_use: &[], not: &["hyper", "tonic"] },
+    Room { name: "outrigger-otlp", may_use: &["telemetry"], not: &[] },
     Room { name: "outrigger-net", may_use: &["telemetry"], not: &["hyper", "tonic"] },
     Room { name: "outrigger-testkit", may_use: &["component-api"], not: CLIENTS },
     Room { name: "outrigger-http", may_use: &["net", "resilience", "telemetry"], not: &["tonic"] },

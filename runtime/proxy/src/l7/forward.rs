@@ -39,6 +39,7 @@ pub(super) async fn forward(
         deadline: limit.deadline(&request.body, arrived.started),
         retry: forward.retry.as_ref(),
     };
+    request.ext.trace = record::trace(log);
     let upload = limit.watch(&mut request.body);
     let mut report = Report::default();
     // Written out here and not behind one more function: each call would move the whole request once more.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::kinds::Kind;
+use super::snapshot::{Series, Snapshot};
 use super::text;
 
 /// Series a family may have before further label values share one series whose labels all read `other`.
@@ -78,6 +79,7 @@ impl<M: Kind> Family<M> {
 
 pub(super) trait Render {
     fn render(&self, out: &mut String);
+    fn snapshot(&self) -> Snapshot;
 }
 
 impl<M: Kind> Render for Family<M> {
@@ -91,5 +93,11 @@ impl<M: Kind> Render for Family<M> {
         for (labels, metric) in series.iter() {
             metric.render(out, name, labels);
         }
+    }
+    fn snapshot(&self) -> Snapshot {
+        let Inner { name, help, series, .. } = &*self.inner;
+        let series = series.lock();
+        let series = series.iter().map(|(labels, metric)| Series::new(labels, metric.read())).collect();
+        Snapshot { name, help, series }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::snapshot::Reading;
 use super::text;
 use crate::shard::Sharded;
 
@@ -14,6 +15,7 @@ pub trait Kind: Clone + Send + Sync + 'static {
     /// Whether nobody but the family holds this series any more.
     fn is_unused(&self) -> bool;
     fn render(&self, out: &mut String, name: &str, labels: &str);
+    fn read(&self) -> Reading;
 }
 
 /// A count that only grows.
@@ -54,6 +56,10 @@ impl Kind for Counter {
 
     fn render(&self, out: &mut String, name: &str, labels: &str) {
         text::sample(out, name, labels, "", self.value());
+    }
+
+    fn read(&self) -> Reading {
+        Reading::Count(self.value())
     }
 }
 
@@ -108,6 +114,10 @@ impl Kind for Gauge {
 
     fn render(&self, out: &mut String, name: &str, labels: &str) {
         text::sample(out, name, labels, "", self.value());
+    }
+
+    fn read(&self) -> Reading {
+        Reading::Level(self.value())
     }
 }
 
@@ -165,6 +175,12 @@ impl Histogram {
         self.0.iter().flat_map(|observed| &observed.buckets).map(|bucket| bucket.load(Relaxed)).sum()
     }
 
+    /// Each bucket over all shards.
+    fn buckets(&self) -> impl Iterator<Item = u64> {
+        let shards = |i| self.0.iter().filter_map(move |observed: &Observed| observed.buckets.get(i));
+        (0..=BUCKETS.len()).map(move |i| shards(i).map(|bucket| bucket.load(Relaxed)).sum())
+    }
+
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(
             self.0.iter().map(|observed| observed.nanos.load(Relaxed)).fold(0, u64::wrapping_add),
@@ -187,17 +203,16 @@ impl Kind for Histogram {
         // Count is what the buckets add up to, so that a scrape never shows them apart.
         let mut total = 0;
         let bounds = BUCKETS.iter().map(|(_, text)| *text).chain(["+Inf"]);
-        for (i, le) in bounds.enumerate() {
-            total += self
-                .0
-                .iter()
-                .filter_map(|observed| observed.buckets.get(i))
-                .map(|b| b.load(Relaxed))
-                .sum::<u64>();
+        for (le, here) in bounds.zip(self.buckets()) {
+            total += here;
             text::bucket(out, name, labels, le, total);
         }
         text::sample(out, name, labels, "_sum", self.sum().as_secs_f64());
         text::sample(out, name, labels, "_count", total);
+    }
+
+    fn read(&self) -> Reading {
+        Reading::Distribution { buckets: self.buckets().collect(), sum: self.sum() }
     }
 }
 

@@ -23,6 +23,24 @@ pub(super) fn label(out: &mut String, label: &str, value: &str) {
     out.push('"');
 }
 
+/// Reads back what [`label`] wrote.
+pub(super) fn labels(mut text: &str) -> Vec<(String, String)> {
+    let mut labels = Vec::new();
+    while let Some((name, rest)) = text.split_once("=\"") {
+        let (mut value, mut chars) = (String::new(), rest.chars());
+        while let Some(c) = chars.next() {
+            match c {
+                '"' => break,
+                '\\' => value.extend(chars.next().map(|c| if c == 'n' { '\n' } else { c })),
+                c => value.push(c),
+            }
+        }
+        labels.push((name.to_owned(), value));
+        text = chars.as_str().strip_prefix(',').unwrap_or(chars.as_str());
+    }
+    labels
+}
+
 pub(super) fn sample(out: &mut String, name: &str, labels: &str, suffix: &str, value: impl Display) {
     out.push_str(name);
     out.push_str(suffix);
