@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{Component, Error, Key, Result};
+use crate::{Component, Error, ErrorKind, Key, Result};
 
 /// Gives out numbers, one sequence a key. The first number of a sequence is 1, or one more than
 /// [`NextOptions::bigger_than`].
@@ -47,4 +47,18 @@ pub struct NextOptions {
 pub struct Segment {
     pub first: i64,
     pub last: i64,
+}
+
+impl Segment {
+    /// The segment that follows `last`, the last number of a sequence that was given out (0 of a new one).
+    pub fn after(last: i64, size: u32, options: NextOptions) -> Result<Self> {
+        if size == 0 {
+            return Err(Error::invalid("a segment has at least one number"));
+        }
+        let last = last.max(options.bigger_than);
+        let end = last.checked_add(size.into()).ok_or_else(|| {
+            Error::new(ErrorKind::FailedPrecondition, "the sequence is used up: no larger number can be told")
+        })?;
+        Ok(Self { first: last + 1, last: end })
+    }
 }

@@ -13,6 +13,8 @@ pub(crate) struct Shard {
     /// Exactly the entries that have a deadline, soonest first. Kept exact, so that rewriting one key with a ttl
     /// again and again leaves nothing behind.
     deadlines: BTreeSet<(Instant, Key)>,
+    /// The highest fencing token each key has seen; stays when the entry goes.
+    fences: HashMap<Key, u64>,
 }
 
 struct Record {
@@ -50,6 +52,17 @@ impl Shard {
 
     pub(crate) fn version(&self, key: &Key, now: Instant) -> Option<u64> {
         self.live(key, now).map(|record| record.version)
+    }
+
+    pub(crate) fn fence(&self, key: &Key) -> Option<u64> {
+        self.fences.get(key).copied()
+    }
+
+    /// Remembers the token of a write that is made.
+    pub(crate) fn raise_fence(&mut self, key: &Key, token: Option<u64>) {
+        if let Some(token) = token {
+            self.fences.insert(key.clone(), token);
+        }
     }
 
     fn live(&self, key: &Key, now: Instant) -> Option<&Record> {

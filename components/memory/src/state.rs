@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bytes::Bytes;
 use outrigger_component_api::{
     Backend, BuildContext, Change, Component, DeleteOptions, Entry, Error, Etag, GetOptions, Key, Result,
-    SetOptions, StateCapabilities, StateStore, async_trait, refuse_fence,
+    SetOptions, StateCapabilities, StateStore, async_trait, check_fence,
 };
 use parking_lot::{Mutex, MutexGuard};
 use schemars::JsonSchema;
@@ -17,6 +17,7 @@ use serde::Deserialize;
 
 use crate::expiry::Sweeper;
 use crate::shard::{Deadline, Shard};
+use crate::start_of_counting;
 
 const SHARDS: usize = 32;
 
@@ -77,7 +78,7 @@ impl StateStore for MemoryState {
             max_changes: None,
             binary_keys: true,
             persistent: false,
-            fencing: false,
+            fencing: true,
         }
     }
 
@@ -86,12 +87,13 @@ impl StateStore for MemoryState {
     }
 
     async fn set(&self, key: &Key, value: Bytes, options: SetOptions) -> Result<Etag> {
-        refuse_fence(options.fence)?;
         let now = Instant::now();
         let deadline = options.ttl.and_then(|ttl| Deadline::after(ttl, now));
         let version = {
             let mut shard = self.shards.of(key).lock();
+            check_fence(options.fence, shard.fence(key))?;
             options.condition().check(shard.version(key, now))?;
+            shard.raise_fence(key, options.fence);
             let version = self.shards.next_version();
             shard.insert(key, value, version, deadline);
             version
@@ -103,15 +105,15 @@ impl StateStore for MemoryState {
     }
 
     async fn delete(&self, key: &Key, options: DeleteOptions) -> Result<()> {
-        refuse_fence(options.fence)?;
         let mut shard = self.shards.of(key).lock();
+        check_fence(options.fence, shard.fence(key))?;
         options.condition().check(shard.version(key, Instant::now()))?;
+        shard.raise_fence(key, options.fence);
         shard.remove(key);
         Ok(())
     }
 
     async fn transact(&self, changes: Vec<Change>) -> Result<()> {
-        changes.iter().try_for_each(|change| refuse_fence(change.fence()))?;
         let now = Instant::now();
         let soonest = self.shards.transact(changes, now)?;
         if let Some(deadline) = soonest {
@@ -119,6 +121,13 @@ impl StateStore for MemoryState {
         }
         Ok(())
     }
+}
+
+/// What a key would have after the changes looked at so far.
+#[derive(Clone, Copy)]
+struct Pending {
+    version: Option<u64>,
+    fence: Option<u64>,
 }
 
 /// The map, cut into parts that are locked one by one.
@@ -130,12 +139,11 @@ pub(crate) struct Shards {
 
 impl Shards {
     fn new() -> Self {
-        // Counting from the clock keeps an etag from an earlier life of the process from fitting a new entry.
-        let start = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self {
             parts: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
-            versions: AtomicU64::new(u64::try_from(start.as_micros()).unwrap_or_default()),
+            // An etag from an earlier life of the process fits no new entry.
+            versions: AtomicU64::new(start_of_counting()),
         }
     }
 
@@ -158,17 +166,22 @@ impl Shards {
         let missing = || Error::internal("a shard of the transaction was not locked");
 
         // First what would happen, on the side: later changes see earlier ones, and a refusal leaves no trace.
-        let mut pending: HashMap<&Key, Option<u64>> = HashMap::new();
+        let mut pending: HashMap<&Key, Pending> = HashMap::new();
         let mut versions = Vec::with_capacity(changes.len());
         for (position, change) in changes.iter().enumerate() {
             let key = change.key();
             let current = match pending.get(key) {
-                Some(version) => *version,
-                None => locked.get(&self.index(key)).ok_or_else(missing)?.version(key, now),
+                Some(pending) => *pending,
+                None => {
+                    let shard = locked.get(&self.index(key)).ok_or_else(missing)?;
+                    Pending { version: shard.version(key, now), fence: shard.fence(key) }
+                }
             };
-            change.condition().check(current).map_err(|error| error.with("operation", position))?;
+            check_fence(change.fence(), current.fence)
+                .and_then(|()| change.condition().check(current.version))
+                .map_err(|error| error.with("operation", position))?;
             let version = matches!(change, Change::Set { .. }).then(|| self.next_version());
-            pending.insert(key, version);
+            pending.insert(key, Pending { version, fence: change.fence().or(current.fence) });
             versions.push(version.unwrap_or_default());
         }
         drop(pending);
@@ -176,6 +189,7 @@ impl Shards {
         let mut soonest = None;
         for (change, version) in changes.into_iter().zip(versions) {
             let shard = locked.get_mut(&self.index(change.key())).ok_or_else(missing)?;
+            shard.raise_fence(change.key(), change.fence());
             match change {
                 Change::Set { key, value, options } => {
                     let deadline = options.ttl.and_then(|ttl| Deadline::after(ttl, now));

@@ -8,8 +8,8 @@ use outrigger_component_api::{Error, Result};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-/// Settings of `state.sqlite`.
-#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+/// Settings of everything on SQLite.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct SqliteConfig {
     /// The database file. Default: `outrigger/outrigger.db` in `$XDG_DATA_HOME`, or else in `~/.local/share`: one file
@@ -28,7 +28,7 @@ pub struct SqliteConfig {
 }
 
 /// When a write is answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Synchronous {
     /// After it has reached the disk.

@@ -9,25 +9,24 @@ use std::time::{Duration, Instant};
 
 use outrigger_component_api::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
 use crate::config::{SqliteConfig, Synchronous};
 use crate::failure::{from_io, from_sqlite};
+use crate::layout;
 
 /// "OUTR": tells our file from any other SQLite database.
 const APPLICATION_ID: i32 = 0x4F55_5452;
-/// The layout of `state` this program reads and writes.
-const STATE_SCHEMA: i64 = 1;
 /// A WAL that grew beyond this in a burst is cut back at the next checkpoint.
 const WAL_KEPT_BYTES: i64 = 16 << 20;
 /// Reads happen on the caller's thread. They only ever wait while another process recovers the file after a crash.
 const READ_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
 const ENTER_WAL_PAUSE: Duration = Duration::from_millis(5);
 /// More than the number of statements we have.
-const STATEMENTS: usize = 32;
+const STATEMENTS: usize = 64;
 
 /// How to open connections to one file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Database {
     file: PathBuf,
     config: SqliteConfig,
@@ -50,7 +49,7 @@ impl Database {
         ours_or_new(&connection)?;
         enter_wal(&connection, self.config.busy_timeout)?;
         self.set_up(&connection).map_err(|error| from_sqlite(&error))?;
-        create_tables(&mut connection)?;
+        layout::create(&mut connection, APPLICATION_ID)?;
         Ok(connection)
     }
 
@@ -137,57 +136,6 @@ fn enter_wal(connection: &Connection, busy_timeout: Duration) -> Result<()> {
             Err(Error::new(ErrorKind::FailedPrecondition, message).with("journal_mode", mode))
         }
     }
-}
-
-/// In one transaction, so that of several processes that start at once one creates and the others find.
-fn create_tables(connection: &mut Connection) -> Result<()> {
-    // Looking first keeps opening an existing store from waiting for the write lock.
-    if state_schema_is_present(connection)? {
-        return Ok(());
-    }
-    let begin = connection.transaction_with_behavior(TransactionBehavior::Immediate);
-    let transaction = begin.map_err(|error| from_sqlite(&error))?;
-    if !state_schema_is_present(&transaction)? {
-        create_state(&transaction).map_err(|error| from_sqlite(&error))?;
-    }
-    transaction.commit().map_err(|error| from_sqlite(&error))
-}
-
-fn state_schema_is_present(connection: &Connection) -> Result<bool> {
-    let read = || -> rusqlite::Result<Option<i64>> {
-        let exists = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'schemas')";
-        if !connection.query_row(exists, [], |row| row.get(0))? {
-            return Ok(None);
-        }
-        let version = "SELECT version FROM schemas WHERE block = 'state'";
-        connection.query_row(version, [], |row| row.get(0)).optional()
-    };
-    match read().map_err(|error| from_sqlite(&error))? {
-        None => Ok(false),
-        Some(STATE_SCHEMA) => Ok(true),
-        Some(version) => {
-            let message = "the store was written by a newer version of this program";
-            Err(Error::new(ErrorKind::FailedPrecondition, message).with("schema", version))
-        }
-    }
-}
-
-fn create_state(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
-    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    // A rowid table, although the key is primary: values of a kilobyte would make a keyed tree deep and slow.
-    transaction.execute_batch(
-        "CREATE TABLE IF NOT EXISTS schemas (block TEXT PRIMARY KEY NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID;
-         CREATE TABLE state (
-             key     BLOB PRIMARY KEY NOT NULL,
-             value   BLOB NOT NULL,
-             version INTEGER NOT NULL,
-             expires INTEGER
-         );
-         CREATE INDEX state_expires ON state (expires) WHERE expires IS NOT NULL;
-         CREATE TABLE IF NOT EXISTS counters (name TEXT PRIMARY KEY NOT NULL, value INTEGER NOT NULL) WITHOUT ROWID;
-         INSERT OR IGNORE INTO counters (name, value) VALUES ('revision', 0);",
-    )?;
-    transaction.execute("INSERT INTO schemas (block, version) VALUES ('state', ?1)", [STATE_SCHEMA]).map(drop)
 }
 
 /// Creates the file with mode 0600 (SQLite gives the files beside it the same) unless it exists, and the directories

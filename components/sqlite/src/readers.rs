@@ -54,7 +54,7 @@ impl Readers {
         self.with(|connection| connection.query_row("SELECT count(*) FROM counters", [], |_| Ok(())))
     }
 
-    fn with<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         let mut slot = self.free_slot();
         let connection = match slot.take() {
             Some(connection) => connection,

@@ -1,18 +1,18 @@
 //! The state block on SQLite.
 
-use std::sync::{Arc, OnceLock};
+mod changes;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_component_api::{
     Backend, BuildContext, BulkOptions, Change, Component, DeleteOptions, Entry, Error, Etag, GetOptions,
     Key, Result, SetOptions, StateCapabilities, StateStore, async_trait,
 };
-use parking_lot::Mutex;
 
 use crate::config::SqliteConfig;
-use crate::database::Database;
-use crate::readers::Readers;
-use crate::writer::{Answers, Writer};
+use crate::store::Store;
+use changes::{Answers, Changes};
 
 /// Reads of a bulk that follow each other without letting other tasks of the thread run.
 const READ_AT_ONCE: usize = 128;
@@ -29,58 +29,28 @@ impl Backend for SqliteStateBackend {
     type Block = dyn StateStore;
 
     async fn build(config: SqliteConfig, _: &BuildContext) -> Result<Arc<dyn StateStore>> {
-        Ok(Arc::new(SqliteState::new(config)?))
+        Ok(Arc::new(SqliteState { store: Store::shared(config)? }))
     }
 }
 
-/// A state store in an SQLite file.
-///
-/// Nothing is opened or created before the first call. Dropping the store waits for the writes under way; those
-/// nobody waits for any more are not begun.
+/// A state store in an SQLite file. Nothing is opened or created before the first call.
 pub struct SqliteState {
-    database: Database,
-    // Before the readers: the thread ends first.
-    writer: OnceLock<Writer>,
-    /// Filled by the writer's thread, once the file is open.
-    readers: Arc<OnceLock<Readers>>,
-    /// Held while the writer is started, so that there is one.
-    starting: Mutex<()>,
+    store: Arc<Store>,
 }
 
 impl SqliteState {
     /// Settles where the file is; opens nothing.
     pub fn new(config: SqliteConfig) -> Result<Self> {
-        let database = Database::new(config)?;
-        Ok(Self { database, writer: OnceLock::new(), readers: Arc::default(), starting: Mutex::new(()) })
+        Ok(Self { store: Arc::new(Store::new(config)?) })
     }
 
-    fn writer(&self) -> Result<&Writer> {
-        if let Some(writer) = self.writer.get() {
-            return Ok(writer);
-        }
-        let _starting = self.starting.lock();
-        match self.writer.get() {
-            Some(writer) => Ok(writer),
-            None => {
-                let writer = Writer::start(self.database.clone(), Arc::clone(&self.readers))?;
-                Ok(self.writer.get_or_init(|| writer))
-            }
-        }
+    async fn change(&self, changes: Vec<Change>, atomic: bool) -> Result<Answers> {
+        let bytes = Changes::bytes(&changes);
+        self.store.submit(bytes, |reply| Changes::new(changes, atomic, reply)).await
     }
 
-    /// What reads; the first caller has the file opened, on the writer's thread.
-    async fn readers(&self) -> Result<&Readers> {
-        if let Some(readers) = self.readers.get() {
-            return Ok(readers);
-        }
-        self.writer()?.open().await?;
-        tracing::debug!(file = %self.database.path().display(), "state file opened");
-        self.readers.get().ok_or_else(|| Error::internal("the store is open but cannot be read"))
-    }
-
-    /// One change through the bulk path of the writer.
-    async fn change(&self, change: Change) -> Result<Option<Etag>> {
-        let answers = self.writer()?.each(vec![change]).await?;
+    async fn change_one(&self, change: Change) -> Result<Option<Etag>> {
+        let answers = self.change(vec![change], false).await?;
         answers.into_iter().next().unwrap_or_else(|| Err(Error::internal("the store gave no answer")))
     }
 }
@@ -88,7 +58,7 @@ impl SqliteState {
 #[async_trait]
 impl Component for SqliteState {
     async fn ping(&self) -> Result<()> {
-        self.readers().await?.ping()
+        self.store.ping().await
     }
 }
 
@@ -102,16 +72,16 @@ impl StateStore for SqliteState {
             max_changes: None,
             binary_keys: true,
             persistent: true,
-            fencing: false,
+            fencing: true,
         }
     }
 
     async fn get(&self, key: &Key, _: GetOptions) -> Result<Option<Entry>> {
-        self.readers().await?.get(key)
+        self.store.readers().await?.get(key)
     }
 
     async fn get_bulk(&self, keys: &[Key], _: BulkOptions) -> Result<Vec<Result<Option<Entry>>>> {
-        let readers = self.readers().await?;
+        let readers = self.store.readers().await?;
         let mut entries = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READ_AT_ONCE) {
             if !entries.is_empty() {
@@ -123,19 +93,19 @@ impl StateStore for SqliteState {
     }
 
     async fn set(&self, key: &Key, value: Bytes, options: SetOptions) -> Result<Etag> {
-        let etag = self.change(Change::Set { key: key.clone(), value, options }).await?;
+        let etag = self.change_one(Change::Set { key: key.clone(), value, options }).await?;
         etag.ok_or_else(|| Error::internal("the store gave no etag"))
     }
 
     async fn delete(&self, key: &Key, options: DeleteOptions) -> Result<()> {
-        self.change(Change::Delete { key: key.clone(), options }).await.map(drop)
+        self.change_one(Change::Delete { key: key.clone(), options }).await.map(drop)
     }
 
     async fn write_bulk(&self, changes: Vec<Change>) -> Result<Answers> {
-        if changes.is_empty() { Ok(Vec::new()) } else { self.writer()?.each(changes).await }
+        if changes.is_empty() { Ok(Vec::new()) } else { self.change(changes, false).await }
     }
 
     async fn transact(&self, changes: Vec<Change>) -> Result<()> {
-        if changes.is_empty() { Ok(()) } else { self.writer()?.all(changes).await }
+        if changes.is_empty() { Ok(()) } else { self.change(changes, true).await.map(drop) }
     }
 }

@@ -9,13 +9,14 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
-use outrigger_component_api::{Change, Error, Etag, Result};
+use outrigger_component_api::{Error, Result};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use crate::apply::Batch;
+use crate::batch::Batch;
 use crate::database::Database;
 use crate::readers::Readers;
+use crate::wake::{Bells, Channel};
 
 /// The most requests that wait, and the most that share a transaction.
 const QUEUE: usize = 1024;
@@ -25,17 +26,39 @@ const UNIT: usize = 1 << 10;
 /// How often writes also free expired rows.
 const PURGE_EVERY: Duration = Duration::from_millis(200);
 
-/// The answers to changes, one for each.
-pub(crate) type Answers = Vec<Result<Option<Etag>>>;
-/// The answer to a request: one error for all of it, or what became of each change.
-type Outcome = Result<Answers>;
+/// Something to do inside a transaction that others share.
+pub(crate) trait Task: Send {
+    /// Nobody waits for it any more, so nobody has to be able to rely on it.
+    fn is_abandoned(&self) -> bool;
 
-/// What callers ask of the thread. A request without changes asks only that the file be open.
+    /// It writes; false asks only that the file be open.
+    fn writes(&self) -> bool {
+        true
+    }
+
+    /// Does it and keeps the outcome. What was done in an earlier attempt has been undone.
+    fn run(&mut self, batch: &mut Batch<'_>);
+
+    /// Does it in transactions of its own, because something in the shared one did not fit.
+    fn run_alone(&mut self, transact: &mut Transact<'_>) {
+        if let Err(error) = transact(&mut |batch| self.run(batch)) {
+            self.fail(error);
+        }
+    }
+
+    /// It was not done.
+    fn fail(&mut self, error: Error);
+
+    /// Tells the caller, after the commit.
+    fn answer(self: Box<Self>);
+}
+
+/// Runs something in a transaction and commits.
+pub(crate) type Transact<'a> = dyn FnMut(&mut dyn FnMut(&mut Batch<'_>)) -> Result<()> + 'a;
+
+/// A task that waits for its turn.
 struct Request {
-    changes: Vec<Change>,
-    /// All changes or none, instead of each on its own.
-    atomic: bool,
-    reply: oneshot::Sender<Outcome>,
+    task: Box<dyn Task>,
     /// Given back when the request has been answered.
     _room: OwnedSemaphorePermit,
 }
@@ -49,9 +72,13 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread. It opens the file before it answers its first request, and then fills in what reads.
-    pub(crate) fn start(database: Database, readers: Arc<OnceLock<Readers>>) -> Result<Self> {
+    pub(crate) fn start(
+        database: Database,
+        readers: Arc<OnceLock<Readers>>,
+        bells: Arc<Bells>,
+    ) -> Result<Self> {
         let (queue, requests) = mpsc::channel(QUEUE);
-        let thread = Thread { database, readers, connection: None, purge_at: Instant::now() };
+        let thread = Thread { database, readers, bells, connection: None, purge_at: Instant::now() };
         let thread =
             Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run(requests)).map_err(
                 |error| Error::unavailable("no thread can be started for the store").with_source(error),
@@ -62,25 +89,23 @@ impl Writer {
 
     /// Opens the file if it is not open yet.
     pub(crate) async fn open(&self) -> Result<()> {
-        self.ask(Vec::new(), false).await.map(drop)
+        self.submit(0, Open::new).await
     }
 
-    /// Applies each change on its own.
-    pub(crate) async fn each(&self, changes: Vec<Change>) -> Result<Answers> {
-        self.ask(changes, false).await
-    }
-
-    /// Applies all changes or none.
-    pub(crate) async fn all(&self, changes: Vec<Change>) -> Result<()> {
-        self.ask(changes, true).await.map(drop)
-    }
-
-    async fn ask(&self, changes: Vec<Change>, atomic: bool) -> Outcome {
+    /// Hands a task over and waits for its answer. `bytes` is about how much it carries; what is bigger than all the
+    /// room there is waits until it has all of it.
+    pub(crate) async fn submit<T: Task + 'static, R>(
+        &self,
+        bytes: usize,
+        task: impl FnOnce(oneshot::Sender<Result<R>>) -> T,
+    ) -> Result<R> {
         let stopped = || Error::internal("the store's writer has stopped");
-        let room = Arc::clone(&self.room).acquire_many_owned(units(&changes)).await.map_err(|_| stopped())?;
+        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX).min(QUEUE_UNITS);
+        let room = Arc::clone(&self.room).acquire_many_owned(units).await.map_err(|_| stopped())?;
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(Request { changes, atomic, reply, _room: room }).await.map_err(|_| stopped())?;
+        let request = Request { task: Box::new(task(reply)), _room: room };
+        queue.send(request).await.map_err(|_| stopped())?;
         answer.await.map_err(|_| stopped())?
     }
 }
@@ -96,20 +121,40 @@ impl Drop for Writer {
     }
 }
 
-/// The room changes take in the queue. What is bigger than all the room there is waits until it has all of it.
-fn units(changes: &[Change]) -> u32 {
-    let size = |change: &Change| match change {
-        Change::Set { key, value, .. } => key.as_bytes().len() + value.len(),
-        Change::Delete { key, .. } => key.as_bytes().len(),
-    };
-    let size: usize = changes.iter().map(size).sum();
-    u32::try_from(size.div_ceil(UNIT)).unwrap_or(u32::MAX).min(QUEUE_UNITS)
+/// Asks that the file be open.
+struct Open {
+    reply: oneshot::Sender<Result<()>>,
+    outcome: Result<()>,
+}
+
+impl Open {
+    fn new(reply: oneshot::Sender<Result<()>>) -> Self {
+        Self { reply, outcome: Ok(()) }
+    }
+}
+
+impl Task for Open {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+    fn writes(&self) -> bool {
+        false
+    }
+    fn run(&mut self, _: &mut Batch<'_>) {}
+    fn fail(&mut self, error: Error) {
+        self.outcome = Err(error);
+    }
+    fn answer(self: Box<Self>) {
+        // Whoever has stopped waiting misses the answer.
+        drop(self.reply.send(self.outcome));
+    }
 }
 
 /// What lives on the thread.
 struct Thread {
     database: Database,
     readers: Arc<OnceLock<Readers>>,
+    bells: Arc<Bells>,
     /// Opened when first needed, and again after a failure.
     connection: Option<Connection>,
     purge_at: Instant,
@@ -117,7 +162,8 @@ struct Thread {
 
 /// How a transaction went.
 enum Attempt {
-    Committed(Vec<Outcome>),
+    /// These channels are to be rung.
+    Committed(Vec<Channel>),
     /// Nothing was applied, because of the transaction as a whole.
     Failed(Error),
     /// Nothing was applied, because one change made SQLite undo all of them.
@@ -130,55 +176,66 @@ impl Thread {
         while requests.blocking_recv_many(&mut group, QUEUE) > 0 {
             // A panic costs the group it happened in: its callers see their reply dropped.
             if catch_unwind(AssertUnwindSafe(|| self.serve(&mut group))).is_err() {
-                tracing::error!("a group of state writes ended in a panic");
+                tracing::error!("a group of writes ended in a panic");
                 group.clear();
                 self.connection = None;
             }
         }
     }
 
-    /// Applies the whole group and answers after the commit.
+    /// Does the whole group and answers after the commit.
     fn serve(&mut self, group: &mut Vec<Request>) {
-        // Nobody waits for these any more, so nobody has to be able to rely on them.
-        group.retain(|request| !request.reply.is_closed());
-        let requests: Vec<_> =
-            group.iter().map(|request| (request.changes.as_slice(), request.atomic)).collect();
-        let outcomes = match self.transact(&requests) {
-            Attempt::Committed(outcomes) => outcomes,
-            Attempt::Failed(error) => requests.iter().map(|_| Err(error.clone())).collect(),
-            Attempt::Spoiled(_) => {
-                requests.iter().map(|(changes, atomic)| self.alone(changes, *atomic)).collect()
+        group.retain(|request| !request.task.is_abandoned());
+        let writes = group.iter().any(|request| request.task.writes());
+        let mut all = |batch: &mut Batch<'_>| group.iter_mut().for_each(|request| request.task.run(batch));
+        let attempt = if writes { self.transact(&mut all) } else { self.only_open() };
+        match self.rung(attempt) {
+            Attempt::Committed(_) => {}
+            Attempt::Failed(error) => {
+                group.iter_mut().for_each(|request| request.task.fail(error.clone()));
             }
-        };
-        for (request, outcome) in group.drain(..).zip(outcomes) {
-            // Whoever has stopped waiting misses the answer; the write has happened all the same.
-            drop(request.reply.send(outcome));
+            Attempt::Spoiled(_) => group.iter_mut().for_each(|request| self.alone(&mut *request.task)),
         }
+        group.drain(..).for_each(|request| request.task.answer());
     }
 
     /// A transaction for each thing that may fail by itself: slow, but only what does not fit is refused.
-    fn alone(&mut self, changes: &[Change], atomic: bool) -> Outcome {
-        let mut apply = |changes: &[Change]| match self.transact(&[(changes, atomic)]) {
-            Attempt::Committed(outcomes) => outcomes.into_iter().next().unwrap_or(Ok(Vec::new())),
-            Attempt::Failed(error) | Attempt::Spoiled(error) => Err(error),
-        };
-        if atomic {
-            return apply(changes);
-        }
-        // A failure of the transaction is here that of the one change in it.
-        Ok(changes
-            .chunks(1)
-            .flat_map(|change| apply(change).unwrap_or_else(|error| vec![Err(error)]))
-            .collect())
+    fn alone(&mut self, task: &mut dyn Task) {
+        task.run_alone(&mut |work| {
+            let attempt = self.transact(work);
+            match self.rung(attempt) {
+                Attempt::Committed(_) => Ok(()),
+                // A failure of the transaction is here that of the one thing in it.
+                Attempt::Failed(error) | Attempt::Spoiled(error) => Err(error),
+            }
+        });
     }
 
-    /// One transaction over all requests.
-    fn transact(&mut self, requests: &[(&[Change], bool)]) -> Attempt {
+    /// Wakes those who wait for what was committed.
+    fn rung(&self, attempt: Attempt) -> Attempt {
+        if let Attempt::Committed(channels) = &attempt {
+            channels.iter().for_each(|channel| self.bells.ring(*channel));
+        }
+        attempt
+    }
+
+    fn only_open(&mut self) -> Attempt {
+        match self.open() {
+            Ok(connection) => {
+                self.connection = Some(connection);
+                Attempt::Committed(Vec::new())
+            }
+            Err(error) => Attempt::Failed(error),
+        }
+    }
+
+    /// One transaction.
+    fn transact(&mut self, work: &mut dyn FnMut(&mut Batch<'_>)) -> Attempt {
         let connection = match self.open() {
             Ok(connection) => connection,
             Err(error) => return Attempt::Failed(error),
         };
-        let attempt = attempt(&connection, requests, &mut self.purge_at);
+        let attempt = attempt(&connection, work, &mut self.purge_at);
         // A connection that failed for good is not trusted again.
         if !matches!(&attempt, Attempt::Failed(error) if !error.is_retryable()) {
             self.connection = Some(connection);
@@ -199,25 +256,18 @@ impl Thread {
     }
 }
 
-fn attempt(connection: &Connection, requests: &[(&[Change], bool)], purge_at: &mut Instant) -> Attempt {
-    if requests.iter().all(|(changes, _)| changes.is_empty()) {
-        return Attempt::Committed(requests.iter().map(|_| Ok(Vec::new())).collect());
-    }
+fn attempt(connection: &Connection, work: &mut dyn FnMut(&mut Batch<'_>), purge_at: &mut Instant) -> Attempt {
     let mut batch = match Batch::begin(connection) {
         Ok(batch) => batch,
         Err(error) => return Attempt::Failed(error),
     };
-    let outcomes = requests.iter().map(|(changes, atomic)| match atomic {
-        true => batch.apply_all(changes).map(|()| Vec::new()),
-        false => Ok(changes.iter().map(|change| batch.apply(change)).collect()),
-    });
-    let outcomes = outcomes.collect();
+    work(&mut batch);
     purge(&mut batch, purge_at);
     if let Some(error) = batch.lost() {
         return Attempt::Spoiled(error);
     }
     match batch.commit() {
-        Ok(()) => Attempt::Committed(outcomes),
+        Ok(channels) => Attempt::Committed(channels),
         Err(error) => Attempt::Failed(error),
     }
 }
@@ -232,7 +282,7 @@ fn purge(batch: &mut Batch<'_>, purge_at: &mut Instant) {
         Ok(true) => {} // more is left: the next write goes on
         Ok(false) => *purge_at = now + PURGE_EVERY,
         Err(error) => {
-            tracing::warn!(%error, "expired state could not be freed");
+            tracing::warn!(%error, "what has expired could not be freed");
             *purge_at = now + PURGE_EVERY;
         }
     }

@@ -1,0 +1,149 @@
+//! One file, opened when first needed, and what all blocks do with it: write through one thread, read through a few
+//! connections, be woken when somebody has written.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
+
+use outrigger_component_api::{Error, Result};
+use parking_lot::Mutex;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use crate::batch::Batch;
+use crate::config::SqliteConfig;
+use crate::database::Database;
+use crate::readers::Readers;
+use crate::wake::{Bells, Channel, Ear};
+use crate::writer::{Task, Writer};
+
+/// A file and the thread that writes to it.
+///
+/// Nothing is opened or created before the first call. Dropping the store waits for the writes under way; those
+/// nobody waits for any more are not begun.
+pub(crate) struct Store {
+    database: Database,
+    // Before the readers: the thread ends first.
+    writer: OnceLock<Writer>,
+    /// Filled by the writer's thread, once the file is open.
+    readers: Arc<OnceLock<Readers>>,
+    bells: Arc<Bells>,
+    /// Held while the writer is started, so that there is one.
+    starting: Mutex<()>,
+}
+
+impl Store {
+    /// Settles where the file is; opens nothing.
+    pub(crate) fn new(config: SqliteConfig) -> Result<Self> {
+        let database = Database::new(config)?;
+        Ok(Self {
+            bells: Arc::new(Bells::new(database.path())),
+            database,
+            writer: OnceLock::new(),
+            readers: Arc::default(),
+            starting: Mutex::new(()),
+        })
+    }
+
+    /// The store of these settings that others of this process use already, or else a new one: components on one file
+    /// then share its thread and its commits, instead of waiting for each other's locks.
+    pub(crate) fn shared(config: SqliteConfig) -> Result<Arc<Self>> {
+        static STORES: LazyLock<Mutex<HashMap<Database, Weak<Store>>>> = LazyLock::new(Mutex::default);
+        let database = Database::new(config.clone())?;
+        let mut stores = STORES.lock();
+        if let Some(store) = stores.get(&database).and_then(Weak::upgrade) {
+            return Ok(store);
+        }
+        let store = Arc::new(Self::new(config)?);
+        stores.retain(|_, store| store.strong_count() > 0);
+        stores.insert(database, Arc::downgrade(&store));
+        Ok(store)
+    }
+
+    /// Does something inside a transaction and answers after the commit; what fails leaves no trace. `bytes` is about
+    /// how much it carries. It may be done again when the transaction had to be, after what it did was undone.
+    pub(crate) async fn write<R: Send + 'static>(
+        &self,
+        bytes: usize,
+        work: impl FnMut(&mut Batch<'_>) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.submit(bytes, |reply| Work { work, reply, outcome: None }).await
+    }
+
+    /// The same for a task of one's own.
+    pub(crate) async fn submit<T: Task + 'static, R>(
+        &self,
+        bytes: usize,
+        task: impl FnOnce(oneshot::Sender<Result<R>>) -> T,
+    ) -> Result<R> {
+        self.writer()?.submit(bytes, task).await
+    }
+
+    /// Reads on this thread.
+    pub(crate) async fn read<R>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<R>) -> Result<R> {
+        self.readers().await?.with(read)
+    }
+
+    /// What reads; the first caller has the file opened, on the writer's thread.
+    pub(crate) async fn readers(&self) -> Result<&Readers> {
+        if let Some(readers) = self.readers.get() {
+            return Ok(readers);
+        }
+        self.writer()?.open().await?;
+        tracing::debug!(file = %self.database.path().display(), "store file opened");
+        self.readers.get().ok_or_else(|| Error::internal("the store is open but cannot be read"))
+    }
+
+    /// Hears every change on a channel that is committed after this returns, by whatever process.
+    pub(crate) async fn listen(&self, channel: Channel) -> Result<Ear> {
+        // The file, and with it the directory, is there once it has been opened.
+        self.readers().await?;
+        self.bells.listen(channel)
+    }
+
+    /// Whether the file still is the one that was opened, and answers.
+    pub(crate) async fn ping(&self) -> Result<()> {
+        self.readers().await?.ping()
+    }
+
+    fn writer(&self) -> Result<&Writer> {
+        if let Some(writer) = self.writer.get() {
+            return Ok(writer);
+        }
+        let _starting = self.starting.lock();
+        match self.writer.get() {
+            Some(writer) => Ok(writer),
+            None => {
+                let (readers, bells) = (Arc::clone(&self.readers), Arc::clone(&self.bells));
+                let writer = Writer::start(self.database.clone(), readers, bells)?;
+                Ok(self.writer.get_or_init(|| writer))
+            }
+        }
+    }
+}
+
+/// One thing to do, all or nothing.
+struct Work<R, F> {
+    work: F,
+    reply: oneshot::Sender<Result<R>>,
+    outcome: Option<Result<R>>,
+}
+
+impl<R: Send, F: FnMut(&mut Batch<'_>) -> Result<R> + Send> Task for Work<R, F> {
+    fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    fn run(&mut self, batch: &mut Batch<'_>) {
+        self.outcome = Some(batch.all_or_nothing(&mut self.work));
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.outcome = Some(Err(error));
+    }
+
+    fn answer(self: Box<Self>) {
+        let outcome = self.outcome.unwrap_or_else(|| Err(Error::internal("the store gave no answer")));
+        // Whoever has stopped waiting misses the answer; it has happened all the same.
+        drop(self.reply.send(outcome));
+    }
+}
