@@ -29,27 +29,44 @@ pub(super) fn run(options: &Options) -> Result<String> {
         "CPU µs/operation",
         "operations/s",
     ]);
-    for store in ["memory", "sqlite"].into_iter().filter(|store| options.wants(store)) {
+    for store in ["memory", "sqlite"] {
+        let wanted: Vec<_> = SCENARIOS
+            .iter()
+            .map(|(operation, in_flight)| {
+                (format!("{store} {operation}, {in_flight} in flight"), *operation, *in_flight)
+            })
+            .filter(|(name, ..)| options.wants(name))
+            .collect();
+        if wanted.is_empty() {
+            continue;
+        }
         let contest = Contest::start(&bench, store)?;
-        for operation in ["get", "set"] {
-            for in_flight in [1, 64] {
-                eprintln!("{store} {operation}, {in_flight} in flight");
-                for (path, rounds) in contest.measure(options, operation, in_flight)? {
-                    table.row(rounds.row(store, operation, in_flight, &path));
-                }
+        for (name, operation, in_flight) in wanted {
+            eprintln!("{name}");
+            for (path, rounds) in contest.measure(options, operation, in_flight)? {
+                let row = rounds.row(store, operation, in_flight, &path);
+                // Shown as it comes: a long run that breaks off has told something.
+                eprintln!("  {}", row.join("  "));
+                table.row(row);
             }
         }
     }
-    Ok(format!(
+    let mut report = format!(
         "# API\n\nState with 1,000 keys of 128 bytes; server on one core, client on the other; median of {} interleaved \
          rounds of {:?}. CPU is the server's; for the direct path it is the whole process's. The bare tonic handler \
-         calls the same store from one thread.\n\n{}\n## At rest\n\n{}",
+         calls the same store from one thread.\n\n{}",
         options.rounds(),
         options.round(),
         table.render(),
-        at_rest()?
-    ))
+    );
+    if options.wants("at rest") {
+        report += &format!("\n## At rest\n\n{}", at_rest()?);
+    }
+    Ok(report)
 }
+
+/// Operations, and how many of them are in flight.
+const SCENARIOS: &[(&str, usize)] = &[("get", 1), ("get", 64), ("set", 1), ("set", 64)];
 
 /// Both servers over a store of the same kind, ready to be measured in turn.
 struct Contest {

@@ -38,9 +38,7 @@ pub(crate) trait Target: Clone + 'static {
 
 /// Writes every key, warms up, measures, and prints the result as one line of JSON.
 pub(crate) async fn run(plan: &Plan, mut target: impl Target) -> Result<()> {
-    for index in 0..KEYS {
-        target.set(key(index), VALUE).await?;
-    }
+    fill(&target).await?;
     let warm_up = Duration::from_secs_f64(plan.seconds.min(1.0));
     callers(plan, &target, warm_up).await?;
     // The process that counts our CPU time, and the server's, looks at these two lines.
@@ -61,6 +59,20 @@ pub(crate) async fn run(plan: &Plan, mut target: impl Target) -> Result<()> {
             "p99_us": quantile(0.99),
         })
     );
+    Ok(())
+}
+
+/// Many at a time, as a store that syncs may take milliseconds over each.
+async fn fill(target: &impl Target) -> Result<()> {
+    const AT_ONCE: usize = 100;
+    for first in (0..KEYS).step_by(AT_ONCE) {
+        let keys = first..KEYS.min(first + AT_ONCE);
+        let writes = keys.map(|index| {
+            let mut target = target.clone();
+            async move { target.set(key(index), VALUE).await }
+        });
+        futures_util::future::try_join_all(writes).await?;
+    }
     Ok(())
 }
 
