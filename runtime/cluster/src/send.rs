@@ -41,17 +41,18 @@ impl Cluster {
     ///
     /// # Errors
     /// The last attempt's failure. A response of any status is not an error.
-    pub async fn send(&self, request: Request, how: &SendOptions<'_>) -> Result<Response, SendError> {
-        self.send_reporting(request, how, &mut Report::default()).await
+    pub async fn send(&self, mut request: Request, how: &SendOptions<'_>) -> Result<Response, SendError> {
+        self.send_reporting(&mut request, how, &mut Report::default()).await
     }
 
-    /// [`send`](Self::send), and says where the request went.
+    /// [`send`](Self::send), and says where the request went. The body is taken out of the request, which is otherwise
+    /// left as it is: passed by value, it would be moved, and have room, once in every layer above.
     ///
     /// # Errors
     /// As for `send`.
     pub async fn send_reporting(
         &self,
-        request: Request,
+        request: &mut Request,
         how: &SendOptions<'_>,
         report: &mut Report,
     ) -> Result<Response, SendError> {
@@ -68,7 +69,7 @@ impl Cluster {
 
     async fn attempts(
         &self,
-        request: Request,
+        request: &mut Request,
         how: &SendOptions<'_>,
         started: Instant,
         report: &mut Report,
@@ -77,8 +78,8 @@ impl Cluster {
         if policy.is_some() {
             self.budget.deposit(started);
         }
-        let Request { mut head, body, ext, .. } = request;
-        let mut replay = Replay::new(body, policy.is_some());
+        let Request { head, body, ext, .. } = request;
+        let mut replay = Replay::new(std::mem::take(body), policy.is_some());
         let (mut tried, mut at) = (Tried::new(), started);
         let mut failed: Option<Result<Response, SendError>> = None;
         loop {
@@ -100,12 +101,12 @@ impl Cluster {
             }
             report.attempts += 1;
             report.endpoint = Some(Arc::clone(&trial.endpoint));
-            let span = self.span(ext.trace.as_deref(), &mut head, report);
+            let span = self.span(ext.trace.as_deref(), head, report);
             let exchange = Exchange {
                 cluster: self,
                 endpoint: &trial.endpoint,
-                head: &head,
-                ext: &ext,
+                head,
+                ext,
                 attempt: Deadline::after_opt(at, policy.and_then(|policy| policy.per_try_timeout)),
                 total: how.deadline,
             };

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use http::header::{CONNECTION, HeaderName, TE, UPGRADE};
 use outrigger_net::{ConnInfo, Peer};
+use smallvec::SmallVec;
 
 use crate::head::RequestHead;
 use crate::headers::Headers;
@@ -19,7 +20,7 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 ///
 /// Fields a client may not take off by naming them stay: `Host`, and what frames, routes or authenticates.
 pub fn strip_hop_by_hop(headers: &mut Headers, keep_upgrade: bool) {
-    let mut named: smallvec::SmallVec<[Vec<u8>; 2]> = smallvec::SmallVec::new();
+    let mut named = SmallVec::<[Vec<u8>; 2]>::new();
     for token in headers.list(&CONNECTION) {
         let usual = [b"close".as_slice(), b"keep-alive", b"upgrade"]
             .iter()
@@ -138,20 +139,39 @@ pub fn forwarded(head: &mut RequestHead, conn: &ConnInfo, trusted: bool) {
     if !trusted {
         head.headers.remove_where(is_claim);
     }
-    let client = conn.peer.ip().map_or_else(|| "unix".to_owned(), |ip| ip.to_string());
+    let RequestHead { headers, authority, .. } = head;
+    let client = client(&conn.peer);
+    let chain =
+        headers.joined(&X_FORWARDED_FOR).map(|earlier| [&earlier, b", ".as_slice(), &client].concat());
     // All three are made of addresses, schemes and validated hosts, so none can be an invalid value.
-    let chain = match head.headers.joined(&X_FORWARDED_FOR) {
-        Some(earlier) => [&earlier, b", ".as_slice(), client.as_bytes()].concat(),
-        None => client.into_bytes(),
+    let _ = match chain {
+        Some(chain) => headers.set(&X_FORWARDED_FOR, chain),
+        None => headers.append(&X_FORWARDED_FOR, client),
     };
-    let _ = head.headers.set(&X_FORWARDED_FOR, chain);
-    if !head.headers.contains(&X_FORWARDED_PROTO) {
-        head.headers.set_static(&X_FORWARDED_PROTO, if conn.tls.is_some() { "https" } else { "http" });
+    if !headers.contains(&X_FORWARDED_PROTO) {
+        headers.append_static(&X_FORWARDED_PROTO, if conn.tls.is_some() { "https" } else { "http" });
     }
-    if !head.headers.contains(&X_FORWARDED_HOST) && !head.authority.is_empty() {
-        let host = head.authority.to_bytes();
-        let _ = head.headers.set(&X_FORWARDED_HOST, host);
+    if !headers.contains(&X_FORWARDED_HOST) && !authority.is_empty() {
+        let _ = headers.append(&X_FORWARDED_HOST, authority.as_str());
     }
+}
+
+/// The client's address in text. Formatting an IPv4 address in the usual way would cost more than all of the above.
+fn client(peer: &Peer) -> SmallVec<[u8; 40]> {
+    let mut text = SmallVec::new();
+    match peer.ip() {
+        None => text.extend_from_slice(b"unix"),
+        Some(IpAddr::V4(ip)) => {
+            for (index, octet) in ip.octets().into_iter().enumerate() {
+                if index > 0 {
+                    text.push(b'.');
+                }
+                text.extend_from_slice(itoa::Buffer::new().format(octet).as_bytes());
+            }
+        }
+        Some(IpAddr::V6(ip)) => text.extend_from_slice(ip.to_string().as_bytes()),
+    }
+    text
 }
 
 /// Fields by which a client could pretend to be somebody else, or to be us. Trace context is handled by tracing.
@@ -250,6 +270,17 @@ mod tests {
         for harmless in ["x-custom", "from", "te", "x-forwarded", "accept"] {
             assert!(!is_claim(harmless.as_bytes()), "{harmless}");
         }
+    }
+
+    #[test]
+    fn clients_are_named_by_their_address() {
+        for ip in ["0.0.0.0", "10.9.100.255", "2001:db8::1"] {
+            let peer = Peer::Tcp(std::net::SocketAddr::new(ip.parse().unwrap(), 1));
+            assert_eq!(client(&peer).as_slice(), ip.as_bytes());
+        }
+        let mapped = Peer::Tcp("[::ffff:1.2.3.4]:1".parse().unwrap());
+        assert_eq!(client(&mapped).as_slice(), b"1.2.3.4");
+        assert_eq!(client(&Peer::Unix).as_slice(), b"unix");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 mod wire;
@@ -11,13 +10,9 @@ pub use wire::WireHeaders;
 
 /// The fields of one message.
 ///
-/// HTTP/1 yields [`Headers::Wire`]: one buffer, spans into it, order and case kept, so that a request can be
+/// HTTP/1 yields [`Headers::Wire`]: one piece of text, places in it, order and case kept, so that a request can be
 /// forwarded without building a map. HTTP/2 and in-process services yield [`Headers::Map`].
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "the large one is the usual one, and a box would cost each request"
-)]
 pub enum Headers {
     Wire(WireHeaders),
     Map(HeaderMap),
@@ -63,11 +58,10 @@ impl Headers {
 
     /// Every value of `name`, in order.
     pub fn get_all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> + 'a {
-        let (wire, map) = match self {
-            Self::Wire(wire) => (Some(wire.get_all(name.as_str())), None),
-            Self::Map(map) => (None, Some(map.get_all(name).iter().map(HeaderValue::as_bytes))),
-        };
-        wire.into_iter().flatten().chain(map.into_iter().flatten())
+        match self {
+            Self::Wire(wire) => Either::Wire(wire.get_all(name.as_str())),
+            Self::Map(map) => Either::Map(map.get_all(name).iter().map(HeaderValue::as_bytes)),
+        }
     }
 
     /// Every value of `name` as a security rule must see it: all of them, joined by `, ` (a rule that reads only
@@ -106,11 +100,10 @@ impl Headers {
 
     /// Fields as they will be sent: name and value, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let (wire, map) = match self {
-            Self::Wire(wire) => (Some(wire.iter()), None),
-            Self::Map(map) => (None, Some(map.iter().map(|(n, v)| (n.as_str().as_bytes(), v.as_bytes())))),
-        };
-        wire.into_iter().flatten().chain(map.into_iter().flatten())
+        match self {
+            Self::Wire(wire) => Either::Wire(wire.iter()),
+            Self::Map(map) => Either::Map(map.iter().map(|(n, v)| (n.as_str().as_bytes(), v.as_bytes()))),
+        }
     }
 
     /// Number of fields, repeated ones counted.
@@ -205,10 +198,24 @@ impl Headers {
 
     /// [`set`](Self::set) for a literal.
     pub fn set_static(&mut self, name: &HeaderName, value: &'static str) {
-        self.set_value(name, &HeaderValue::from_static(value));
+        self.remove(name);
+        self.append_static(name, value);
     }
 
-    /// As a map, for HTTP/2 and in-process services. Values share the buffer they arrived in.
+    /// [`append`](Self::append) for a literal.
+    pub fn append_static(&mut self, name: &HeaderName, value: &'static str) {
+        match self {
+            Self::Wire(wire) => {
+                debug_assert_eq!(check_value(value.as_bytes()), Ok(()));
+                wire.append(name.as_str().as_bytes(), value.as_bytes());
+            }
+            Self::Map(map) => {
+                map.append(name, HeaderValue::from_static(value));
+            }
+        }
+    }
+
+    /// As a map, for HTTP/2 and in-process services. Values share one buffer.
     #[must_use]
     pub fn into_map(self) -> HeaderMap {
         match self {
@@ -216,13 +223,22 @@ impl Headers {
             Self::Map(map) => map,
         }
     }
+}
 
-    /// A view of the field's value that shares the buffer it arrived in, where there is one.
-    #[must_use]
-    pub fn get_bytes(&self, name: &HeaderName) -> Option<Bytes> {
+/// What iterates over one shape or the other.
+enum Either<W, M> {
+    Wire(W),
+    Map(M),
+}
+
+impl<T, W: Iterator<Item = T>, M: Iterator<Item = T>> Iterator for Either<W, M> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
         match self {
-            Self::Wire(wire) => wire.get_bytes(name.as_str()),
-            Self::Map(map) => map.get(name).map(|value| Bytes::copy_from_slice(value.as_bytes())),
+            Self::Wire(wire) => wire.next(),
+            Self::Map(map) => map.next(),
         }
     }
 }

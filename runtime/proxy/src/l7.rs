@@ -55,7 +55,7 @@ impl Handler for L7 {
             Err(error) => (&listener.unrouted, Err(error)),
             Ok((route, choice)) => {
                 let arrived = Arrived { listener: &listener, choice, started, is_grpc };
-                (&route.metrics, route.answer(arrived, request, &mut log).await)
+                (&route.metrics, route.answer(arrived, &mut request, &mut log).await)
             }
         };
         let mut response = result.unwrap_or_else(|error| refuse(&error, is_grpc, &mut log));
@@ -89,15 +89,15 @@ impl Route {
     async fn answer(
         &self,
         arrived: Arrived<'_>,
-        mut request: Request,
+        request: &mut Request,
         log: &mut Log,
     ) -> Result<Response, ProxyError> {
         record::routed(log, &self.name);
         let mut passage = Passage::default();
         if let Action::Forward(_) = self.action {
-            forward::sanitise(&mut request, arrived.listener)?;
+            forward::sanitise(request, arrived.listener)?;
         }
-        let mut response = match self.filters.request(&mut request, &mut passage).await {
+        let mut response = match self.filters.request(request, &mut passage).await {
             Some(response) => response,
             None => {
                 let is_grpc = arrived.is_grpc;
@@ -111,7 +111,7 @@ impl Route {
     async fn act(
         &self,
         arrived: Arrived<'_>,
-        request: Request,
+        request: &mut Request,
         log: &mut Log,
     ) -> Result<Response, ProxyError> {
         match &self.action {

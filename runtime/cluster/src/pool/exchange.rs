@@ -1,5 +1,6 @@
 //! One attempt: a connection, the request on it, and what came of that.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -35,13 +36,13 @@ impl Exchange<'_> {
     pub(crate) async fn run(&self, replay: &mut Replay) -> Result<Response, SendError> {
         let pool = self.endpoint.pools.here();
         let mut timer = pool.timer();
-        let exchange = async {
+        let exchange = pin!(async {
             if self.endpoint.identity().http2 {
                 self.over_h2(pool, replay).await
             } else {
                 self.over_h1(pool, replay).await
             }
-        };
+        });
         let deadline = self.attempt.earlier(self.total).instant().map(tokio::time::Instant::from_std);
         let result = timer.within(deadline, exchange).await;
         pool.keep_timer(timer);
@@ -93,7 +94,8 @@ impl Exchange<'_> {
             }
             if let Some(place) = self.cluster.waiting.place().or_else(|| self.evicted_place()) {
                 drop(waiter);
-                let stream = self.cluster.dial(self.endpoint, Deadline::NEVER).await?;
+                // Boxed: rare, and large enough to make the future of every request twice as large.
+                let stream = Box::pin(self.cluster.dial(self.endpoint, Deadline::NEVER)).await?;
                 let conn = Conn::new(stream, Arc::clone(&self.cluster.client));
                 return Ok(Idle { conn, lease: Lease::new(pool, &self.cluster.waiting, *settings, place) });
             }

@@ -62,7 +62,8 @@ impl Exchange<'_> {
                 Next::Open(opening) => {
                     if let Some(place) = waiting.place().or_else(|| self.evicted_place()) {
                         drop(waiter);
-                        return self.open(pool, opening, place).await;
+                        // Boxed for the same reason as the dialling of HTTP/1.1.
+                        return Box::pin(self.open(pool, opening, place)).await;
                     }
                     drop(opening);
                     match &waiter {

@@ -1,6 +1,6 @@
 //! Deadlines that cost nothing while they are met.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -11,14 +11,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
 
 impl Timer {
-    /// The result of `future`, or `None` at the deadline.
-    pub(super) async fn within<T>(
+    /// The result of `future`, or `None` at the deadline. Pinned by the caller: a future taken by value would be
+    /// moved, and so have room, twice.
+    pub(super) async fn within<F: Future>(
         &mut self,
         deadline: Option<Instant>,
-        future: impl Future<Output = T>,
-    ) -> Option<T> {
+        mut future: Pin<&mut F>,
+    ) -> Option<F::Output> {
         let Some(deadline) = deadline else { return Some(future.await) };
-        let mut future = pin!(future);
         std::future::poll_fn(|cx| {
             if let Poll::Ready(done) = future.as_mut().poll(cx) {
                 return Poll::Ready(Some(done));
@@ -41,6 +41,7 @@ impl Timer {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
     use std::time::Duration;
 
     use super::*;
@@ -51,12 +52,15 @@ mod tests {
         let start = Instant::now();
         let after = |millis| Some(Instant::now() + Duration::from_millis(millis));
         let work = |millis| tokio::time::sleep(Duration::from_millis(millis));
-        assert!(timer.within(after(100), work(50)).await.is_some());
-        assert!(timer.within(after(100), work(90)).await.is_some(), "rings early at 100, and is set again");
-        assert!(timer.within(after(10), work(90)).await.is_none(), "an earlier deadline moves it back");
+        assert!(timer.within(after(100), pin!(work(50))).await.is_some());
+        assert!(
+            timer.within(after(100), pin!(work(90))).await.is_some(),
+            "rings early at 100, and is set again"
+        );
+        assert!(timer.within(after(10), pin!(work(90))).await.is_none(), "an earlier deadline moves it back");
         assert_eq!(start.elapsed(), Duration::from_millis(150));
-        assert!(timer.within(after(500), work(90)).await.is_some());
-        assert!(timer.within(None, work(5_000)).await.is_some());
-        assert!(timer.within(after(20), work(90)).await.is_none());
+        assert!(timer.within(after(500), pin!(work(90))).await.is_some());
+        assert!(timer.within(None, pin!(work(5_000))).await.is_some());
+        assert!(timer.within(after(20), pin!(work(90))).await.is_none());
     }
 }

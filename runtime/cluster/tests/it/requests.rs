@@ -18,8 +18,8 @@ async fn a_request_brings_its_response() {
     let cluster = the(&compile(json!({ "endpoints": [backend.address.to_string()] })));
     let how = SendOptions { deadline: within(Duration::from_secs(5)), retry: None };
     let mut report = Report::default();
-    let sent = request(Method::POST, Body::full("hello"));
-    let response = cluster.send_reporting(sent, &how, &mut report).await.unwrap();
+    let mut sent = request(Method::POST, Body::full("hello"));
+    let response = cluster.send_reporting(&mut sent, &how, &mut report).await.unwrap();
     assert_eq!(response.head.status, 201);
     assert_eq!(response.body.collect(100).await.unwrap(), "ok");
     assert_eq!(*backend.counts.bodies.lock(), ["hello"]);

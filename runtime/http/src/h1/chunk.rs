@@ -4,6 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::frame::Incoming;
+use super::io::COPY;
 use super::parse::Limits;
 use super::scan::{Scan, trailer_scan};
 use crate::body::is_allowed_trailer;
@@ -72,6 +73,20 @@ impl Decoder {
             Self::Length(left) => Some(*left),
             Self::Chunked(_) | Self::UntilClose => None,
         }
+    }
+
+    /// All that is left of a body of known length, where all of it is in `buffer`. Little is copied, so that the buffer
+    /// goes back to the thread and not along with the body.
+    pub(crate) fn take_rest(&mut self, buffer: &mut BytesMut) -> Option<Bytes> {
+        let Self::Length(left) = self else { return None };
+        let len = usize::try_from(*left).ok().filter(|len| *len <= buffer.len())?;
+        *self = Self::Done;
+        if len > COPY {
+            return Some(buffer.split_to(len).freeze());
+        }
+        let rest = Bytes::copy_from_slice(buffer.get(..len).unwrap_or_default());
+        buffer.advance(len);
+        Some(rest)
     }
 
     /// Takes the next piece off the front of `buffer`. An error is a word for what was malformed.

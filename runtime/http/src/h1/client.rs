@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use http_body::Body as _;
 use outrigger_net::{Rewind, Stream};
 use tokio::time::Instant;
 
-use super::chunk::{Decoder, Step};
+use super::chunk::Decoder;
 use super::frame::{self, Incoming};
 use super::io::{Io, Queue};
 use super::parse::{self, Limits, ParsedResponse};
@@ -175,11 +175,14 @@ impl Conn {
         self.0.idle_since
     }
 
-    /// Ready when an idle connection has become useless: closed by the upstream, or holding bytes nobody asked for.
+    /// Whether an idle connection has become useless: closed by the upstream, or holding bytes nobody asked for.
     /// Costs no system call while nothing has arrived.
-    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn is_stale(&mut self) -> bool {
         let io = &mut self.0.io;
-        if !io.read.is_empty() { Poll::Ready(()) } else { io.poll_fill(cx).map(drop) }
+        if !io.read.is_empty() {
+            return true;
+        }
+        io.stream.may_be_readable() && io.poll_fill(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     /// Sends a request and waits for the head of its response.
@@ -194,7 +197,7 @@ impl Conn {
         options: SendOptions,
     ) -> Result<Answer, ClientError> {
         let reused = self.0.requests > 0;
-        if reused && std::future::poll_fn(|cx| Poll::Ready(self.poll_closed(cx).is_ready())).await {
+        if reused && self.is_stale() {
             // Not lent yet: nothing was sent, and the caller is told by the error alone.
             options.recycle.finished(None);
             return Err(ClientError {
@@ -260,13 +263,13 @@ impl Conn {
                 self.recycle();
                 Body::empty()
             }
-            Incoming::Length(length) if inner.pump.is_none() && length <= inner.io.read.len() as u64 => {
-                match inner.decoder.step(&mut inner.io.read) {
-                    Ok(Step::Data(data)) => {
+            Incoming::Length(_) if inner.pump.is_none() => {
+                match inner.decoder.take_rest(&mut inner.io.read) {
+                    Some(data) => {
                         self.recycle();
                         Body::full(data)
                     }
-                    _ => Body::reply(Reply::new(self)),
+                    None => Body::reply(Reply::new(self)),
                 }
             }
             _ => Body::reply(Reply::new(self)),

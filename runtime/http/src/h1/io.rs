@@ -79,7 +79,7 @@ pub(crate) struct Queue {
 }
 
 /// A piece this small is cheaper to copy than to list in a vectored write.
-const COPY: usize = 2 * 1024;
+pub(crate) const COPY: usize = 2 * 1024;
 /// As much is gathered before it is written although more is ready.
 const HIGH: usize = 32 * 1024;
 

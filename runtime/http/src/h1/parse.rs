@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, StatusCode, Version};
 
 use super::frame::Incoming;
@@ -72,7 +72,9 @@ pub(crate) fn request(
 ) -> Result<Option<ParsedRequest>, Refusal> {
     let Some(len) = scan.advance(buffer, limits)? else { return Ok(None) };
     *scan = Scan::default();
-    request_head(buffer.split_to(len).freeze(), limits, scheme).map(Some)
+    let parsed = request_head(buffer.get(..len).unwrap_or_default(), limits, scheme);
+    buffer.advance(len);
+    parsed.map(Some)
 }
 
 /// Takes a response head off the front of `buffer`, or says that more must be read.
@@ -83,13 +85,16 @@ pub(crate) fn response(
 ) -> Result<Option<ParsedResponse>, Refusal> {
     let Some(len) = scan.advance(buffer, limits)? else { return Ok(None) };
     *scan = Scan::default();
-    response_head(buffer.split_to(len).freeze(), limits).map(Some)
+    let parsed = response_head(buffer.get(..len).unwrap_or_default(), limits);
+    buffer.advance(len);
+    parsed.map(Some)
 }
 
-fn request_head(bytes: Bytes, limits: &Limits, scheme: Scheme) -> Result<ParsedRequest, Refusal> {
+/// What is kept of a head is copied out of the read buffer, which is free for the next message at once.
+fn request_head(bytes: &[u8], limits: &Limits, scheme: Scheme) -> Result<ParsedRequest, Refusal> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
-    parsed.parse_with_uninit_headers(&bytes, &mut slots).map_err(|error| refuse_request(error, &bytes))?;
+    parsed.parse_with_uninit_headers(bytes, &mut slots).map_err(|error| refuse_request(error, bytes))?;
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Refusal::REQUEST_LINE);
     };
@@ -99,15 +104,15 @@ fn request_head(bytes: Bytes, limits: &Limits, scheme: Scheme) -> Result<ParsedR
     let version = if minor == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::METHOD)?;
     let mut fields = Fields::default();
-    let mut headers = WireHeaders::over(bytes.clone());
-    fields.read(parsed.headers, &bytes, limits, &mut headers)?;
+    let mut headers = WireHeaders::over(bytes);
+    fields.read(parsed.headers, bytes, limits, &mut headers)?;
     let mut headers = Headers::Wire(headers);
     if fields.h2c {
         strip_h2c(&mut headers);
     }
 
-    let (target, named) = request_target(&method, bytes.slice_ref(target.as_bytes()), scheme)?;
-    let authority = authority(named.as_ref().map(|named| &named.authority), fields.host.as_ref(), version)?;
+    let (target, named) = request_target(&method, Bytes::copy_from_slice(target.as_bytes()), scheme)?;
+    let authority = authority(named.as_ref().map(|named| &named.authority), fields.host, version)?;
     let body = fields.request_body(version)?;
     let upgrade = fields.upgrade && headers.contains(&http::header::UPGRADE);
     if body != Incoming::None && upgrade {
@@ -116,7 +121,7 @@ fn request_head(bytes: Bytes, limits: &Limits, scheme: Scheme) -> Result<ParsedR
     if body != Incoming::None && method == Method::CONNECT {
         return Err(Refusal::CONNECT_WITH_BODY);
     }
-    let expects_continue = match &fields.expect {
+    let expects_continue = match fields.expect {
         Some(value) if !value.eq_ignore_ascii_case(b"100-continue") => return Err(Refusal::EXPECTATION),
         // RFC 9110 §10.1.1: an expectation in HTTP/1.0 is ignored.
         Some(_) => version == Version::HTTP_11 && body != Incoming::None,
@@ -138,11 +143,11 @@ fn request_head(bytes: Bytes, limits: &Limits, scheme: Scheme) -> Result<ParsedR
     Ok(ParsedRequest { head, body, keep_alive: fields.keep_alive(version), expects_continue })
 }
 
-fn response_head(bytes: Bytes, limits: &Limits) -> Result<ParsedResponse, Refusal> {
+fn response_head(bytes: &[u8], limits: &Limits) -> Result<ParsedResponse, Refusal> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
     httparse::ParserConfig::default()
-        .parse_response_with_uninit_headers(&mut parsed, &bytes, &mut slots)
+        .parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots)
         .map_err(refuse_response)?;
     let (Some(minor), Some(code)) = (parsed.version, parsed.code) else { return Err(Refusal::STATUS_LINE) };
     let version = if minor == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
@@ -151,11 +156,11 @@ fn response_head(bytes: Bytes, limits: &Limits) -> Result<ParsedResponse, Refusa
         return Err(Refusal::STATUS_LINE);
     }
     let mut fields = Fields::default();
-    let mut headers = WireHeaders::over(bytes.clone());
+    let mut headers = WireHeaders::over(bytes);
     // Names with underscores come from our own side here, and are its own business.
     fields.read(
         parsed.headers,
-        &bytes,
+        bytes,
         &Limits { underscores: Underscores::Allow, ..*limits },
         &mut headers,
     )?;
@@ -163,18 +168,18 @@ fn response_head(bytes: Bytes, limits: &Limits) -> Result<ParsedResponse, Refusa
     let reason = parsed
         .reason
         .filter(|reason| !reason.is_empty() && Some(*reason) != status.canonical_reason())
-        .map(|reason| bytes.slice_ref(reason.as_bytes()));
+        .map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
     let head = ResponseHead { status, version, headers: Headers::Wire(headers), reason };
     Ok(ParsedResponse { head, length, chunked, keep_alive: fields.keep_alive(version) })
 }
 
 /// The fields that decide framing, routing and the life of the connection.
 #[derive(Default)]
-struct Fields {
-    host: Option<Bytes>,
+struct Fields<'a> {
+    host: Option<&'a [u8]>,
     length: Option<u64>,
     encoding: Option<Encoding>,
-    expect: Option<Vec<u8>>,
+    expect: Option<&'a [u8]>,
     close: bool,
     keep: bool,
     upgrade: bool,
@@ -186,11 +191,11 @@ enum Encoding {
     Chunked,
 }
 
-impl Fields {
+impl<'a> Fields<'a> {
     fn read(
         &mut self,
-        parsed: &[httparse::Header<'_>],
-        bytes: &Bytes,
+        parsed: &[httparse::Header<'a>],
+        bytes: &[u8],
         limits: &Limits,
         headers: &mut WireHeaders,
     ) -> Result<(), Refusal> {
@@ -203,7 +208,7 @@ impl Fields {
                 }
                 return Err(Refusal::UNDERSCORE);
             }
-            self.note(name, field.value, bytes)?;
+            self.note(name, field.value)?;
             // Both point into `bytes`; an empty value may point anywhere, and needs no position.
             let value_at = if field.value.is_empty() { 0 } else { field.value.as_ptr() as usize - origin };
             headers.push_span(field.name.as_ptr() as usize - origin, name.len(), value_at, field.value.len());
@@ -212,11 +217,11 @@ impl Fields {
     }
 
     /// Told apart by length first: most fields cost one comparison.
-    fn note(&mut self, name: &[u8], value: &[u8], bytes: &Bytes) -> Result<(), Refusal> {
+    fn note(&mut self, name: &[u8], value: &'a [u8]) -> Result<(), Refusal> {
         let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
         match name.len() {
-            4 if is(b"host") => return once(&mut self.host, bytes.slice_ref(value), Refusal::HOST_REPEATED),
-            6 if is(b"expect") => self.expect = Some(value.to_vec()),
+            4 if is(b"host") => return once(&mut self.host, value, Refusal::HOST_REPEATED),
+            6 if is(b"expect") => self.expect = Some(value),
             7 if is(b"upgrade") => self.h2c |= members(value).any(|token| token.eq_ignore_ascii_case(b"h2c")),
             10 if is(b"connection") => {
                 for token in members(value) {
@@ -332,15 +337,13 @@ fn absolute_form(target: &Bytes) -> Result<(Target, Named), Refusal> {
 }
 
 /// RFC 9112 §3.2: exactly one valid Host in HTTP/1.1, and it agrees with what the target names.
-fn authority(
-    named: Option<&Authority>,
-    host: Option<&Bytes>,
-    version: Version,
-) -> Result<Authority, Refusal> {
+fn authority(named: Option<&Authority>, host: Option<&[u8]>, version: Version) -> Result<Authority, Refusal> {
     let host = match host {
         // Empty is how a client says that what it asks for has no host.
-        Some(host) if host.is_empty() => Some(Authority::default()),
-        Some(host) => Some(Authority::parse(host.clone()).map_err(|_| Refusal::HOST_INVALID)?),
+        Some([]) => Some(Authority::default()),
+        Some(host) => {
+            Some(Authority::parse(Bytes::copy_from_slice(host)).map_err(|_| Refusal::HOST_INVALID)?)
+        }
         None if version == Version::HTTP_11 => return Err(Refusal::HOST_MISSING),
         None => None,
     };

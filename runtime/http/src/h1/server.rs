@@ -82,7 +82,9 @@ pub(crate) async fn run<H: Handler>(mut conn: Connection, handler: &H) {
         };
         conn.requests += 1;
         // The one box of a request: an idle connection has no room set aside for a handler's state or a response.
-        match Box::pin(conn.exchange(parsed, handler)).await {
+        // Written in place: `Box::pin` would make it on the stack and copy all of it, though hardly any is filled yet.
+        let exchange = Box::write(Box::new_uninit(), conn.exchange(parsed, handler));
+        match Box::into_pin(exchange).await {
             After::KeepAlive => {}
             After::Close => {
                 Box::pin(conn.linger()).await;
@@ -128,8 +130,8 @@ impl Connection {
         let (idle_since, mut started) = (Instant::now(), None);
         let mut leading = true;
         std::future::poll_fn(|cx| {
+            let mut guard = self.shared.lock();
             loop {
-                let mut guard = self.shared.lock();
                 let state = &mut *guard;
                 // RFC 9112 §2.2: one empty line before a request is forgiven.
                 if leading && state.io.read.starts_with(b"\r\n") {
@@ -218,10 +220,11 @@ impl Connection {
     /// What goes on beside a handler: 1xx responses are written, a silent request body is given up, and a client
     /// that has gone is noticed. Ready when it has gone.
     fn poll_aside(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.shared.poll_aside(cx).is_ready() {
+        let mut deadline = None;
+        if self.shared.poll_aside(cx, &mut deadline).is_ready() {
             return Poll::Ready(());
         }
-        if let Some(deadline) = self.shared.body_deadline()
+        if let Some(deadline) = deadline
             && self.timer.poll(cx, deadline).is_ready()
         {
             self.shared.fail_body();
@@ -250,10 +253,13 @@ impl Connection {
         }
         let exact = http_body::Body::size_hint(&response.body).exact();
         let framing = frame::of_response(&asked.method, asked.version, response.head.status, exact);
+        // Interim responses still queued go out ahead of the final head, in the same write.
+        let (mut queue, can_go_on) = self.shared.begin_response(asked.expects_continue);
         let keep = tunnel.is_none()
             && asked.keep_alive
             && framing != frame::Outgoing::UntilClose
-            && self.may_stay_open(asked);
+            && can_go_on
+            && self.may_stay_open();
         let persistence = match (&tunnel, keep) {
             (Some(_), _) if asked.method == Method::CONNECT => Persistence::Implied,
             (Some(_), _) => Persistence::Upgrade,
@@ -261,8 +267,6 @@ impl Connection {
             (None, true) if asked.version == Version::HTTP_10 => Persistence::KeepAlive,
             (None, true) => Persistence::Implied,
         };
-        // Interim responses still queued go out ahead of the final head, in the same write.
-        let mut queue = self.shared.take_interim();
         write::response(queue.head(), &response.head, framing, persistence);
         let mut pump = Pump::new(queue, std::mem::take(&mut response.body), framing);
         let outcome = self.write_out(&mut pump).await;
@@ -286,9 +290,9 @@ impl Connection {
     }
 
     /// Whether the connection can go on after this response, as far as is known before it is written.
-    fn may_stay_open(&self, asked: &Asked) -> bool {
+    fn may_stay_open(&self) -> bool {
         let spent = self.config.max_requests_per_connection.is_some_and(|most| self.requests >= most);
-        !spent && !self.drain.is_draining() && self.shared.can_reach_next_request(asked.expects_continue)
+        !spent && !self.drain.is_draining()
     }
 
     async fn write_out(&mut self, pump: &mut Pump) -> Outcome {

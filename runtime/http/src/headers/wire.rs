@@ -1,153 +1,154 @@
-//! Header fields as spans into the buffer they were read from.
+//! Header fields as places in one piece of text, in the order and case they came in.
 
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use smallvec::SmallVec;
 
-/// Fields in the order and case they came in. What is added lives in a buffer beside them, so neither reading nor
-/// editing allocates per field.
+mod pool;
+
+use pool::Lent;
+
+/// The fields of a message read from, or meant for, an HTTP/1 connection.
+///
+/// Neither reading nor editing allocates per field, and a message on its way through the layers is moved as one
+/// pointer: text and places are in a piece of memory that the thread lends and gets back.
 #[derive(Debug, Clone, Default)]
 pub struct WireHeaders {
-    head: Bytes,
-    added: Vec<u8>,
-    spans: SmallVec<[Span; 16]>,
+    fields: Lent,
 }
 
+#[derive(Debug, Default)]
+struct Fields {
+    /// The head as it was read, and behind it the names and values added since.
+    text: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+/// Where a field's name and value are in the text.
 #[derive(Debug, Clone, Copy)]
 struct Span {
     name_at: u32,
     value_at: u32,
     value_len: u32,
     name_len: u16,
-    place: Place,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Head,
-    Added,
 }
 
 impl WireHeaders {
-    /// Fields of a head that has been parsed out of `head`; see [`push_span`](Self::push_span).
-    pub(crate) fn over(head: Bytes) -> Self {
-        Self { head, ..Self::default() }
+    /// Fields of a head that has been parsed out of `head`, which is copied; see [`push_span`](Self::push_span).
+    pub(crate) fn over(head: &[u8]) -> Self {
+        let mut fields = Lent::default();
+        fields.edit().text.extend_from_slice(head);
+        Self { fields }
     }
 
-    /// Records a field found in `head`. Positions are those of the parser, which has checked the syntax.
+    /// Records a field found in the head. Positions are those of the parser, which has checked the syntax.
     pub(crate) fn push_span(&mut self, name_at: usize, name_len: usize, value_at: usize, value_len: usize) {
-        self.spans.push(Span {
+        self.fields.edit().spans.push(Span {
             name_at: to_u32(name_at),
             name_len: u16::try_from(name_len).unwrap_or(u16::MAX),
             value_at: to_u32(value_at),
             value_len: to_u32(value_len),
-            place: Place::Head,
         });
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&[u8]> {
-        self.find(name.as_bytes()).map(|span| self.value(span))
+        let Fields { text, spans } = self.fields.read();
+        spans.iter().find(|span| span.is_called(text, name.as_bytes())).map(|span| span.value(text))
     }
 
+    #[inline]
     pub(crate) fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + 'a {
-        self.spans
+        let fields = self.fields.read();
+        let text = fields.text.as_slice();
+        fields
+            .spans
             .iter()
-            .filter(move |span| self.is_called(span, name.as_bytes()))
-            .map(|span| self.value(span))
+            .filter(move |span| span.is_called(text, name.as_bytes()))
+            .map(move |span| span.value(text))
     }
 
-    pub(crate) fn get_bytes(&self, name: &str) -> Option<Bytes> {
-        self.find(name.as_bytes()).map(|span| self.shared(span))
-    }
-
+    #[inline]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.spans.iter().map(|span| (self.name(span), self.value(span)))
+        let fields = self.fields.read();
+        let text = fields.text.as_slice();
+        fields.spans.iter().map(move |span| (span.name(text), span.value(text)))
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.spans.len()
+        self.fields.read().spans.len()
     }
 
     pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
-        let before = self.spans.len();
+        let fields = self.fields.read();
+        // Usually there is none, and nothing to move.
+        if !fields.spans.iter().any(|span| span.is_called(&fields.text, name)) {
+            return false;
+        }
         self.remove_where(|candidate| candidate.eq_ignore_ascii_case(name));
-        self.spans.len() != before
+        true
     }
 
     pub(crate) fn remove_where(&mut self, mut drop: impl FnMut(&[u8]) -> bool) {
-        let (head, added) = (&self.head, &self.added);
-        self.spans
-            .retain(|span| !drop(slice(source(head, added, span.place), span.name_at, span.name_len.into())));
+        let Fields { text, spans } = self.fields.edit();
+        spans.retain(|span| !drop(span.name(text)));
     }
 
     /// Adds a field; name and value are valid already.
     pub(crate) fn append(&mut self, name: &[u8], value: &[u8]) {
-        if self.added.capacity() == 0 {
-            // One allocation serves the handful of fields a proxy adds.
-            self.added.reserve(256);
-        }
-        let name_at = self.added.len();
-        self.added.extend_from_slice(name);
-        self.added.extend_from_slice(value);
-        self.spans.push(Span {
+        let Fields { text, spans } = self.fields.edit();
+        let name_at = text.len();
+        text.reserve(name.len() + value.len());
+        text.extend_from_slice(name);
+        text.extend_from_slice(value);
+        spans.push(Span {
             name_at: to_u32(name_at),
             name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
             value_at: to_u32(name_at + name.len()),
             value_len: to_u32(value.len()),
-            place: Place::Added,
         });
     }
 
+    /// As a map; its values share one copy of the text.
     pub(crate) fn into_map(self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.spans.len());
-        for span in &self.spans {
+        let fields = self.fields.read();
+        let text = Bytes::copy_from_slice(&fields.text);
+        let mut map = HeaderMap::with_capacity(fields.spans.len());
+        for span in &fields.spans {
             // Both were checked when the field was read or added; `from_maybe_shared` checks again.
-            let name = HeaderName::from_bytes(self.name(span));
-            let value = HeaderValue::from_maybe_shared(self.shared(span));
+            let name = HeaderName::from_bytes(span.name(&text));
+            let value = HeaderValue::from_maybe_shared(text.slice_ref(span.value(&text)));
             if let (Ok(name), Ok(value)) = (name, value) {
                 map.append(name, value);
             }
         }
         map
     }
+}
 
-    fn find(&self, name: &[u8]) -> Option<&Span> {
-        self.spans.iter().find(|span| self.is_called(span, name))
+impl Span {
+    #[inline]
+    fn is_called(&self, text: &[u8], name: &[u8]) -> bool {
+        usize::from(self.name_len) == name.len() && self.name(text).eq_ignore_ascii_case(name)
     }
 
-    fn is_called(&self, span: &Span, name: &[u8]) -> bool {
-        usize::from(span.name_len) == name.len() && self.name(span).eq_ignore_ascii_case(name)
+    #[inline]
+    fn name<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        slice(text, self.name_at, self.name_len.into())
     }
 
-    fn name(&self, span: &Span) -> &[u8] {
-        slice(source(&self.head, &self.added, span.place), span.name_at, span.name_len.into())
-    }
-
-    fn value(&self, span: &Span) -> &[u8] {
-        slice(source(&self.head, &self.added, span.place), span.value_at, span.value_len)
-    }
-
-    fn shared(&self, span: &Span) -> Bytes {
-        match span.place {
-            Place::Head => self.head.slice_ref(self.value(span)),
-            Place::Added => Bytes::copy_from_slice(self.value(span)),
-        }
+    #[inline]
+    fn value<'t>(&self, text: &'t [u8]) -> &'t [u8] {
+        slice(text, self.value_at, self.value_len)
     }
 }
 
-fn source<'a>(head: &'a Bytes, added: &'a [u8], place: Place) -> &'a [u8] {
-    match place {
-        Place::Head => head,
-        Place::Added => added,
-    }
-}
-
+#[inline]
 fn slice(bytes: &[u8], at: u32, len: u32) -> &[u8] {
     let at = at as usize;
     bytes.get(at..at.saturating_add(len as usize)).unwrap_or_default()
 }
 
 /// Heads are bounded far below 4 GiB; a position that does not fit reads as an empty field, never as another one.
+#[inline]
 fn to_u32(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
 }

@@ -1,5 +1,7 @@
 //! A request on its way to a backend, and the response on its way back.
 
+use std::pin::pin;
+
 use http::StatusCode;
 use outrigger_cluster::{Report, SendOptions};
 use outrigger_http::{Request, RequestHead, Response, forward as fields};
@@ -28,7 +30,7 @@ pub(super) fn sanitise(request: &mut Request, listener: &HttpListener) -> Result
 pub(super) async fn forward(
     forward: &Forward,
     arrived: Arrived<'_>,
-    mut request: Request,
+    request: &mut Request,
     log: &mut Log,
 ) -> Result<Response, ProxyError> {
     let cluster = forward.backends.pick().ok_or(ProxyError::NoRoute)?;
@@ -42,14 +44,16 @@ pub(super) async fn forward(
     request.ext.trace = record::trace(log);
     let upload = limit.watch(&mut request.body);
     let mut report = Report::default();
-    // Written out here and not behind one more function: each call would move the whole request once more.
-    let sending = cluster.send_reporting(request, &how, &mut report);
-    let sent = match upload {
-        None => sending.await.map_err(ProxyError::Send),
-        Some(upload) => match upload.limit(sending).await {
-            Some(sent) => sent.map_err(ProxyError::Send),
-            None => Err(ProxyError::Timeout),
-        },
+    // Pinned here and not in `limit`, which would move the whole future once more.
+    let sent = {
+        let mut sending = pin!(cluster.send_reporting(request, &how, &mut report));
+        match upload {
+            None => sending.as_mut().await.map_err(ProxyError::Send),
+            Some(upload) => match upload.limit(sending.as_mut()).await {
+                Some(sent) => sent.map_err(ProxyError::Send),
+                None => Err(ProxyError::Timeout),
+            },
+        }
     };
     record::sent(log, cluster, &report);
     let mut response = sent?;

@@ -114,12 +114,11 @@ pub(super) struct Upload {
 
 impl Upload {
     /// The result, unless the backend kept us waiting for longer than the timeout.
-    pub(super) async fn limit<T>(self, sending: impl Future<Output = T>) -> Option<T> {
-        let mut sending = std::pin::pin!(sending);
+    pub(super) async fn limit<F: Future>(self, mut sending: Pin<&mut F>) -> Option<F::Output> {
         loop {
             let since = *self.waiting_since.lock();
             let until = since.unwrap_or_else(Instant::now) + self.timeout;
-            match timeout_at(until, &mut sending).await {
+            match timeout_at(until, sending.as_mut()).await {
                 Ok(result) => return Some(result),
                 // The same wait as before, so nothing has moved since.
                 Err(_) if since.is_some() && *self.waiting_since.lock() == since => return None,
@@ -197,6 +196,8 @@ fn deadline_exceeded() -> HeaderMap {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use super::*;
     use crate::action::authority;
 
@@ -253,7 +254,8 @@ mod tests {
             while body.frame().await.is_some() {}
             tokio::time::sleep(delay).await;
         };
-        let (result, ()) = tokio::join!(upload.limit(backend(timeout / 2)), client);
+        let backend = pin!(backend(timeout / 2));
+        let (result, ()) = tokio::join!(upload.limit(backend), client);
         assert_eq!(result, Some(()));
 
         let (sender, mut body) = Body::channel(1);
@@ -263,7 +265,7 @@ mod tests {
             while body.frame().await.is_some() {}
             tokio::time::sleep(timeout * 3).await;
         };
-        assert_eq!(upload.limit(slow).await, None);
+        assert_eq!(upload.limit(pin!(slow)).await, None);
     }
 
     #[tokio::test(start_paused = true)]

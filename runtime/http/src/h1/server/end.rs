@@ -25,8 +25,7 @@ const LINGER_BYTES: usize = 256 * 1024;
 impl Connection {
     /// After a response: reads over a little of what is left of the request body, for at most a second.
     pub(super) async fn finish_request_body(&mut self) -> bool {
-        self.shared.revoke();
-        if self.shared.is_body_done() {
+        if self.shared.revoke() {
             return true;
         }
         let deadline = Instant::now() + PATIENCE;

@@ -117,20 +117,23 @@ impl Shared {
         }
     }
 
-    /// The interim queue, for the final head to be added to.
-    pub(crate) fn take_interim(&self) -> Queue {
+    /// The final response begins: the interim queue, for its head to be added to, and whether the next request can be
+    /// reached afterwards.
+    pub(crate) fn begin_response(&self, expects_continue: bool) -> (Queue, bool) {
         let mut state = self.lock();
         state.responding = true;
-        std::mem::take(&mut state.interim)
+        (std::mem::take(&mut state.interim), state.can_reach_next_request(expects_continue))
     }
 
-    /// See `Connection::poll_aside`. Ready when the client has gone.
-    pub(crate) fn poll_aside(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// See `Connection::poll_aside`. Ready when the client has gone; until then, the deadline of the body is put into
+    /// `deadline`.
+    pub(crate) fn poll_aside(&self, cx: &mut Context<'_>, deadline: &mut Option<Instant>) -> Poll<()> {
         let state = &mut *self.lock();
         remember(&mut state.loop_waker, cx);
         if let Poll::Ready(Err(_)) = state.poll_interim(cx) {
             return Poll::Ready(());
         }
+        *deadline = state.deadline;
         // While a body is unfinished, what arrives is the body's.
         while state.decoder.is_done() && state.io.read.len() < READ_AHEAD {
             match ready!(state.io.poll_fill(cx)) {
@@ -139,10 +142,6 @@ impl Shared {
             }
         }
         Poll::Pending
-    }
-
-    pub(crate) fn body_deadline(&self) -> Option<Instant> {
-        self.lock().deadline
     }
 
     /// Nothing came for too long: whoever reads the body learns it now.
@@ -155,20 +154,9 @@ impl Shared {
         }
     }
 
-    /// Whether the request body is read, or near enough to its end to be read over.
-    pub(crate) fn can_reach_next_request(&self, expects_continue: bool) -> bool {
-        let state = self.lock();
-        match state.decoder.remaining() {
-            Some(0) => true,
-            // The client may or may not send a body it was never told to send: nobody can tell what comes next.
-            _ if expects_continue && state.continue_wanted => false,
-            Some(left) => state.lent || left <= DRAIN_BYTES,
-            None => state.failure.is_none(),
-        }
-    }
-
-    /// The exchange is over: a body still held reads nothing any more.
-    pub(crate) fn revoke(&self) {
+    /// The exchange is over: a body still held reads nothing any more. Says whether the body has ended, so that nobody
+    /// needs to drain it, which is the usual case.
+    pub(crate) fn revoke(&self) -> bool {
         let mut state = self.lock();
         state.generation += 1;
         state.lent = false;
@@ -176,6 +164,7 @@ impl Shared {
         if let Some(waker) = state.body_waker.take() {
             waker.wake();
         }
+        state.decoder.is_done()
     }
 
     /// Reads over what is left of the request body; ready with whether the next request can be reached.
@@ -200,11 +189,6 @@ impl Shared {
         }
     }
 
-    /// Whether a body has ended that nobody needs to drain: the usual case, asked without waiting.
-    pub(crate) fn is_body_done(&self) -> bool {
-        self.lock().decoder.is_done()
-    }
-
     pub(crate) fn received(&self) -> u64 {
         self.lock().received
     }
@@ -215,6 +199,17 @@ impl Shared {
 }
 
 impl State {
+    /// Whether the request body is read, or near enough to its end to be read over.
+    fn can_reach_next_request(&self, expects_continue: bool) -> bool {
+        match self.decoder.remaining() {
+            Some(0) => true,
+            // The client may or may not send a body it was never told to send: nobody can tell what comes next.
+            _ if expects_continue && self.continue_wanted => false,
+            Some(left) => self.lent || left <= DRAIN_BYTES,
+            None => self.failure.is_none(),
+        }
+    }
+
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.interim.is_empty() {
             Poll::Ready(Ok(()))
