@@ -25,5 +25,9 @@ pub fn registry() -> Registry {
     registry.secrets::<outrigger_local::FileSecretsBackend>();
     #[cfg(not(feature = "local"))]
     registry.without("secretstores.local.file", "local");
+    #[cfg(feature = "redis")]
+    registry.state::<outrigger_redis::RedisStateBackend>();
+    #[cfg(not(feature = "redis"))]
+    registry.without("state.redis", "redis");
     registry
 }

@@ -19,7 +19,7 @@ pub(crate) const ALL: [Check; 5] = [
     ("formatting", || workspace::run(&mut cargo(&["fmt", "--all", "--", "--check"]))),
     ("dependency rules", deny::run),
     ("lints", || {
-        let programs = "xtask/bench,xtask/fuzz,xtask/proto";
+        let programs = "xtask/bench,xtask/fuzz,xtask/proto,outrigger/full";
         let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--features", programs];
         workspace::run(cargo(&arguments).args(["--", "-D", "warnings"]))
     }),

@@ -37,7 +37,13 @@ pub(crate) const ALL: &[Suite] = &[
     Suite {
         name: "cargo",
         about: "unit and integration tests of every crate",
-        needs: &[Need::Program("nginx"), Need::Program("haproxy"), Need::Program("strace"), Need::Python],
+        needs: &[
+            Need::Program("nginx"),
+            Need::Program("haproxy"),
+            Need::Program("strace"),
+            Need::Program("redis-server"),
+            Need::Python,
+        ],
         run: cargo::test,
     },
     Suite {

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 
 use crate::cases::Cases;
+use crate::process::free_port;
 use crate::tools;
 use crate::workspace::{cargo, finish, tail, tools_dir, transcript};
 
@@ -15,7 +16,11 @@ pub(super) fn check(cases: &mut Cases) -> Result<()> {
 
 /// `cargo test`, with its tests counted one by one.
 pub(super) fn test(cases: &mut Cases) -> Result<()> {
-    let mut command = cargo(&["test", "--workspace", "--features", "xtask/fuzz", "--no-fail-fast"]);
+    let features = "xtask/fuzz,outrigger/full";
+    let mut command = cargo(&["test", "--workspace", "--features", features, "--no-fail-fast"]);
+    let port = free_port()?;
+    let _redis = super::database::redis(port)?;
+    command.env("OUTRIGGER_TEST_REDIS_URL", format!("127.0.0.1:{port}"));
     command.env("OUTRIGGER_TEST_PYTHON", tools::python("python")).env("CARGO_TERM_COLOR", "never");
     // What failed is in the first lines; a backtrace would push it out of the report.
     command.env("RUST_BACKTRACE", "0");

@@ -25,7 +25,8 @@ fn through(cases: &mut Cases, start: fn(u16) -> Result<Server>, script: &str) ->
     peer::client(cases, &mut peer::python(script, &[&listen.to_string()]))
 }
 
-fn redis(port: u16) -> Result<Server> {
+/// Redis that keeps nothing.
+pub(super) fn redis(port: u16) -> Result<Server> {
     let dir = scratch()?;
     let mut command = Command::new(program("redis-server")?);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
