@@ -9,6 +9,7 @@ mod grpc;
 mod h2spec;
 mod http1;
 mod newcomer;
+mod otlp;
 mod peer;
 mod websocket;
 
@@ -75,6 +76,12 @@ pub(crate) const ALL: &[Suite] = &[
         about: "grpc-go's interop cases through the proxy, and how fast a cancel travels",
         needs: &[Need::Python, Need::Go],
         run: grpc::run,
+    },
+    Suite {
+        name: "otlp",
+        about: "traces and metrics at OpenTelemetry's collector",
+        needs: &[Need::Python, Need::Go],
+        run: otlp::run,
     },
     Suite {
         name: "websocket",

@@ -58,6 +58,12 @@ const GO: &[(&str, &str)] = &[
     ("h2spec", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
 ];
 
+/// OpenTelemetry's collector is put together from its parts, as its own builder does it.
+const COLLECTOR: [(&str, &str); 2] = [
+    ("main.go", include_str!("../peers/otelcol/main.go")),
+    ("go.mod", include_str!("../peers/otelcol/go.mod")),
+];
+
 /// What is installed, and for each thing that is not, why.
 pub(crate) struct Tools {
     missing: Vec<(Need, String)>,
@@ -93,7 +99,7 @@ pub(crate) fn python(name: &str) -> PathBuf {
     root().join(".tools/venv/bin").join(name)
 }
 
-/// A Go program: `grpc-interop/client`, `grpc-interop/server`, `h2spec/h2spec`.
+/// A Go program: `grpc-interop/client`, `grpc-interop/server`, `h2spec/h2spec`, `otelcol/otelcol`.
 pub(crate) fn go(name: &str) -> PathBuf {
     root().join(".tools/go").join(name)
 }
@@ -183,7 +189,7 @@ fn install_node() -> Result<()> {
 
 fn install_go() -> Result<()> {
     let dir = tools_dir("go")?;
-    let pins: Vec<&str> = GO.iter().map(|(_, module)| *module).collect();
+    let pins: Vec<&str> = GO.iter().chain(&COLLECTOR).map(|(_, module)| *module).collect();
     once(&dir, &pins.join("\n"), || {
         if find_program("go").is_none() {
             bail!("Go 1.25 or newer is not installed");
@@ -192,6 +198,16 @@ fn install_go() -> Result<()> {
         for (folder, module) in GO {
             output(Command::new("go").env("GOBIN", dir.join(folder)).args(["install", module]))?;
         }
-        Ok(())
+        build_collector(&dir.join("otelcol"))
     })
+}
+
+fn build_collector(dir: &Path) -> Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for (name, text) in COLLECTOR {
+        std::fs::write(dir.join(name), text)?;
+    }
+    // The list of sums is made here: the pins decide every version.
+    let mut go = Command::new("go");
+    output(go.current_dir(dir).args(["build", "-mod=mod", "-o", "otelcol", "."])).map(drop)
 }
