@@ -66,6 +66,7 @@ impl Cluster {
     pub(crate) fn new(parts: Parts, now: Instant) -> Self {
         let Parts { name, config, dialer, breaker, budget, usage, waiting, metrics, members } = parts;
         let resolved = AtomicBool::new(config.dns.is_none() || !members.is_empty());
+        let ping_interval = Some(config.pool.ping_interval).filter(|interval| !interval.is_zero());
         let cluster = Self {
             name,
             config,
@@ -74,7 +75,7 @@ impl Cluster {
             budget,
             usage,
             client: Arc::default(),
-            h2_client: h2::client::ClientConfig::default(),
+            h2_client: h2::client::ClientConfig { ping_interval, ..Default::default() },
             waiting,
             metrics,
             roster: Mutex::new(members),

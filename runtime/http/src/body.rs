@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
@@ -34,6 +35,30 @@ enum Kind {
 
 type BoxedBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BodyError> + Send>>;
 type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// How much of a request's body has come.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Metered);
+
+#[derive(Debug, Clone, Default)]
+enum Metered {
+    #[default]
+    Nothing,
+    H1(Arc<h1::server::Shared>),
+    H2(Arc<crate::h2::Progress>),
+}
+
+impl Meter {
+    /// Bytes of data so far.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        match &self.0 {
+            Metered::Nothing => 0,
+            Metered::H1(shared) => shared.received(),
+            Metered::H2(progress) => progress.received(),
+        }
+    }
+}
 
 /// Why a body ended before its end.
 #[derive(Debug, thiserror::Error)]
@@ -96,6 +121,18 @@ impl Body {
 
     pub(crate) fn h2(body: crate::h2::Stream) -> Self {
         Self(Kind::H2(body))
+    }
+
+    /// Counts what comes of it, also for somebody who has passed the body on.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        Meter(match &self.0 {
+            Kind::Inbound(body) => Metered::H1(Arc::clone(body.shared())),
+            Kind::H2(body) => {
+                body.progress().map_or(Metered::Nothing, |progress| Metered::H2(Arc::clone(progress)))
+            }
+            _ => Metered::Nothing,
+        })
     }
 
     /// All of it, if it is in memory already (an empty body is).

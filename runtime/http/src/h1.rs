@@ -13,7 +13,7 @@ mod pump;
 mod refuse;
 mod scan;
 pub(crate) mod server;
-mod timer;
+pub(crate) mod timer;
 mod write;
 
 pub use refuse::Refusal;

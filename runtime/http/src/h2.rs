@@ -5,4 +5,4 @@ mod convert;
 pub(crate) mod server;
 mod stream;
 
-pub(crate) use stream::Stream;
+pub(crate) use stream::{Progress, Stream};

@@ -25,11 +25,11 @@ pub mod server;
 pub mod tower;
 
 pub use authority::{Authority, InvalidAuthority};
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyError, Meter};
 pub use config::{Http2Config, Problem, ServerConfig, Underscores};
 pub use h1::probe::fuzz_h1;
 pub use head::{InvalidPath, RequestHead, ResponseHead, Scheme, Target};
 pub use headers::{Headers, InvalidValue, WireHeaders};
 pub use message::{Duplex, Handler, Informational, Request, RequestExt, Response, Tunnel};
-pub use record::{Observer, Outcome, Record, Sent};
+pub use record::{Observer, Outcome, Record, Sent, unanswered};
 pub use server::serve;

@@ -9,6 +9,7 @@ use outrigger_net::ConnInfo;
 use outrigger_telemetry::span::Span;
 
 use crate::access_log::AccessLog;
+use crate::body::Meter;
 use crate::head::RequestHead;
 
 /// Travels with a response to the codec, which completes it. Boxed: it holds the whole request head, and moving that
@@ -20,6 +21,8 @@ pub struct Record {
     pub request: RequestHead,
     /// Path and query as the client sent them, where they were rewritten.
     pub original_path: Option<Bytes>,
+    /// Of the request's body.
+    pub received: Meter,
     pub route: Option<Arc<str>>,
     pub cluster: Option<Arc<str>>,
     pub upstream: Option<Arc<str>>,
@@ -78,6 +81,7 @@ impl Record {
             conn,
             request,
             original_path: None,
+            received: Meter::default(),
             route: None,
             cluster: None,
             upstream: None,
@@ -96,6 +100,15 @@ impl Record {
             Some(path) => std::str::from_utf8(path).unwrap_or_default(),
             None => self.request.path_and_query(),
         }
+    }
+
+    /// The request ends without an answer from its handler, see [`unanswered`]. It is logged all the same.
+    pub fn unanswered(mut self) {
+        let outcome = if std::thread::panicking() { Outcome::Complete } else { Outcome::ClientGone };
+        let (status, reason) = unanswered();
+        self.reason = Some(reason);
+        let received_bytes = self.received.received();
+        self.finish(&Sent { status, body_bytes: 0, received_bytes, outcome });
     }
 
     pub(crate) fn finish(self, sent: &Sent) {
@@ -138,5 +151,17 @@ impl Record {
         } else if sent.outcome != Outcome::Complete {
             span.fail(sent.outcome.as_str());
         }
+    }
+}
+
+/// What a request counts as whose handler is dropped before it has answered: the client has left, for which nginx has
+/// a status of its own, or the handler panicked.
+#[must_use]
+pub fn unanswered() -> (StatusCode, &'static str) {
+    match StatusCode::from_u16(499) {
+        Ok(client_closed_request) if !std::thread::panicking() => {
+            (client_closed_request, "client_closed_request")
+        }
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "panic"),
     }
 }

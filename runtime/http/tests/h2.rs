@@ -11,7 +11,7 @@ use http::{Method, StatusCode};
 use http_body::Frame;
 use outrigger_http::h2::client::{ClientConfig, ClientError, SendRequest, handshake};
 use outrigger_http::tower::Adapter;
-use outrigger_http::{Body, Handler, Request, RequestHead, Response, ServerConfig, Tunnel};
+use outrigger_http::{Body, BodyError, Handler, Request, RequestHead, Response, ServerConfig, Tunnel};
 use outrigger_net::Stream;
 use support::{Server, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,6 +33,13 @@ impl Handler for App {
                 response.head.headers.set(&http::header::CONNECTION, "x-hop").unwrap();
                 response.head.headers.set(&http::HeaderName::from_static("x-hop"), "1").unwrap();
                 response.head.headers.set(&http::header::TRANSFER_ENCODING, "chunked").unwrap();
+            }
+            "/read" => {
+                response.head.status = match request.body.collect(1000).await {
+                    Ok(_) => StatusCode::OK,
+                    Err(BodyError::Idle) => StatusCode::REQUEST_TIMEOUT,
+                    Err(error) => panic!("{error}"),
+                }
             }
             "/panic" => panic!("as asked"),
             "/ws" => {
@@ -124,6 +131,40 @@ async fn what_http_1_would_refuse_is_refused() {
     };
     assert_eq!(status(&mut client, crumbs).await, 431);
     assert_eq!(status(&mut client, |_| {}).await, 200, "the connection goes on");
+}
+
+/// Sends a body in two parts with a silence between them, as long as several time-outs.
+async fn with_a_silence(edit: impl Fn(&mut RequestHead)) -> (StatusCode, Result<Bytes, BodyError>) {
+    let timeout = Duration::from_millis(100);
+    let server = start(App, ServerConfig { body_idle_timeout: timeout, ..ServerConfig::default() }).await;
+    let mut client = client(&server).await;
+    let mut request = head(Method::POST, "/read");
+    edit(&mut request);
+    let (sender, mut body) = Body::channel(1);
+    let sending = tokio::spawn(async move {
+        for _ in 0..2 {
+            // A server that has given up has no use for the second.
+            let _ = sender.send(Ok(Frame::data(Bytes::from_static(b"part")))).await;
+            tokio::time::sleep(timeout * 4).await;
+        }
+    });
+    let answer = client.send(&request, &mut body).await.unwrap();
+    let read = (answer.head.status, answer.body.collect(100).await);
+    sending.abort();
+    read
+}
+
+#[tokio::test]
+async fn a_silent_request_body_is_given_up() {
+    let (status, _) = with_a_silence(|_| {}).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
+    // Once the answer has begun, or in a gRPC call, silence is part of the conversation.
+    let (status, echoed) = with_a_silence(|head| head.set_path("/echo").unwrap()).await;
+    assert_eq!((status, &echoed.unwrap()[..]), (StatusCode::OK, &b"partpart"[..]));
+    let grpc = |head: &mut RequestHead| {
+        head.headers.set(&http::header::CONTENT_TYPE, "application/grpc").unwrap();
+    };
+    assert_eq!(with_a_silence(grpc).await.0, StatusCode::OK);
 }
 
 #[tokio::test]

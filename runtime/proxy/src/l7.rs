@@ -15,7 +15,7 @@ use outrigger_net::{Accepted, BoxFuture, Service};
 use tokio::time::Instant;
 use tracing::debug;
 
-use record::Log;
+use record::{Log, Open};
 
 use crate::action::Action;
 use crate::error::ProxyError;
@@ -50,18 +50,17 @@ impl Handler for L7 {
         let started = Instant::now();
         let listener = self.listener.load_full();
         let is_grpc = request.head.is_grpc();
-        let mut log = listener.log(&request, started);
-        let (metrics, result) = match route(&listener, &mut request) {
-            Err(error) => (&listener.unrouted, Err(error)),
+        let mut open = Open::new(&listener, &request, started);
+        let result = match route(&listener, &mut request) {
+            Err(error) => Err(error),
             Ok((route, choice)) => {
+                open.metrics = &route.metrics;
                 let arrived = Arrived { listener: &listener, choice, started, is_grpc };
-                (&route.metrics, route.answer(arrived, &mut request, &mut log).await)
+                route.answer(arrived, &mut request, &mut open.log).await
             }
         };
-        let mut response = result.unwrap_or_else(|error| refuse(&error, is_grpc, &mut log));
-        metrics.record(response.head.status, started.elapsed());
-        response.record = log;
-        response
+        let response = result.unwrap_or_else(|error| refuse(&error, is_grpc, &mut open.log));
+        open.answered(response)
     }
 }
 

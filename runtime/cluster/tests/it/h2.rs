@@ -12,6 +12,7 @@ use http::{Method, Response, StatusCode};
 use outrigger_cluster::{Cluster, SendOptions};
 use outrigger_http::Body;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::world::{compile, request, retry, status, the, until, within};
@@ -255,4 +256,77 @@ async fn unavailable_counts_against_the_endpoint_and_can_be_retried() {
         assert!(!response.head.headers.contains(&http::HeaderName::from_static("grpc-status")));
     }
     assert_eq!(bad.requests(), 5, "five in a row ejected it");
+}
+
+/// Frames as they come, from a server that answers the first request and then nothing, not even a PING.
+struct Mute {
+    address: SocketAddr,
+    pings: Arc<AtomicUsize>,
+}
+
+impl Mute {
+    async fn start() -> Self {
+        const PREFACE: usize = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+        const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        /// `:status: 200`, END_HEADERS and END_STREAM.
+        const OK: [u8; 10] = [0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88];
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, pings) = (listener.local_addr().unwrap(), Arc::<AtomicUsize>::default());
+        let counted = Arc::clone(&pings);
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_exact(&mut [0; PREFACE]).await.unwrap();
+            stream.write_all(&SETTINGS).await.unwrap();
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+                match (head[3], head[8]) {
+                    (1, 1) => stream.write_all(&OK).await.unwrap(),
+                    (6, _) => drop(counted.fetch_add(1, SeqCst)),
+                    _ => {}
+                }
+            }
+        });
+        Self { address, pings }
+    }
+
+    fn cluster(&self, ping_interval: &str) -> Arc<Cluster> {
+        let mut json = http2(self.address);
+        json["pool"] = json!({ "ping_interval": ping_interval });
+        the(&compile(json))
+    }
+
+    async fn get(cluster: &Cluster) -> Result<u16, &'static str> {
+        let how = SendOptions { deadline: within(Duration::from_secs(2)), retry: None };
+        let response = cluster.send(request(Method::GET, Body::empty()), &how).await;
+        response.map(|response| response.head.status.as_u16()).map_err(|error| error.kind.reason())
+    }
+}
+
+#[tokio::test]
+async fn a_connection_whose_endpoint_is_gone_is_found_out() {
+    let server = Mute::start().await;
+    let cluster = server.cluster("100ms");
+    assert_eq!(Mute::get(&cluster).await, Ok(200));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(server.pings.load(SeqCst), 0, "nobody waits for anything");
+    assert_eq!(Mute::get(&cluster).await, Err("upstream_reset"));
+    assert_eq!(server.pings.load(SeqCst), 1);
+
+    // Without asking, only the deadline ends the wait.
+    let server = Mute::start().await;
+    let cluster = server.cluster("0s");
+    assert_eq!(Mute::get(&cluster).await, Ok(200));
+    assert_eq!(Mute::get(&cluster).await, Err("timeout"));
+    assert_eq!(server.pings.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_takes_its_time_is_left_alone() {
+    let server = Server::new(100, |_| Reply::Ok(Duration::from_millis(500))).await;
+    let mut json = http2(server.address);
+    json["pool"] = json!({ "ping_interval": "50ms" });
+    let cluster = the(&compile(json));
+    assert_eq!(status(&cluster, None).await, Ok(200));
 }

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use http::{Method, Version};
 use hyper::client::conn::http2;
@@ -29,7 +30,13 @@ pub struct ClientConfig {
     pub max_send_buffer_bytes: usize,
     /// Largest response head in bytes. Default 48 KiB.
     pub max_header_bytes: u32,
+    /// While streams are open and nothing has come for this long, a PING asks whether the upstream lives; without an
+    /// answer within as long again, at most 20 s, the connection is given up. Default: none.
+    pub ping_interval: Option<Duration>,
 }
+
+/// How long the answer to a PING may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Default for ClientConfig {
     fn default() -> Self {
@@ -38,6 +45,7 @@ impl Default for ClientConfig {
             connection_window_bytes: 1024 * 1024,
             max_send_buffer_bytes: 256 * 1024,
             max_header_bytes: 48 * 1024,
+            ping_interval: None,
         }
     }
 }
@@ -85,6 +93,9 @@ pub async fn handshake(stream: Socket, config: &ClientConfig) -> Result<(SendReq
         .initial_connection_window_size(config.connection_window_bytes)
         .max_send_buf_size(config.max_send_buffer_bytes)
         .max_header_list_size(config.max_header_bytes)
+        .keep_alive_interval(config.ping_interval)
+        .keep_alive_timeout(config.ping_interval.unwrap_or(PING_TIMEOUT).min(PING_TIMEOUT))
+        .keep_alive_while_idle(false)
         .handshake(TokioIo::new(stream))
         .await?;
     let settings = Arc::new(Settings {
@@ -146,7 +157,7 @@ impl SendRequest {
         };
         let (parts, incoming) = response.into_parts();
         let empty = tunnel.is_some() || http_body::Body::is_end_stream(&incoming);
-        let body = if empty { Body::empty() } else { Body::h2(Stream::new(incoming)) };
+        let body = if empty { Body::empty() } else { Body::h2(Stream::response(incoming)) };
         let head = ResponseHead {
             status: parts.status,
             version: Version::HTTP_2,

@@ -16,7 +16,7 @@ use outrigger_net::{ConnInfo, DrainWatch};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::convert;
-use super::stream::{InFlight, Outbound, Stream};
+use super::stream::{InFlight, Outbound, Progress, Stream};
 use crate::body::Body;
 use crate::config::ServerConfig;
 use crate::head::Scheme;
@@ -122,17 +122,25 @@ async fn answer<H: Handler>(
         }
         Err(refusal) => {
             let response = reply::local(refusal.status, refusal.reason, refusal.reason);
-            return Ok(into_hyper(response, in_flight));
+            return Ok(into_hyper(response, None, in_flight));
         }
     };
     let grpc = head.is_grpc();
-    let body = if connect || http_body::Body::is_end_stream(&incoming) {
-        Body::empty()
-    } else {
-        Body::h2(Stream::new(incoming))
+    let has_body = !connect && !http_body::Body::is_end_stream(&incoming);
+    let progress = has_body.then(Arc::<Progress>::default);
+    let body = match &progress {
+        Some(progress) => {
+            // A gRPC call may be a subscription: the client is silent, and the server until it has something.
+            let idle_timeout = (!grpc).then_some(context.config.body_idle_timeout);
+            Body::h2(Stream::request(incoming, Arc::clone(progress), idle_timeout))
+        }
+        None => Body::empty(),
     };
     let request = Request { head, body, conn: Arc::clone(&context.info), ext: RequestExt::default() };
     let handled = AssertUnwindSafe(context.handler.handle(request)).catch_unwind().await;
+    if let Some(progress) = &progress {
+        progress.answered();
+    }
     let mut response = handled.unwrap_or_else(|_| {
         tracing::error!(connection = context.info.id, "a request handler panicked");
         reply::local_for(grpc, StatusCode::INTERNAL_SERVER_ERROR, "panic", "internal error")
@@ -149,15 +157,19 @@ async fn answer<H: Handler>(
             }
         });
     }
-    Ok(into_hyper(response, in_flight))
+    Ok(into_hyper(response, progress, in_flight))
 }
 
-fn into_hyper(response: Response, in_flight: InFlight) -> http::Response<Outbound> {
+fn into_hyper(
+    response: Response,
+    progress: Option<Arc<Progress>>,
+    in_flight: InFlight,
+) -> http::Response<Outbound> {
     let Response { head, body, record, .. } = response;
     let status = head.status;
     let mut headers = head.headers.into_map();
     convert::strip_connection(&mut headers);
-    let mut converted = http::Response::new(Outbound::response(body, status, record, in_flight));
+    let mut converted = http::Response::new(Outbound::response(body, status, record, progress, in_flight));
     *converted.status_mut() = status;
     *converted.headers_mut() = headers;
     converted
