@@ -11,6 +11,7 @@
 
 pub mod configuration;
 mod crowd;
+pub mod file;
 pub mod history;
 pub mod lock;
 mod names;
