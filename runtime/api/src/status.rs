@@ -9,10 +9,11 @@ pub enum Block {
     Secrets,
     Hello,
     Lifecycle,
+    File,
 }
 
 impl Block {
     /// Every block, for the tests of the tables.
     #[cfg(test)]
-    const ALL: [Self; 4] = [Self::State, Self::Secrets, Self::Hello, Self::Lifecycle];
+    const ALL: [Self; 5] = [Self::State, Self::Secrets, Self::Hello, Self::Lifecycle, Self::File];
 }

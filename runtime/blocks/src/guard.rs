@@ -27,6 +27,9 @@ pub enum Class {
     Conditional,
     /// Each time counts.
     Once,
+    /// It lasts as long as something moves. The policy's timeout holds for its beginning; what moves is watched by its
+    /// block.
+    Stream,
 }
 
 /// One call to a component.
@@ -70,8 +73,8 @@ impl Guard {
         let started = Instant::now();
         let record = call.op.begin(started);
         let traced = call.op.span(call.caller.trace.as_ref());
-        let (deadline, whose) = self.deadline(call.caller, started);
-        let acquired = acquire(deadline);
+        let (deadline, whose) = self.deadline(call, started);
+        let acquired = acquire(deadline.min(started + self.policy.timeout));
         let work = async { self.attempts(call, acquired.await?, attempt).await };
         let span = span(call);
         let result = match timeout_at(deadline, work.instrument(span.clone())).await {
@@ -92,9 +95,12 @@ impl Guard {
     }
 
     /// The caller's deadline or the policy's, whichever comes first.
-    fn deadline(&self, caller: &Caller<'_>, now: Instant) -> (Instant, Whose) {
-        let own = now + self.policy.timeout;
-        match caller.deadline.instant().map(Instant::from_std) {
+    fn deadline(&self, call: Call<'_>, now: Instant) -> (Instant, Whose) {
+        let own = match call.class {
+            Class::Stream => now + LONGEST_STREAM,
+            Class::Idempotent | Class::Conditional | Class::Once => now + self.policy.timeout,
+        };
+        match call.caller.deadline.instant().map(Instant::from_std) {
             Some(theirs) if theirs < own => (theirs, Whose::Caller),
             _ => (own, Whose::Policy),
         }
@@ -143,6 +149,9 @@ impl Guard {
             .with("limit", whose.as_str())
     }
 }
+
+/// A stream ends some day, even one that always moves.
+const LONGEST_STREAM: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Whose deadline is the earlier one.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 //! policy. How a call arrived (gRPC, HTTP, a function) is not known here.
 
 mod caller;
+mod file;
 mod guard;
 mod health;
 mod hello;
@@ -17,12 +18,14 @@ use std::sync::Arc;
 use outrigger_telemetry::Metrics;
 
 pub use outrigger_component_api::{
-    BulkOptions, Concurrency, Consistency, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions, Result,
-    Secret, SecretOptions, SecretValues, SetOptions, Settings,
+    BulkOptions, Concurrency, Consistency, DeleteOptions, Entry, Error, ErrorKind, Etag, FileBody, FileInfo,
+    FileList, FileOptions, GetOptions, Page, Result, Secret, SecretOptions, SecretValues, SetOptions,
+    Settings,
 };
 pub use outrigger_resilience::Deadline;
 
 pub use caller::Caller;
+pub use file::{FileComponent, Files};
 pub use guard::{Call, Class, Guard, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use hello::{GreeterComponent, Hello};
@@ -40,6 +43,8 @@ pub struct Blocks {
     pub secrets: Secrets,
     /// Greetings.
     pub hello: Hello,
+    /// Named byte streams.
+    pub files: Files,
     app_id: Arc<str>,
     meter: Meter,
 }
@@ -51,6 +56,7 @@ impl Blocks {
             state: State::default(),
             secrets: Secrets::default(),
             hello: Hello::default(),
+            files: Files::default(),
             app_id: app_id.into(),
             meter: Meter::new(metrics),
         }
@@ -63,12 +69,13 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        let (state, secrets, hello) = tokio::join!(
+        let (state, secrets, hello, files) = tokio::join!(
             self.state.stores.report(),
             self.secrets.stores.report(),
             self.hello.greeters.report(),
+            self.files.stores.report(),
         );
-        [state, secrets, hello].concat()
+        [state, secrets, hello, files].concat()
     }
 
     /// What components register their series with when they are made.

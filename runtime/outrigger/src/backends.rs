@@ -29,5 +29,9 @@ pub fn registry() -> Registry {
     registry.state::<outrigger_redis::RedisStateBackend>();
     #[cfg(not(feature = "redis"))]
     registry.without("state.redis", "redis");
+    #[cfg(feature = "local")]
+    registry.file::<outrigger_local::LocalFilesBackend>();
+    #[cfg(not(feature = "local"))]
+    registry.without("file.local", "local");
     registry
 }

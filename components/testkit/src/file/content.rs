@@ -7,15 +7,15 @@ use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use outrigger_component_api::{ErrorKind, FileOptions};
 
-use super::fixture::{Store, body, broken, endless, read, refused, unique_directory, write};
-use crate::in_other_runtime;
+use super::fixture::{Store, body, broken, endless, read, refused, write};
+use crate::{in_other_runtime, unique_name};
 
 pub async fn ping_succeeds(store: Store) {
     store.ping().await.expect("the probe of a working store");
 }
 
 pub async fn a_file_is_read_as_it_was_written(store: Store) {
-    let directory = unique_directory("content");
+    let directory = unique_name("content");
     let every_byte: Bytes = (0..=255).collect::<Vec<u8>>().repeat(2_000).into();
     let pieces = [every_byte.clone(), Bytes::new(), every_byte.slice(1..), Bytes::from_static(b"end")];
     for (name, pieces) in [("empty", &pieces[1..2]), ("small", &pieces[3..]), ("in-pieces", &pieces[..])] {
@@ -26,14 +26,14 @@ pub async fn a_file_is_read_as_it_was_written(store: Store) {
 }
 
 pub async fn writing_again_replaces_the_whole_file(store: Store) {
-    let name = format!("{}/file", unique_directory("replace"));
+    let name = format!("{}/file", unique_name("replace"));
     write(&store, &name, vec![b'a'; 300_000]).await;
     write(&store, &name, "b").await;
     assert_eq!(read(&store, &name).await.expect("read"), b"b");
 }
 
 pub async fn a_body_that_fails_changes_nothing(store: Store) {
-    let directory = unique_directory("broken");
+    let directory = unique_name("broken");
     let (old, new) = (format!("{directory}/old"), format!("{directory}/new"));
     write(&store, &old, "before").await;
     let pieces = || [Bytes::from(vec![b'x'; 200_000]), Bytes::from_static(b"y")];
@@ -45,7 +45,7 @@ pub async fn a_body_that_fails_changes_nothing(store: Store) {
 }
 
 pub async fn a_put_that_is_given_up_changes_nothing(store: Store) {
-    let name = format!("{}/file", unique_directory("given-up"));
+    let name = format!("{}/file", unique_name("given-up"));
     write(&store, &name, "before").await;
     let put = store.put(&name, endless([Bytes::from(vec![b'x'; 200_000])]), FileOptions::default());
     tokio::time::timeout(Duration::from_millis(200), put).await.expect_err("the body does not end");
@@ -53,7 +53,7 @@ pub async fn a_put_that_is_given_up_changes_nothing(store: Store) {
 }
 
 pub async fn a_reader_sees_one_version(store: Store) {
-    let name = format!("{}/file", unique_directory("version"));
+    let name = format!("{}/file", unique_name("version"));
     write(&store, &name, vec![b'a'; 1_000_000]).await;
     let mut reader = store.get(&name, FileOptions::default()).await.expect("opened");
     let first = reader.next().await.expect("a piece").expect("read");
@@ -64,7 +64,7 @@ pub async fn a_reader_sees_one_version(store: Store) {
 }
 
 pub async fn of_many_writers_one_wins_whole(store: Store) {
-    let name = format!("{}/file", unique_directory("writers"));
+    let name = format!("{}/file", unique_name("writers"));
     let write = async |letter: u8| {
         let pieces = (0..10).map(|_| Bytes::from(vec![letter; 50_000]));
         store.put(&name, body(pieces), FileOptions::default()).await.expect("written");
@@ -76,7 +76,7 @@ pub async fn of_many_writers_one_wins_whole(store: Store) {
 }
 
 pub async fn a_missing_file_is_not_found(store: Store) {
-    let directory = unique_directory("missing");
+    let directory = unique_name("missing");
     for name in [directory.clone(), format!("{directory}/a/b")] {
         refused(read(&store, &name).await, ErrorKind::NotFound);
         refused(store.stat(&name, FileOptions::default()).await, ErrorKind::NotFound);
@@ -85,7 +85,7 @@ pub async fn a_missing_file_is_not_found(store: Store) {
 }
 
 pub async fn a_deleted_file_is_gone(store: Store) {
-    let directory = unique_directory("deleted");
+    let directory = unique_name("deleted");
     let (gone, other) = (format!("{directory}/gone"), format!("{directory}/other"));
     write(&store, &gone, "x").await;
     write(&store, &other, "y").await;
@@ -96,7 +96,7 @@ pub async fn a_deleted_file_is_gone(store: Store) {
 }
 
 pub async fn outlives_the_runtime_that_used_it_first(store: Store) {
-    let name = format!("{}/file", unique_directory("runtimes"));
+    let name = format!("{}/file", unique_name("runtimes"));
     let (other, there) = (Arc::clone(&store), name.clone());
     in_other_runtime(async move { write(&other, &there, "x").await }).await;
     assert_eq!(read(&store, &name).await.expect("read"), b"x");

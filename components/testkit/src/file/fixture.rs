@@ -1,8 +1,6 @@
 //! Short ways to say what the cases say most.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -10,14 +8,6 @@ use outrigger_component_api::{Error, ErrorKind, FileBody, FileOptions, FileStore
 
 /// The store as the cases take it.
 pub(super) type Store = Arc<dyn FileStore>;
-
-/// A directory nobody has used before, in this run or another.
-pub(super) fn unique_directory(name: &str) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("after 1970").as_nanos();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("suite-{name}-{}-{now}-{count}", std::process::id())
-}
 
 /// A body of these pieces.
 pub(super) fn body(pieces: impl IntoIterator<Item = Bytes>) -> FileBody {

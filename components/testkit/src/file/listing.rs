@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger_component_api::{ErrorKind, FileList, FileOptions, Page};
 
-use super::fixture::{Store, endless, read, refused, unique_directory, write};
+use super::fixture::{Store, endless, read, refused, write};
+use crate::unique_name;
 
 async fn page(store: &Store, directory: &str, size: usize, marker: &str) -> FileList {
     let page = Page { size, marker: marker.to_owned() };
@@ -19,7 +20,7 @@ fn names(list: &FileList) -> Vec<&str> {
 }
 
 pub async fn stat_tells_what_is_there(store: Store) {
-    let name = format!("{}/file", unique_directory("stat"));
+    let name = format!("{}/file", unique_name("stat"));
     for content in ["", "twelve bytes"] {
         write(&store, &name, content).await;
         let info = store.stat(&name, FileOptions::default()).await.expect("told");
@@ -32,7 +33,7 @@ pub async fn stat_tells_what_is_there(store: Store) {
 }
 
 pub async fn a_listing_is_in_pages_by_name(store: Store) {
-    let directory = unique_directory("pages");
+    let directory = unique_name("pages");
     let mut expected: Vec<String> = (0..25).map(|n| format!("file-{n}")).collect();
     for name in expected.iter().rev() {
         write(&store, &format!("{directory}/{name}"), name.clone()).await;
@@ -57,7 +58,7 @@ pub async fn a_listing_is_in_pages_by_name(store: Store) {
 }
 
 pub async fn a_listing_shows_its_directory_only(store: Store) {
-    let directory = unique_directory("directory");
+    let directory = unique_name("directory");
     for name in ["a", "b/c", "b/d/e"] {
         write(&store, &format!("{directory}/{name}"), "x").await;
     }
@@ -72,7 +73,7 @@ pub async fn a_listing_shows_its_directory_only(store: Store) {
 }
 
 pub async fn uploads_under_way_are_not_listed(store: Store) {
-    let directory = unique_directory("under-way");
+    let directory = unique_name("under-way");
     let name = format!("{directory}/new");
     write(&store, &format!("{directory}/old"), "x").await;
     let put = store.put(&name, endless([Bytes::from(vec![b'x'; 200_000])]), FileOptions::default());

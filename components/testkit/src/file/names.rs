@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use outrigger_component_api::{ErrorKind, FileOptions, Page};
 
-use super::fixture::{Store, body, read, refused, unique_directory, write};
+use super::fixture::{Store, body, read, refused, write};
+use crate::unique_name;
 
 pub async fn names_that_lead_out_are_refused(store: Store) {
-    let directory = unique_directory("names");
+    let directory = unique_name("names");
     write(&store, &format!("{directory}/inside"), "x").await;
     let name = |ending: &str| format!("{directory}{ending}");
     for name in [

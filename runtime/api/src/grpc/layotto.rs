@@ -1,6 +1,7 @@
 //! The Layotto dialect, `spec.proto.runtime.v1`.
 
 mod extension;
+mod file;
 mod hello;
 mod lifecycle;
 mod secrets;
@@ -159,29 +160,29 @@ impl Runtime for RuntimeService {
         self.absent("SubscribeTopicEvents", "pubsub")
     }
 
-    type GetFileStream = Empty<Result<proto::GetFileResponse, Status>>;
+    type GetFileStream = file::Chunks;
 
-    async fn get_file(&self, _: Request<proto::GetFileRequest>) -> Reply<Self::GetFileStream> {
-        self.absent("GetFile", "file")
+    async fn get_file(&self, request: Request<proto::GetFileRequest>) -> Reply<Self::GetFileStream> {
+        self.counted("GetFile", self.file_get(request).await)
     }
 
-    async fn put_file(&self, _: Request<tonic::Streaming<proto::PutFileRequest>>) -> Reply<()> {
-        self.absent("PutFile", "file")
+    async fn put_file(&self, request: Request<tonic::Streaming<proto::PutFileRequest>>) -> Reply<()> {
+        self.counted("PutFile", self.file_put(request).await)
     }
 
-    async fn list_file(&self, _: Request<proto::ListFileRequest>) -> Reply<proto::ListFileResp> {
-        self.absent("ListFile", "file")
+    async fn list_file(&self, request: Request<proto::ListFileRequest>) -> Reply<proto::ListFileResp> {
+        self.counted("ListFile", self.file_list(request).await)
     }
 
-    async fn del_file(&self, _: Request<proto::DelFileRequest>) -> Reply<()> {
-        self.absent("DelFile", "file")
+    async fn del_file(&self, request: Request<proto::DelFileRequest>) -> Reply<()> {
+        self.counted("DelFile", self.file_delete(request).await)
     }
 
     async fn get_file_meta(
         &self,
-        _: Request<proto::GetFileMetaRequest>,
+        request: Request<proto::GetFileMetaRequest>,
     ) -> Reply<proto::GetFileMetaResponse> {
-        self.absent("GetFileMeta", "file")
+        self.counted("GetFileMeta", self.file_stat(request).await)
     }
 
     async fn invoke_binding(

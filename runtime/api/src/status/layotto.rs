@@ -81,6 +81,18 @@ mod tests {
     }
 
     #[test]
+    fn files_answer_as_layotto_documents() {
+        let check = |kind, expected| assert_eq!(code(Block::File, kind), expected, "{kind}");
+        check(ErrorKind::InvalidArgument, Code::InvalidArgument);
+        check(ErrorKind::NotConfigured, Code::InvalidArgument); // unknown store
+        check(ErrorKind::NotFound, Code::NotFound);
+        check(ErrorKind::Exists, Code::AlreadyExists);
+        check(ErrorKind::DataLoss, Code::DataLoss); // expired
+        check(ErrorKind::PermissionDenied, Code::PermissionDenied);
+        check(ErrorKind::Internal, Code::Internal);
+    }
+
+    #[test]
     fn the_source_stays_here_and_the_kind_goes_along() {
         let error =
             Error::internal("could not read").with("key", "cart").with_source("/secret/path".to_owned());

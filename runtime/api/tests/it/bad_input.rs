@@ -225,10 +225,6 @@ async fn rpcs_of_later_blocks_say_so() {
         lock_keep_alive(LockKeepAliveRequest) = "LockKeepAlive",
         get_next_id(GetNextIdRequest) = "GetNextId",
         publish_event(PublishEventRequest) = "PublishEvent",
-        get_file(GetFileRequest) = "GetFile",
-        list_file(ListFileRequest) = "ListFile",
-        del_file(DelFileRequest) = "DelFile",
-        get_file_meta(GetFileMetaRequest) = "GetFileMeta",
         invoke_binding(InvokeBindingRequest) = "InvokeBinding",
     );
     check(
@@ -239,7 +235,6 @@ async fn rpcs_of_later_blocks_say_so() {
         c.subscribe_topic_events(tokio_stream::empty()).await.map(drop).unwrap_err(),
         "SubscribeTopicEvents",
     );
-    check(c.put_file(tokio_stream::empty()).await.map(drop).unwrap_err(), "PutFile");
 
     let mut client = tonic::client::Grpc::new(served.channel().await);
     client.ready().await.unwrap();

@@ -17,6 +17,7 @@ mod collector;
 mod coverage;
 mod durability;
 mod failure;
+mod files;
 mod floods;
 mod hello;
 mod http;
