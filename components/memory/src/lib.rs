@@ -4,6 +4,7 @@ mod configuration;
 mod expiry;
 mod hello;
 mod lock;
+mod pubsub;
 mod sequencer;
 mod shard;
 mod state;
@@ -11,6 +12,7 @@ mod state;
 pub use configuration::{MemoryConfiguration, MemoryConfigurationBackend, MemoryConfigurationConfig};
 pub use hello::{HelloWorld, HelloWorldBackend, HelloWorldConfig};
 pub use lock::{MemoryLock, MemoryLockBackend, MemoryLockConfig};
+pub use pubsub::{MemoryPubSub, MemoryPubSubBackend, MemoryPubSubConfig};
 pub use sequencer::{MemorySequencer, MemorySequencerBackend, MemorySequencerConfig};
 pub use state::{MemoryState, MemoryStateBackend, MemoryStateConfig};
 

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod actuator;
+pub mod app;
 mod front;
 mod grpc;
 mod meter;

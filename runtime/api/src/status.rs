@@ -10,10 +10,12 @@ pub enum Block {
     Hello,
     Lifecycle,
     File,
+    PubSub,
 }
 
 impl Block {
     /// Every block, for the tests of the tables.
     #[cfg(test)]
-    const ALL: [Self; 5] = [Self::State, Self::Secrets, Self::Hello, Self::Lifecycle, Self::File];
+    const ALL: [Self; 6] =
+        [Self::State, Self::Secrets, Self::Hello, Self::Lifecycle, Self::File, Self::PubSub];
 }

@@ -7,6 +7,7 @@ mod guard;
 mod health;
 mod hello;
 mod lifecycle;
+mod pubsub;
 mod scope;
 mod secrets;
 mod slot;
@@ -29,6 +30,10 @@ pub use file::{FileComponent, Files};
 pub use guard::{Call, Class, Guard, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use hello::{GreeterComponent, Hello};
+pub use pubsub::{
+    Answer, AppEvents, BrokerComponent, Courier, DeliverySettings, Event, Events, Incoming, PubSub,
+    Publication, SubscriptionConfig, Topic, TopicScopes, check_settings,
+};
 pub use scope::Scopes;
 pub use secrets::{SecretAccess, SecretComponent, Secrets};
 pub use slot::{Readiness, Slot, SlotConfig};
@@ -45,6 +50,8 @@ pub struct Blocks {
     pub hello: Hello,
     /// Named byte streams.
     pub files: Files,
+    /// Events.
+    pub pubsub: PubSub,
     app_id: Arc<str>,
     meter: Meter,
 }
@@ -57,6 +64,7 @@ impl Blocks {
             secrets: Secrets::default(),
             hello: Hello::default(),
             files: Files::default(),
+            pubsub: PubSub::default(),
             app_id: app_id.into(),
             meter: Meter::new(metrics),
         }
@@ -69,13 +77,14 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        let (state, secrets, hello, files) = tokio::join!(
+        let (state, secrets, hello, files, pubsub) = tokio::join!(
             self.state.stores.report(),
             self.secrets.stores.report(),
             self.hello.greeters.report(),
             self.files.stores.report(),
+            self.pubsub.brokers().report(),
         );
-        [state, secrets, hello, files].concat()
+        [state, secrets, hello, files, pubsub].concat()
     }
 
     /// What components register their series with when they are made.

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use crate::{
     backends,
+    callbacks::Callbacks,
     components::Changes,
     config::{self, Loaded, Problems, Sources},
     doors::Doors,
@@ -40,6 +41,8 @@ pub struct App {
     pub doors: Doors,
     pub listeners: Listeners,
     pub reloads: Reloads,
+    /// What brings events to the application.
+    pub callbacks: Callbacks,
     /// The proxy's sockets; `None` once they are drained.
     pub proxy: tokio::sync::Mutex<Option<outrigger_proxy::Listeners>>,
     /// What is in force now. Replaced whole.
@@ -85,6 +88,7 @@ impl App {
             registry,
             reloads: Reloads::new(&metrics),
             telemetry: Telemetry::new(&metrics),
+            callbacks: Callbacks::default(),
             metrics,
             logs,
             blocks,
@@ -121,7 +125,9 @@ impl App {
         exporting.map_err(|problem| Problems(vec![problem]))?;
         snapshot.components.install(&self.blocks);
         self.doors.follow(&snapshot.loaded.config);
-        *self.snapshot.lock() = Arc::new(snapshot);
+        let snapshot = Arc::new(snapshot);
+        *self.snapshot.lock() = Arc::clone(&snapshot);
+        self.callbacks.follow(&snapshot, &self.blocks).await;
         self.listeners.follow(plan, self).await
     }
 

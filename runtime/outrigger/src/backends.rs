@@ -13,6 +13,10 @@ pub fn registry() -> Registry {
     registry.hello::<outrigger_memory::HelloWorldBackend>();
     #[cfg(not(feature = "memory"))]
     registry.without("hello.helloworld", "memory");
+    #[cfg(feature = "memory")]
+    registry.pubsub::<outrigger_memory::MemoryPubSubBackend>();
+    #[cfg(not(feature = "memory"))]
+    registry.without("pubsub.in-memory", "memory");
     #[cfg(feature = "sqlite")]
     registry.state::<outrigger_sqlite::SqliteStateBackend>();
     #[cfg(not(feature = "sqlite"))]

@@ -6,8 +6,8 @@ pub mod backing;
 use std::{any::Any, collections::BTreeMap, sync::Arc};
 
 use outrigger_blocks::{
-    Blocks, FileComponent, GreeterComponent, Member, Meter, Policy, Readiness, SecretComponent,
-    StateComponent,
+    Blocks, BrokerComponent, FileComponent, GreeterComponent, Member, Meter, Policy, Readiness,
+    SecretComponent, StateComponent,
 };
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, ErrorKind, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
@@ -150,6 +150,7 @@ impl Components {
         blocks.secrets.stores.replace(self.members());
         blocks.hello.greeters.replace(self.members());
         blocks.files.stores.replace(self.members());
+        blocks.pubsub.replace(self.members());
     }
 
     /// The members of one block.
@@ -178,6 +179,7 @@ fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Mete
         BlockKind::Secrets => seat(SecretComponent::from_spec(spec, policy, meter)?),
         BlockKind::File => seat(FileComponent::from_spec(spec, policy, meter)?),
         BlockKind::Hello => seat(GreeterComponent::from_spec(spec, policy, meter)?),
+        BlockKind::PubSub => seat(BrokerComponent::from_spec(spec, policy, meter)?),
         other => {
             let message = format!("the {} block is not in this release of outrigger", other.as_str());
             return Err(Error::new(ErrorKind::NotConfigured, message));

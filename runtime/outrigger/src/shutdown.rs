@@ -19,6 +19,8 @@ impl App {
         self.set_phase(Phase::Stopping);
         let timeout = self.snapshot().loaded.config.shutdown.timeout;
         tracing::info!(?timeout, "stopping");
+        // Streams of events end by themselves only when there is nothing more to stream.
+        self.blocks.pubsub.close();
         let proxy = self.proxy.lock().await.take();
         let proxy = async {
             match proxy {
@@ -26,7 +28,8 @@ impl App {
                 None => 0,
             }
         };
-        let (api, proxy) = tokio::join!(self.listeners.drain(Kind::Api, timeout), proxy);
+        let (api, proxy, ()) =
+            tokio::join!(self.listeners.drain(Kind::Api, timeout), proxy, self.callbacks.drain(timeout),);
         let left = api + proxy;
         if left > 0 {
             tracing::warn!(connections = left, ?timeout, "connections are cut off: they did not end in time");

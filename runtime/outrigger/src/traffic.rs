@@ -5,7 +5,10 @@ use outrigger_http::Problem as SectionProblem;
 use outrigger_proxy::{Proxy, ProxyConfig};
 use outrigger_telemetry::Metrics;
 
-use crate::config::{Loaded, Problems};
+use crate::{
+    callbacks,
+    config::{Loaded, Problems},
+};
 
 /// Compiled, but doing nothing until it is installed.
 pub struct Traffic {
@@ -23,7 +26,7 @@ impl Traffic {
     /// breakers, pools, health, budgets, buckets.
     pub fn compile(loaded: &Loaded, metrics: &Metrics, previous: &Self) -> Result<Self, Problems> {
         let config = &loaded.config;
-        let clusters = Clusters::compile(&config.clusters, &previous.clusters)
+        let clusters = Clusters::compile(&callbacks::clusters(config), &previous.clusters)
             .map_err(|found| told(loaded, found.into_iter().map(|problem| problem.within("clusters"))))?;
         let sections = ProxyConfig { listeners: config.listeners.clone(), routes: config.routes.clone() };
         let proxy = outrigger_proxy::compile(&sections, &clusters, metrics, previous.proxy.as_ref())

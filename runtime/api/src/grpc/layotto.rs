@@ -4,6 +4,7 @@ mod extension;
 mod file;
 mod hello;
 mod lifecycle;
+mod pubsub;
 mod secrets;
 mod state;
 
@@ -58,6 +59,10 @@ fn counted<T>(meter: &Meter, op: &'static str, result: Result<T, Status>) -> Rep
             Err(status)
         }
     }
+}
+
+fn pubsub_error(error: Error) -> Status {
+    status::layotto::status(Block::PubSub, &error)
 }
 
 fn state_error(error: Error) -> Status {
@@ -147,17 +152,17 @@ impl Runtime for RuntimeService {
         self.absent("GetNextId", "sequencer")
     }
 
-    async fn publish_event(&self, _: Request<proto::PublishEventRequest>) -> Reply<()> {
-        self.absent("PublishEvent", "pubsub")
+    async fn publish_event(&self, request: Request<proto::PublishEventRequest>) -> Reply<()> {
+        self.counted("PublishEvent", self.event_publish(request).await)
     }
 
-    type SubscribeTopicEventsStream = Empty<Result<proto::SubscribeTopicEventsResponse, Status>>;
+    type SubscribeTopicEventsStream = pubsub::EventStream;
 
     async fn subscribe_topic_events(
         &self,
-        _: Request<tonic::Streaming<proto::SubscribeTopicEventsRequest>>,
+        request: Request<tonic::Streaming<proto::SubscribeTopicEventsRequest>>,
     ) -> Reply<Self::SubscribeTopicEventsStream> {
-        self.absent("SubscribeTopicEvents", "pubsub")
+        self.counted("SubscribeTopicEvents", self.event_subscribe(request).await)
     }
 
     type GetFileStream = file::Chunks;

@@ -16,7 +16,7 @@ pub const REASON: &str = "x-outrigger-reason";
 pub fn code(block: Block, kind: ErrorKind) -> Code {
     match (block, kind) {
         (_, ErrorKind::NotConfigured) => Code::InvalidArgument,
-        (Block::Lifecycle, ErrorKind::FailedPrecondition) => Code::InvalidArgument,
+        (Block::Lifecycle | Block::PubSub, ErrorKind::FailedPrecondition) => Code::InvalidArgument,
         (_, ErrorKind::NotFound) => Code::NotFound,
         (_, ErrorKind::Exists) => Code::AlreadyExists,
         (_, ErrorKind::Conflict) => Code::Aborted,
@@ -90,6 +90,18 @@ mod tests {
         check(ErrorKind::DataLoss, Code::DataLoss); // expired
         check(ErrorKind::PermissionDenied, Code::PermissionDenied);
         check(ErrorKind::Internal, Code::Internal);
+    }
+
+    #[test]
+    fn events_answer_as_layotto_documents() {
+        let check = |kind, expected| assert_eq!(code(Block::PubSub, kind), expected, "{kind}");
+        check(ErrorKind::FailedPrecondition, Code::InvalidArgument); // no component at all
+        check(ErrorKind::NotConfigured, Code::InvalidArgument); // unknown component
+        check(ErrorKind::InvalidArgument, Code::InvalidArgument); // empty topic
+        check(ErrorKind::PermissionDenied, Code::PermissionDenied); // topic scopes
+        check(ErrorKind::Internal, Code::Internal); // failed publish
+        check(ErrorKind::RateLimited, Code::ResourceExhausted); // full
+        check(ErrorKind::Unavailable, Code::Unavailable); // broker away
     }
 
     #[test]

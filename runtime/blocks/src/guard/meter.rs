@@ -6,7 +6,7 @@ use std::time::Duration;
 use outrigger_component_api::{ErrorKind, Result};
 use outrigger_telemetry::span::{Kind, Span, Tracer};
 use outrigger_telemetry::trace::TraceContext;
-use outrigger_telemetry::{Counter, Family, Histogram, Metrics};
+use outrigger_telemetry::{Counter, Family, Gauge, Histogram, Metrics};
 use tokio::time::Instant;
 
 /// The metric families of all blocks.
@@ -16,6 +16,8 @@ pub struct Meter {
     seconds: Family<Histogram>,
     retries: Family<Counter>,
     tracer: Tracer,
+    events: Family<Counter>,
+    in_flight: Family<Gauge>,
 }
 
 impl Meter {
@@ -35,7 +37,27 @@ impl Meter {
             ),
             retries: metrics.counter("outrigger_block_retries_total", "Attempts after the first one", SERIES),
             tracer: metrics.tracer().clone(),
+            events: metrics.counter(
+                "outrigger_pubsub_events_total",
+                "Events of brokers by what became of them",
+                &["component", "outcome"],
+            ),
+            in_flight: metrics.gauge(
+                "outrigger_pubsub_in_flight",
+                "Events given to subscribers that have not answered yet",
+                &["component"],
+            ),
         }
+    }
+
+    /// Events of one broker that end in one way.
+    pub(crate) fn events(&self, component: &str, outcome: &str) -> Counter {
+        self.events.with(&[component, outcome])
+    }
+
+    /// Events of one broker under way.
+    pub(crate) fn events_in_flight(&self, component: &str) -> Gauge {
+        self.in_flight.with(&[component])
     }
 
     /// The handles of one operation of one component.

@@ -10,7 +10,7 @@ use outrigger_component_api::{BlockKind, ComponentSpec, Error, Registry, Setting
 use outrigger_net::Address;
 
 use super::{
-    native::{ComponentConfig, Config},
+    native::{AppProtocol, ComponentConfig, Config},
     node::{Node, Step, dotted},
     problem::{Problem, suggestion},
     read::{Refusal, collect},
@@ -23,6 +23,7 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
         checker.component(name, component);
     }
     checker.names();
+    checker.subscriptions();
     checker.addresses();
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
         checker.report(&keys(&["log", "level"]), error.to_string());
@@ -107,6 +108,34 @@ impl Checker<'_> {
         }
     }
 
+    /// Topics for the application need an application to give them to, and a component to take them from.
+    fn subscriptions(&mut self) {
+        let config = self.config;
+        let brokers: Vec<&str> = config
+            .components
+            .iter()
+            .filter(|(_, component)| self.block(component) == Some(BlockKind::PubSub))
+            .map(|(key, component)| component.name(key))
+            .collect();
+        for (name, subscription) in &config.subscriptions {
+            let at = keys(&["subscriptions", name]);
+            if config.app.port.is_none() || config.app.protocol != AppProtocol::Grpc {
+                self.report(
+                    &at,
+                    "events are given to an application that speaks gRPC: set app.port and app.protocol",
+                );
+            }
+            if !brokers.contains(&subscription.pubsub.as_str()) {
+                let hint = suggestion(&subscription.pubsub, brokers.iter().copied());
+                let message = format!("there is no pub/sub component named '{}'{hint}", subscription.pubsub);
+                self.report(&below(&at, "pubsub"), message);
+            }
+            if subscription.topic.is_empty() {
+                self.report(&below(&at, "topic"), "the topic is empty");
+            }
+        }
+    }
+
     /// Whether the files name it at all. A thing that is broken is told once, not at every place that refers to it.
     fn exists(&self, path: &[&str]) -> bool {
         path.iter().try_fold(self.tree, |node, key| node.get(key)).is_some()
@@ -169,6 +198,7 @@ fn check_spec(registry: &Registry, mut spec: ComponentSpec) -> Result<(), Error>
             KeyPrefix::take(&mut spec).map_err(|error| error.with("setting", "keyPrefix"))?;
         }
         BlockKind::Secrets => drop(SecretAccess::take(&mut spec)?),
+        BlockKind::PubSub => outrigger_blocks::check_settings(&mut spec)?,
         _ => {}
     }
     registry.check(&spec)

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
-use outrigger_blocks::Policy;
+use outrigger_blocks::{Policy, SubscriptionConfig};
 use outrigger_cluster::ClusterConfig;
 use outrigger_component_api::{BlockKind, Secret, Settings};
 use outrigger_http::ServerConfig;
@@ -33,6 +33,9 @@ pub struct Config {
     /// The components behind the building blocks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, ComponentConfig>,
+    /// Topics the application is given, besides those it asks for. It must speak gRPC (`app.protocol`).
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub subscriptions: BTreeMap<String, SubscriptionConfig>,
     /// Where the proxy listens, and for what.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub listeners: BTreeMap<String, ListenerConfig>,

@@ -26,6 +26,7 @@ mod layotto;
 mod layotto_file;
 mod load;
 mod program;
+mod pubsub;
 mod reload;
 mod reload_load;
 mod rules;

@@ -1,0 +1,163 @@
+//! Publish and subscribe: events in envelopes, delivered at least once to every group of subscribers.
+
+mod broker;
+mod config;
+mod courier;
+mod envelope;
+mod event;
+mod events;
+mod settings;
+mod topics;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use outrigger_component_api::{ComponentSpec, Error, Message, PubSub as Broker, Result, SubscribeOptions};
+use tokio::sync::watch;
+
+pub use broker::BrokerComponent;
+pub use config::SubscriptionConfig;
+pub use courier::{AppEvents, Courier, Topic};
+pub use envelope::Publication;
+pub use event::Event;
+pub use events::{Answer, Events, Incoming};
+pub use settings::DeliverySettings;
+pub use topics::TopicScopes;
+
+use crate::caller::Caller;
+use crate::guard::{Call, Class};
+use crate::state::ttl;
+use crate::stores::Stores;
+use envelope::{Circumstances, is_raw, new_id, seal};
+use event::EXPIRATION;
+use events::Shared;
+use settings::Defaults;
+use topics::Wish;
+
+/// The pub/sub block.
+pub struct PubSub {
+    brokers: Arc<Stores<BrokerComponent>>,
+    /// Whether the process takes its leave.
+    changes: watch::Sender<bool>,
+}
+
+impl Default for PubSub {
+    fn default() -> Self {
+        Self { brokers: Arc::default(), changes: watch::Sender::new(false) }
+    }
+}
+
+impl PubSub {
+    /// The brokers calls can name.
+    pub fn brokers(&self) -> &Stores<BrokerComponent> {
+        &self.brokers
+    }
+
+    /// Makes these the brokers. Subscriptions to any other end.
+    pub fn replace(&self, brokers: impl IntoIterator<Item = Arc<BrokerComponent>>) {
+        self.brokers.replace(brokers);
+        self.changes.send_modify(|_| {});
+    }
+
+    /// Ends every subscription: the process takes its leave. What is under way may still be settled.
+    pub fn close(&self) {
+        self.changes.send_replace(true);
+    }
+
+    /// Told whenever the brokers are others, or gone for good.
+    pub(crate) fn changes(&self) -> watch::Receiver<bool> {
+        self.changes.subscribe()
+    }
+
+    /// Publishes an event. `Ok` means that every group that exists will get it at least once.
+    pub async fn publish(
+        &self,
+        caller: &Caller<'_>,
+        broker: &str,
+        topic: &str,
+        publication: &Publication,
+    ) -> Result<()> {
+        let broker = self.brokers.find(caller, broker)?;
+        named(topic)?;
+        broker.topics.check(Wish::Publish, caller.app_id, topic)?;
+        let ttl = ttl(&publication.metadata)?;
+        let expires = ttl.and_then(|ttl| SystemTime::now().checked_add(ttl));
+        let trace = caller.trace.as_ref().map(|trace| trace.child());
+        let (name, id) = (broker.slot.name(), &new_id());
+        let publish = |backend: Arc<dyn Broker>| {
+            let native = backend.capabilities().ttl;
+            let about = Circumstances {
+                id,
+                pubsub: name,
+                topic,
+                trace: trace.as_ref(),
+                expiration: expires.filter(|_| !native),
+            };
+            let message = message(publication, &about)
+                .map(|message| Message { ttl: ttl.filter(|_| native), ..message });
+            async move { backend.publish(topic, message?).await }
+        };
+        // The same event twice is what at-least-once allows, but what a caller can avoid: it is not repeated here.
+        let call = Call { op: &broker.ops.publish, class: Class::Once, caller };
+        broker.slot.run(call, publish).await?;
+        broker.counts.published.inc();
+        Ok(())
+    }
+
+    /// Subscribes the caller's group to a topic. Metadata may set what the component says about delivery otherwise,
+    /// and `rawPayload`.
+    pub async fn subscribe(
+        &self,
+        caller: &Caller<'_>,
+        broker: &str,
+        topic: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Events> {
+        // Before the broker is looked up, so that no change in between is missed.
+        let changes = self.changes();
+        let broker = self.brokers.find(caller, broker)?;
+        named(topic)?;
+        broker.topics.check(Wish::Subscribe, caller.app_id, topic)?;
+        let settings = broker.delivery.with(metadata)?;
+        if settings.dead_letter_topic.as_deref() == Some(topic) {
+            return Err(Error::invalid(format!("topic '{topic}' cannot be its own dead-letter topic")));
+        }
+        let options = &SubscribeOptions {
+            credit: settings.concurrency,
+            processing_timeout: settings.processing_timeout,
+            metadata: metadata.clone(),
+            ..SubscribeOptions::new(settings.group(caller.app_id))
+        };
+        let call = Call { op: &broker.ops.subscribe, class: Class::Idempotent, caller };
+        let subscribe =
+            |backend: Arc<dyn Broker>| async move { backend.subscribe(topic, options.clone()).await };
+        let subscription = broker.slot.run(call, subscribe).await?;
+        let (app_id, topic) = (caller.app_id.to_owned(), topic.to_owned());
+        let shared = Shared { broker, app_id, topic, raw: is_raw(metadata), settings };
+        Ok(Events::new(shared, subscription, Arc::clone(&self.brokers), changes))
+    }
+}
+
+/// Takes the block's own settings out of a component's and checks them; the rest is the backend's.
+pub fn check_settings(spec: &mut ComponentSpec) -> Result<()> {
+    TopicScopes::take(spec)?;
+    Defaults::take(spec).map(drop)
+}
+
+fn named(topic: &str) -> Result<()> {
+    if topic.is_empty() { Err(Error::invalid("topic is empty")) } else { Ok(()) }
+}
+
+/// The event in its envelope, or as it is where the publisher wants it raw.
+fn message(publication: &Publication, about: &Circumstances<'_>) -> Result<Message> {
+    let mut metadata = publication.metadata.clone();
+    if !is_raw(&metadata) {
+        return Ok(Message { data: seal(publication, about)?, metadata, ttl: None });
+    }
+    if let Some(expiration) = about.expiration {
+        let expiration = humantime::format_rfc3339_millis(expiration).to_string();
+        metadata.insert(EXPIRATION.to_owned(), expiration);
+    }
+    Ok(Message { data: publication.data.clone(), metadata, ttl: None })
+}
