@@ -1,5 +1,6 @@
 //! What a technology implements to provide a block.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -37,6 +38,12 @@ pub trait Backend: Send + Sync + 'static {
     type Config: DeserializeOwned + JsonSchema + Send;
     /// The block: `dyn StateStore`.
     type Block: ?Sized + Send + Sync + 'static;
+
+    /// Files it looks at again by itself when they change. Where it is a secret store, such a change leads to the
+    /// components that took their settings from it being built anew.
+    fn files(_config: &Self::Config) -> Vec<PathBuf> {
+        Vec::new()
+    }
 
     /// Makes the component. Wrong settings are [`InvalidArgument`](crate::ErrorKind::InvalidArgument) and final; a
     /// server that cannot be reached is not a reason to fail, unless nothing useful can be held without it: then

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -109,6 +110,7 @@ enum Entry {
 struct Factory {
     info: TypeInfo,
     check: fn(Settings) -> Result<()>,
+    files: fn(Settings) -> Result<Vec<PathBuf>>,
     build: for<'a> fn(Settings, &'a BuildContext) -> Building<'a>,
 }
 
@@ -137,8 +139,9 @@ impl Registry {
             schema: || schemars::schema_for!(B::Config),
         };
         let check = |settings| settings::parse::<B::Config>(settings).map(drop);
+        let files = |settings| settings::parse::<B::Config>(settings).map(|config| B::files(&config));
         for name in std::iter::once(&B::TYPE).chain(B::ALIASES) {
-            let previous = self.entries.insert(name, Entry::Present(Factory { info, check, build }));
+            let previous = self.entries.insert(name, Entry::Present(Factory { info, check, files, build }));
             debug_assert!(previous.is_none(), "{name} is registered twice");
         }
     }
@@ -168,6 +171,12 @@ impl Registry {
     /// Reads the settings without building anything. Block settings must have been taken out.
     pub fn check(&self, spec: &ComponentSpec) -> Result<()> {
         (self.factory(&spec.r#type)?.check)(spec.settings.clone())
+            .map_err(|error| error.with("component", &spec.name))
+    }
+
+    /// The files a component looks at again when they change. Block settings must have been taken out.
+    pub fn files(&self, spec: &ComponentSpec) -> Result<Vec<PathBuf>> {
+        (self.factory(&spec.r#type)?.files)(spec.settings.clone())
             .map_err(|error| error.with("component", &spec.name))
     }
 

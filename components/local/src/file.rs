@@ -49,6 +49,10 @@ impl Backend for FileSecretsBackend {
     type Config = FileSecretsConfig;
     type Block = dyn SecretStore;
 
+    fn files(config: &FileSecretsConfig) -> Vec<PathBuf> {
+        vec![config.secrets_file.clone()]
+    }
+
     async fn build(config: FileSecretsConfig, _: &BuildContext) -> Result<Arc<dyn SecretStore>> {
         Ok(Arc::new(FileSecrets::open(config)?))
     }

@@ -1,6 +1,7 @@
 //! The running process: what lives as long as it does, and the order in which it is built.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -11,12 +12,13 @@ use outrigger_component_api::Registry;
 use outrigger_net::Workers;
 use outrigger_telemetry::{Metrics, logs};
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 use crate::{
     backends,
     callbacks::Callbacks,
-    components::Changes,
-    config::{self, Loaded, Problems, Sources},
+    components::{Changes, secret_files},
+    config::{self, Config, Loaded, Problems, Sources},
     doors::Doors,
     listeners::{Listeners, Plan},
     reload::Reloads,
@@ -43,6 +45,8 @@ pub struct App {
     pub reloads: Reloads,
     /// What brings events to the application.
     pub callbacks: Callbacks,
+    /// The files of the configuration in force.
+    pub watched: watch::Sender<Vec<PathBuf>>,
     /// The proxy's sockets; `None` once they are drained.
     pub proxy: tokio::sync::Mutex<Option<outrigger_proxy::Listeners>>,
     /// What is in force now. Replaced whole.
@@ -87,6 +91,7 @@ impl App {
             doors: Doors::new(config, &blocks, &metrics, app),
             registry,
             reloads: Reloads::new(&metrics),
+            watched: watch::Sender::default(),
             telemetry: Telemetry::new(&metrics),
             callbacks: Callbacks::default(),
             metrics,
@@ -100,7 +105,7 @@ impl App {
             phase: Mutex::new(Phase::Starting),
         });
         let plan = app.listeners.plan(&loaded)?;
-        let (snapshot, _) = app.compile(loaded)?;
+        let (snapshot, _) = app.compile(loaded).await?;
         app.install(snapshot, plan).await?;
         app.set_phase(Phase::Running);
         app.announce(started.elapsed());
@@ -108,8 +113,10 @@ impl App {
     }
 
     /// Compiles a configuration against the one in force.
-    pub fn compile(&self, loaded: Loaded) -> anyhow::Result<(Snapshot, Changes)> {
-        Snapshot::compile(loaded, &self.registry, &self.blocks, &self.metrics, &self.snapshot())
+    pub async fn compile(&self, loaded: Loaded) -> anyhow::Result<(Snapshot, Changes)> {
+        let now = self.snapshot();
+        let outdated = now.components.outdated().await;
+        Snapshot::compile(loaded, &self.registry, &self.blocks, &self.metrics, &now, &outdated)
     }
 
     /// Puts a snapshot in force: what calls find first, then the doors they come through. The proxy's sockets come
@@ -125,10 +132,20 @@ impl App {
         exporting.map_err(|problem| Problems(vec![problem]))?;
         snapshot.components.install(&self.blocks);
         self.doors.follow(&snapshot.loaded.config);
+        let files = self.files(&snapshot.loaded.config);
+        let differ = *self.watched.borrow() != files;
+        if differ {
+            self.watched.send_replace(files);
+        }
         let snapshot = Arc::new(snapshot);
         *self.snapshot.lock() = Arc::clone(&snapshot);
         self.callbacks.follow(&snapshot, &self.blocks).await;
         self.listeners.follow(plan, self).await
+    }
+
+    /// Everything whose change should lead to a reload.
+    fn files(&self, config: &Config) -> Vec<PathBuf> {
+        self.sources.files.iter().cloned().chain(secret_files(config, &self.registry)).collect()
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {

@@ -3,7 +3,12 @@
 
 pub mod backing;
 
-use std::{any::Any, collections::BTreeMap, sync::Arc};
+use std::{
+    any::Any,
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+};
 
 use outrigger_blocks::{
     Blocks, BrokerComponent, FileComponent, GreeterComponent, Member, Meter, Policy, Readiness,
@@ -12,7 +17,10 @@ use outrigger_blocks::{
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, ErrorKind, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
 
-use crate::config::{Config, native::ComponentConfig};
+use crate::{
+    config::{Config, native::ComponentConfig},
+    secrets,
+};
 use backing::{Backing, Source, State};
 
 /// What runs for one configuration.
@@ -58,12 +66,14 @@ pub struct Changes {
 
 impl Components {
     /// The components of `config`, taking over from `previous` what is the same: all of it where nothing changed,
-    /// the backend where only rules changed (scopes, policy, prefix). The config has been checked.
+    /// the backend where only rules changed (scopes, policy, prefix). Those in `outdated` are made anew. The config has
+    /// been checked.
     pub fn compile(
         config: &Config,
         registry: &Arc<Registry>,
         blocks: &Blocks,
         previous: &Components,
+        outdated: &BTreeSet<String>,
     ) -> anyhow::Result<(Self, Changes)> {
         let mut next = Self::default();
         let mut changes = Changes::default();
@@ -72,14 +82,15 @@ impl Components {
         let (stores, others): (Vec<_>, Vec<_>) = config.components.iter().partition(|(_, c)| is_secrets(c));
         for (name, component) in stores.into_iter().chain(others) {
             let known = previous.live.get(name);
-            let same = known.filter(|live| live.config == *component && live.app_id == config.app.id);
+            let fresh = known.filter(|_| !outdated.contains(name));
+            let same = fresh.filter(|live| live.config == *component && live.app_id == config.app.id);
             let live = match same {
                 Some(live) if next.still_resolves(previous, &live.backing) => {
                     changes.kept += 1;
                     live.clone()
                 }
                 _ => {
-                    let live = match next.start(name, component, &config.app.id, registry, blocks, known) {
+                    let live = match next.start(name, component, &config.app.id, registry, blocks, fresh) {
                         Ok(live) => live,
                         // A foreign file may ask for more than there is.
                         Err(error) if component.block.is_some() => {
@@ -98,6 +109,13 @@ impl Components {
         changes.removed =
             previous.live.keys().filter(|name| !next.live.contains_key(*name)).cloned().collect();
         Ok((next, changes))
+    }
+
+    /// Those whose secrets are others by now.
+    pub async fn outdated(&self) -> BTreeSet<String> {
+        let asked =
+            self.live.iter().map(async |(name, live)| live.backing.is_outdated().await.then(|| name.clone()));
+        futures_util::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     /// Whether the secret stores a backing took its settings from are the ones it would take them from now.
@@ -162,6 +180,20 @@ impl Components {
     pub fn types(&self) -> impl Iterator<Item = (&str, &str)> {
         self.live.iter().map(|(name, live)| (name.as_str(), live.config.r#type.as_str()))
     }
+}
+
+/// The files secrets in the settings of `config` come from, as far as the stores know of any.
+pub fn secret_files(config: &Config, registry: &Registry) -> BTreeSet<PathBuf> {
+    let references =
+        config.components.values().flat_map(|component| secrets::references(&component.settings));
+    let stores = references.filter_map(|(_, reference)| Some(reference.ok()?.store));
+    let specs = stores.filter_map(|name| {
+        let store = config.components.get(&name)?;
+        let (r#type, settings) = (store.r#type.clone(), store.settings.clone());
+        Some(ComponentSpec { name, r#type, settings, scopes: Vec::new() })
+    });
+    // What is wrong with a store is told where it is built.
+    specs.filter_map(|spec| registry.files(&spec).ok()).flatten().collect()
 }
 
 /// The block of a component, whose type may not exist.

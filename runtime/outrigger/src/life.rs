@@ -41,12 +41,13 @@ pub fn run(plan: Plan) -> anyhow::Result<ExitCode> {
 pub async fn live(plan: Plan) -> anyhow::Result<u8> {
     // Before anything listens: a signal that comes early must find us ready for it.
     let mut signals = Signals::listen().context("listening to signals")?;
-    let files = if plan.watch { plan.sources.files.clone() } else { Vec::new() };
-    let seen = reload::digest(&files);
+    let seen = reload::digest(&plan.sources.files);
     let log_prefix = if plan.app.is_empty() { "" } else { "outrigger │ " };
     let app = App::start(Options { sources: plan.sources, log_prefix }).await?;
 
-    let mut watch = Watch::new(&files, seen).context("watching the configuration files")?;
+    let files = plan.watch.then(|| app.watched.subscribe());
+    let mut watch =
+        Watch::new(files.unwrap_or_else(Watch::nothing), seen).context("watching the configuration files")?;
 
     let code = match plan.app.split_first() {
         None => {

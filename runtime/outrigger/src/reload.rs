@@ -103,7 +103,7 @@ impl App {
         let now = self.snapshot();
         let needs_restart = snapshot::needs_restart(&now.loaded.config, &loaded.config);
         let plan = self.listeners.plan(&loaded)?;
-        let (next, changes) = self.compile(loaded)?;
+        let (next, changes) = self.compile(loaded).await?;
         if now.loaded.config.log.level != next.loaded.config.log.level {
             let level = &next.loaded.config.log.level;
             self.logs.set_level(level).map_err(|error| {

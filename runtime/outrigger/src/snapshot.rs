@@ -1,6 +1,6 @@
 //! What one configuration compiles to. Built beside the one in force, from its parts where they are the same.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use outrigger_blocks::Blocks;
 use outrigger_cluster::Context;
@@ -28,18 +28,20 @@ impl Snapshot {
         Self { loaded, components: Components::default(), traffic: Traffic::none(context) }
     }
 
-    /// Compiles a configuration, keeping from `previous` what it does not touch. Nothing is in force yet.
+    /// Compiles a configuration, keeping from `previous` what it does not touch but for the components that are
+    /// `outdated`. Nothing is in force yet.
     pub fn compile(
         loaded: Loaded,
         registry: &Arc<Registry>,
         blocks: &Blocks,
         metrics: &Metrics,
         previous: &Snapshot,
+        outdated: &BTreeSet<String>,
     ) -> anyhow::Result<(Self, Changes)> {
         // First what can be refused: components start to connect as they are compiled.
         let traffic = Traffic::compile(&loaded, metrics, &previous.traffic)?;
         let (components, changes) =
-            Components::compile(&loaded.config, registry, blocks, &previous.components)?;
+            Components::compile(&loaded.config, registry, blocks, &previous.components, outdated)?;
         Ok((Self { loaded, components, traffic }, changes))
     }
 }

@@ -1,9 +1,16 @@
 //! One backend being built, in the background, until it works.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
 
-use outrigger_component_api::{Built, ComponentSpec, Error, ErrorKind, Registry, Result};
+use outrigger_component_api::{Built, ComponentSpec, Error, ErrorKind, Registry, Result, Settings};
 use outrigger_resilience::Backoff;
+use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::secrets;
@@ -29,9 +36,11 @@ pub enum State {
 pub struct Backing {
     /// What decides whether another configuration means this very backend. Scopes are the block's business.
     r#type: String,
-    settings: outrigger_component_api::Settings,
+    settings: Settings,
     app_id: String,
     used: BTreeMap<String, Arc<Backing>>,
+    /// Of the settings with the secrets they were built with, once those were had.
+    resolved: Arc<Mutex<Option<u64>>>,
     state: watch::Receiver<State>,
     task: JoinHandle<()>,
 }
@@ -42,6 +51,9 @@ impl Drop for Backing {
     }
 }
 
+/// How long secret stores may take to say whether anything has changed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Between two attempts. A backend that comes up is found within a second.
 const RETRY: Backoff = Backoff { base: Duration::from_millis(50), max: Duration::from_secs(1) };
 
@@ -50,8 +62,19 @@ impl Backing {
         let (tell, state) = watch::channel(State::Starting);
         let (r#type, settings) = (source.spec.r#type.clone(), source.spec.settings.clone());
         let (app_id, used) = (source.app_id.clone(), used(&source));
-        let task = tokio::spawn(keep_building(source, registry, tell));
-        Self { r#type, settings, app_id, used, state, task }
+        let resolved = Arc::new(Mutex::new(None));
+        let task = tokio::spawn(keep_building(source, registry, tell, Arc::clone(&resolved)));
+        Self { r#type, settings, app_id, used, resolved, state, task }
+    }
+
+    /// Whether its secrets are others by now than those it was built with. Stores that do not answer in time have
+    /// not changed their mind.
+    pub async fn is_outdated(&self) -> bool {
+        if self.used.is_empty() || matches!(*self.state.borrow(), State::Starting) {
+            return false;
+        }
+        let now = tokio::time::timeout(PATIENCE, resolve(&self.settings, &self.used)).await;
+        now.is_ok_and(|now| now.is_ok_and(|now| *self.resolved.lock() != Some(fingerprint(&now))))
     }
 
     /// Whether `source` would make the same.
@@ -88,11 +111,16 @@ fn used(source: &Source) -> BTreeMap<String, Arc<Backing>> {
 }
 
 /// Builds until it works, or until trying again cannot help: then the reason stays visible.
-async fn keep_building(source: Source, registry: Arc<Registry>, tell: watch::Sender<State>) {
+async fn keep_building(
+    source: Source,
+    registry: Arc<Registry>,
+    tell: watch::Sender<State>,
+    resolved: Arc<Mutex<Option<u64>>>,
+) {
     let (name, r#type) = (&source.spec.name, &source.spec.r#type);
     let mut attempt = 0;
     loop {
-        let error = match build(&source, &registry).await {
+        let error = match build(&source, &registry, &resolved).await {
             Ok(built) => {
                 tracing::info!(component = %name, r#type = %r#type, attempts = attempt + 1, "component ready");
                 let _nobody_waits = tell.send(State::Ready(built));
@@ -117,15 +145,29 @@ async fn keep_building(source: Source, registry: Arc<Registry>, tell: watch::Sen
     }
 }
 
-async fn build(source: &Source, registry: &Registry) -> Result<Built> {
-    let mut spec = source.spec.clone();
-    for (path, reference) in secrets::references(&source.spec.settings) {
+async fn build(source: &Source, registry: &Registry, resolved: &Mutex<Option<u64>>) -> Result<Built> {
+    let settings = resolve(&source.spec.settings, &source.stores).await?;
+    *resolved.lock() = Some(fingerprint(&settings));
+    registry.build(&ComponentSpec { settings, ..source.spec.clone() }, &source.app_id).await
+}
+
+/// The settings with the secrets they refer to.
+async fn resolve(settings: &Settings, stores: &BTreeMap<String, Arc<Backing>>) -> Result<Settings> {
+    let mut resolved = settings.clone();
+    for (path, reference) in secrets::references(settings) {
         let reference = reference.map_err(Error::invalid)?;
         let missing =
             || Error::new(ErrorKind::NotConfigured, format!("no secret store '{}'", reference.store));
-        let store = source.stores.get(&reference.store).ok_or_else(missing)?;
+        let store = stores.get(&reference.store).ok_or_else(missing)?;
         let Some(Built::Secrets(store)) = store.ready().await else { return Err(missing()) };
-        secrets::resolve(&mut spec.settings, &path, &reference, &*store).await?;
+        secrets::resolve(&mut resolved, &path, &reference, &*store).await?;
     }
-    registry.build(&spec, &source.app_id).await
+    Ok(resolved)
+}
+
+/// Enough to see that something is different, and nothing that could be read.
+fn fingerprint(settings: &Settings) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    Value::Object(settings.clone()).to_string().hash(&mut hasher);
+    hasher.finish()
 }

@@ -2,65 +2,99 @@
 //! link two folders up, so what counts is whether the content differs once things have been quiet for a moment.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 /// Long enough for an editor to finish, short enough to seem immediate.
 const QUIET: Duration = Duration::from_millis(100);
 
+/// What each file holds.
+pub type Digest = BTreeMap<PathBuf, u64>;
+
 /// A watch on files. Without files it never fires and costs nothing.
 pub struct Watch {
-    files: Vec<PathBuf>,
-    seen: u64,
+    /// Which files; they change with the configuration.
+    files: watch::Receiver<Vec<PathBuf>>,
+    seen: Digest,
     events: mpsc::Receiver<()>,
+    tell: mpsc::Sender<()>,
+    /// Something has happened and has not been looked at.
+    pending: bool,
     /// Held to be dropped: it ends the watching thread.
     _watcher: Option<RecommendedWatcher>,
 }
 
 impl Watch {
-    /// `seen` is the [`digest`] of what is in force. If the files differ by now, that is the first change.
-    pub fn new(files: &[PathBuf], seen: u64) -> notify::Result<Self> {
+    /// `seen` is the [`digest`] of what is in force. If files in it differ by now, that is the first change.
+    pub fn new(files: watch::Receiver<Vec<PathBuf>>, seen: Digest) -> notify::Result<Self> {
         // One event is as good as many.
         let (tell, events) = mpsc::channel(1);
-        let mut watcher = None;
-        if !files.is_empty() {
-            let first = tell.clone();
-            let notify = move |event: notify::Result<notify::Event>| {
-                if event.is_ok_and(|event| !event.kind.is_access()) {
-                    let _full_is_enough = tell.try_send(());
-                }
-            };
-            let mut watching = notify::recommended_watcher(notify)?;
-            for folder in files.iter().flat_map(|file| folders(file)).collect::<BTreeSet<_>>() {
-                watching.watch(&folder, RecursiveMode::NonRecursive)?;
-            }
-            watcher = Some(watching);
-            if digest(files) != seen {
-                first.try_send(()).ok();
-            }
-        }
-        Ok(Self { files: files.to_vec(), seen, events, _watcher: watcher })
+        let mut watch = Self { files, seen, events, tell, pending: false, _watcher: None };
+        watch.follow()?;
+        Ok(watch)
+    }
+
+    /// The files of somebody who wants none watched.
+    pub fn nothing() -> watch::Receiver<Vec<PathBuf>> {
+        watch::channel(Vec::new()).1
     }
 
     /// Completes when the content of a file has changed and stayed so for a moment. May be dropped and called again.
     pub async fn changed(&mut self) {
         loop {
-            if self.events.recv().await.is_none() {
-                return std::future::pending().await;
+            tokio::select! {
+                () = std::future::ready(()), if self.pending => {}
+                // Never ends, as we hold a sender.
+                _event = self.events.recv() => self.pending = true,
+                Ok(()) = self.files.changed() => {
+                    if let Err(error) = self.follow() {
+                        tracing::warn!(%error, "files of the configuration cannot be watched");
+                    }
+                    continue;
+                }
             }
             while tokio::time::timeout(QUIET, self.events.recv()).await.is_ok_and(|event| event.is_some()) {}
-            let now = digest(&self.files);
-            if std::mem::replace(&mut self.seen, now) != now {
+            let now = digest(&self.files.borrow());
+            let differs = now != self.seen;
+            (self.seen, self.pending) = (now, false);
+            if differs {
                 return;
             }
         }
     }
+
+    /// Watches the files there are now. Those it knew already keep what was seen of them.
+    fn follow(&mut self) -> notify::Result<()> {
+        let files = self.files.borrow_and_update().clone();
+        // Watched before it is read: what happens in between is told twice rather than never.
+        self._watcher = if files.is_empty() { None } else { Some(watcher(&files, self.tell.clone())?) };
+        let now = digest(&files);
+        let seen = |file: &PathBuf, new: u64| self.seen.get(file).copied().unwrap_or(new);
+        self.seen = now.iter().map(|(file, new)| (file.clone(), seen(file, *new))).collect();
+        if self.seen != now {
+            self.tell.try_send(()).ok();
+        }
+        Ok(())
+    }
+}
+
+fn watcher(files: &[PathBuf], tell: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+    let notify = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !event.kind.is_access()) {
+            let _full_is_enough = tell.try_send(());
+        }
+    };
+    let mut watching = notify::recommended_watcher(notify)?;
+    for folder in files.iter().flat_map(|file| folders(file)).collect::<BTreeSet<_>>() {
+        watching.watch(&folder, RecursiveMode::NonRecursive)?;
+    }
+    Ok(watching)
 }
 
 /// The folder the file is named in, and the one it really lies in.
@@ -73,12 +107,13 @@ fn folders(file: &Path) -> Vec<PathBuf> {
 }
 
 /// What the files hold. A file that cannot be read differs from every one that can.
-pub fn digest(files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
+pub fn digest(files: &[PathBuf]) -> Digest {
+    let content = |file: &PathBuf| {
+        let mut hasher = DefaultHasher::new();
         std::fs::read(file).ok().hash(&mut hasher);
-    }
-    hasher.finish()
+        hasher.finish()
+    };
+    files.iter().map(|file| (file.clone(), content(file))).collect()
 }
 
 #[cfg(test)]
@@ -90,7 +125,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.yaml");
         std::fs::write(&file, "one").unwrap();
-        let mut watch = Watch::new(std::slice::from_ref(&file), digest(std::slice::from_ref(&file))).unwrap();
+        let (files, wanted) = watch::channel(vec![file.clone()]);
+        let mut watch = Watch::new(wanted, digest(std::slice::from_ref(&file))).unwrap();
         let quiet = Duration::from_millis(400);
 
         std::fs::write(dir.path().join("other"), "x").unwrap();
@@ -104,5 +140,20 @@ mod tests {
         std::fs::rename(dir.path().join("new"), &file).unwrap();
         tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("replaced");
         assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "told once");
+
+        // Another file joins, in another folder.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let secrets = elsewhere.path().join("secrets.json");
+        std::fs::write(&secrets, "one").unwrap();
+        files.send(vec![file.clone(), secrets.clone()]).unwrap();
+        assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "to join is no change");
+        std::fs::write(&secrets, "two").unwrap();
+        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("the one that joined");
+        files.send(vec![file.clone()]).unwrap();
+        assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "nor is to leave");
+        std::fs::write(&secrets, "three").unwrap();
+        assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "nobody asked for it");
+        std::fs::write(&file, "four").unwrap();
+        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("the one that stays");
     }
 }

@@ -165,3 +165,71 @@ fn what_needs_a_restart_is_said() {
     assert_eq!(outcome["needs_restart"], serde_json::json!(["app.id", "log.format", "workers"]));
     assert_eq!(get(program.admin(), "/actuator/logger").json()["level"], "debug");
 }
+
+/// A store whose file's path is a secret; where the path points after a rotation, values are looked for.
+fn rotating(store: &str) -> String {
+    format!(
+        "components:
+  vault: {{ type: secretstores.local.file, settings: {{ secretsFile: secrets.json }} }}
+  kept: {{ type: state.sqlite, settings: {{ path: {{ secretRef: {{ store: {store}, key: db }} }} }} }}
+  other: {{ type: state.in-memory }}
+"
+    )
+}
+
+fn secrets(folder: &Folder, db: &str, unused: u32) {
+    let file = folder.path(db);
+    folder.write("secrets.json", &serde_json::json!({ "db": file, "unused": unused }).to_string());
+}
+
+#[test]
+fn a_secret_that_is_rotated_reaches_the_components_that_use_it() {
+    let folder = Folder::with(&rotating("vault"));
+    secrets(&folder, "one.db", 1);
+    let mut program = folder.run();
+    let value = async |program: &Program, store: &str| {
+        client(program).await.state(store).get("key").await.unwrap().map(|entry| entry.value)
+    };
+    runtime().block_on(async {
+        for store in ["kept", "other"] {
+            client(&program).await.state(store).save(("key", "first")).await.unwrap();
+        }
+        secrets(&folder, "two.db", 1);
+        let line = program.wait_for_next("configuration reloaded");
+        assert!(line.contains("because=\"files\"") && line.contains("changed=[\"kept\"]"), "{line}");
+        assert_eq!(value(&program, "kept").await, None, "another database");
+        assert_eq!(value(&program, "other").await.as_deref(), Some(&b"first"[..]), "not touched");
+        client(&program).await.state("kept").save(("key", "second")).await.unwrap();
+
+        // Another secret of the same store: nobody has to be built anew.
+        secrets(&folder, "two.db", 2);
+        let line = program.wait_for_next("configuration reloaded");
+        assert!(line.contains("changed=[]") && line.contains("kept=3"), "{line}");
+
+        // Back again.
+        secrets(&folder, "one.db", 2);
+        program.wait_for_next("configuration reloaded");
+        assert_eq!(value(&program, "kept").await.as_deref(), Some(&b"first"[..]));
+    });
+}
+
+#[test]
+fn a_secret_that_was_missing_is_found_when_it_comes() {
+    let folder = Folder::with(&rotating("vault"));
+    folder.write("secrets.json", "{}");
+    let mut program = folder.start(&[]);
+    program.wait_for("component not ready");
+    secrets(&folder, "one.db", 1);
+    program.wait_for_next("component ready component=kept");
+}
+
+#[test]
+fn without_watching_a_rotated_secret_waits_for_a_reload() {
+    let folder = Folder::with(&rotating("vault")).arguments(&["--no-watch"]);
+    secrets(&folder, "one.db", 1);
+    let program = folder.run();
+    runtime().block_on(async { client(&program).await.state("kept").save(("key", "first")).await.unwrap() });
+    secrets(&folder, "two.db", 1);
+    let outcome = post(program.admin(), "/reload", "").json();
+    assert_eq!(outcome["components"]["changed"], serde_json::json!(["kept"]));
+}
