@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use outrigger_component_api::{Error, ErrorKind, Result, Secret};
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
-use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster::{ClusterClient, ClusterClientBuilder, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::io::tcp::{TcpSettings, socket2};
@@ -95,20 +95,22 @@ impl Client {
 
     /// One attempt. The connection's driver runs on the runtime that calls, and ends with it.
     pub(crate) async fn connect(&self) -> Result<Connection> {
-        self.connect_waiting(Some(self.pace.answer)).await
+        self.connect_for(self.pace.answer).await
     }
 
-    async fn connect_waiting(&self, answer: Option<Duration>) -> Result<Connection> {
+    /// As [`Client::connect`], for commands that may take as long as `answer`.
+    pub(crate) async fn connect_for(&self, answer: Duration) -> Result<Connection> {
         let lost = Arc::new(AtomicBool::new(false));
         let watched = Watched(Arc::clone(&lost));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.pace.dial))
-            .set_response_timeout(answer)
+            .set_response_timeout(Some(answer))
             .set_push_sender(move |_| {
                 // Only held: what matters is when the driver drops it.
                 let _ = &watched;
                 Ok::<_, redis::aio::SendError>(())
             });
+        let longer = ClusterConfig::new().set_response_timeout(answer);
         let kind = match &self.shape {
             Shape::Node(client) => Kind::Node(
                 client.get_multiplexed_async_connection_with_config(&config).await.map_err(from_redis)?,
@@ -121,7 +123,9 @@ impl Client {
                 )
             }
             // Finds lost nodes again by itself.
-            Shape::Cluster(client) => Kind::Cluster(client.get_async_connection().await.map_err(from_redis)?),
+            Shape::Cluster(client) => {
+                Kind::Cluster(client.get_async_connection_with_config(longer).await.map_err(from_redis)?)
+            }
         };
         if matches!(kind, Kind::Cluster(_)) {
             // The flag is set by now: nobody holds what would have set it.
@@ -338,7 +342,6 @@ fn cluster(
         .retries(0)
         .connection_timeout(server.pace.dial)
         .response_timeout(server.pace.answer)
-        .overall_response_timeout(Some(server.pace.answer))
         .use_protocol(ProtocolVersion::RESP3)
         .tcp_settings(tcp());
     if let Some(username) = server.username {
@@ -394,6 +397,16 @@ pub(crate) fn breaks(error: &RedisError) -> bool {
 /// Whether the server does not have the script any more.
 pub(crate) fn lacks_script(error: &RedisError) -> bool {
     error.kind() == DriverKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Whether a stream or its consumer group is not there.
+pub(crate) fn lacks_group(error: &RedisError) -> bool {
+    error.code() == Some("NOGROUP") || error.to_string().contains("NOGROUP")
+}
+
+/// Whether what was to be created is there already.
+pub(crate) fn has_group(error: &RedisError) -> bool {
+    error.code() == Some("BUSYGROUP")
 }
 
 /// What an error of the driver or of the server means to a caller. Its own text becomes the source, for the log.
@@ -472,9 +485,11 @@ fn code(error: &RedisError) -> (ErrorKind, bool, &'static str) {
             "the key holds data of another kind, written by another program",
         )
     } else if says("OOM") {
-        (ErrorKind::RateLimited, false, "redis is full: its maxmemory is reached")
+        (ErrorKind::RateLimited, true, "redis is full: its maxmemory is reached")
     } else if says("MISCONF") || says("NOREPLICAS") {
         (ErrorKind::Unavailable, true, "redis takes no writes at the moment: it cannot make them safe")
+    } else if says("UNBLOCKED") {
+        (ErrorKind::Unavailable, true, "this redis is not the master any more")
     } else if says("BUSY ") {
         (ErrorKind::Unavailable, true, "redis is busy with a script")
     } else if says("would overflow") {

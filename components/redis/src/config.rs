@@ -1,6 +1,7 @@
 //! Settings: how to reach Redis, which every block has, and what each block adds.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use outrigger_component_api::Secret;
@@ -163,6 +164,31 @@ config! {
     }
 }
 
+config! {
+    /// Settings of `pubsub.redis`.
+    RedisPubSubConfig {
+        /// The consumer group of every subscription, instead of the application's id.
+        #[serde(rename = "consumerID")]
+        consumer_id: Option<String> = None,
+        /// How long a message may stay unsettled before another member of the group gets it. Default: what the
+        /// subscription asks for.
+        #[serde(deserialize_with = "some_duration")]
+        #[schemars(with = "Option<String>")]
+        processing_timeout: Option<Duration> = None,
+        /// How often to look for messages that have been unsettled for too long, at the least. Default: when the next
+        /// one may be due.
+        #[serde(deserialize_with = "some_duration")]
+        #[schemars(with = "Option<String>")]
+        redeliver_interval: Option<Duration> = None,
+        /// The most messages that are fetched at once. Default: 100.
+        queue_depth: NonZeroU32 = NonZeroU32::MIN.saturating_add(99),
+        /// The most messages a subscription has in hand at once. Default: what the subscription asks for.
+        concurrency: Option<NonZeroU32> = None,
+        /// Keep about this many messages of each topic, whether they were delivered or not. Default: all.
+        max_len_approx: Option<u64> = None,
+    }
+}
+
 /// How to reach Redis, as configured.
 pub(crate) struct Server<'c> {
     pub(crate) hosts: &'c str,
@@ -230,6 +256,10 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 
     let duration = deserializer.deserialize_str(Text)?;
     if duration.is_zero() { Err(D::Error::custom("a duration of zero leaves no time")) } else { Ok(duration) }
+}
+
+fn some_duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | state | a hash per entry: `data`, `version` (the etag; it only goes up), `first-write` after a first write; the ttl is the key's |
 //! | lock | the owner under the resource's key; the ttl is the key's |
+//! | pub/sub | a stream per topic, a message's fields are `data`, `metadata` (JSON) and `expires`; groups are its consumer groups |
 //! | sequencer | the last number given out, under the sequence's key |
 //!
 //! Beside an entry that was written with a fencing token stands `{key}||fence`, the highest token it has seen. It stays
@@ -21,13 +22,15 @@ mod config;
 mod key;
 mod link;
 mod lock;
+mod pubsub;
 mod replicas;
 mod script;
 mod sequencer;
 mod state;
 
 pub use binding::{RedisBinding, RedisBindingBackend};
-pub use config::{RedisConfig, RedisStateConfig, RedisType};
+pub use config::{RedisConfig, RedisPubSubConfig, RedisStateConfig, RedisType};
 pub use lock::{RedisLock, RedisLockBackend};
+pub use pubsub::{RedisPubSub, RedisPubSubBackend};
 pub use sequencer::{RedisSequencer, RedisSequencerBackend};
 pub use state::{RedisState, RedisStateBackend};

@@ -37,5 +37,21 @@ pub fn registry() -> Registry {
     registry.file::<outrigger_local::LocalFilesBackend>();
     #[cfg(not(feature = "local"))]
     registry.without("file.local", "local");
+    #[cfg(feature = "redis")]
+    registry.pubsub::<outrigger_redis::RedisPubSubBackend>();
+    #[cfg(not(feature = "redis"))]
+    registry.without("pubsub.redis", "redis");
+    #[cfg(feature = "redis")]
+    registry.lock::<outrigger_redis::RedisLockBackend>();
+    #[cfg(not(feature = "redis"))]
+    registry.without("lock.redis", "redis");
+    #[cfg(feature = "redis")]
+    registry.sequencer::<outrigger_redis::RedisSequencerBackend>();
+    #[cfg(not(feature = "redis"))]
+    registry.without("sequencer.redis", "redis");
+    #[cfg(feature = "redis")]
+    registry.output_binding::<outrigger_redis::RedisBindingBackend>();
+    #[cfg(not(feature = "redis"))]
+    registry.without("bindings.redis", "redis");
     registry
 }

@@ -70,3 +70,16 @@ async fn the_binding_writes_reads_deletes_and_counts() {
     server.ask("LPUSH list x");
     refused("get", &[("key", "list")], ErrorKind::FailedPrecondition).await;
 }
+
+mod pubsub {
+    use super::*;
+    use outrigger_component_api::PubSub;
+    use outrigger_redis::{RedisPubSub, RedisPubSubConfig};
+
+    fn broker(host: &str) -> Arc<dyn PubSub> {
+        let config = RedisPubSubConfig { redis_host: host.to_owned(), ..RedisPubSubConfig::default() };
+        Arc::new(RedisPubSub::new(config).expect("valid"))
+    }
+
+    outrigger_testkit::pubsub_suite!(crate::server::subject(broker));
+}

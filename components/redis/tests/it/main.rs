@@ -8,6 +8,8 @@
 
 mod blocks;
 mod faults;
+mod loss;
+mod pubsub_settings;
 mod server;
 mod settings;
 mod state;
