@@ -4,7 +4,8 @@ import sys
 
 
 def record(method, target, body):
-    return f"{method} {target} {body.hex()}"
+    # h11 takes no value that ends with a space.
+    return f"{method} {target} {body.hex()}".rstrip()
 
 
 def wsgi(environ, start_response):
@@ -47,5 +48,31 @@ def aiohttp(port):
     web.run_app(app, host="127.0.0.1", port=port, print=None)
 
 
+async def asgi(scope, receive, send):
+    body, more = b"", scope["type"] == "http"
+    if not more:
+        return
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        body, more = body + message.get("body", b""), message.get("more_body", False)
+    # A query that is there and empty is not told from none.
+    target = scope["raw_path"] + (b"?" + scope["query_string"] if scope["query_string"] else b"")
+    headers = [(b"x-record", record(scope["method"], target.decode("latin-1"), body).encode("latin-1")), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body"})
+
+
+def uvicorn(parser):
+    def serve(port):
+        import uvicorn as server
+
+        server.run(asgi, host="127.0.0.1", port=port, http=parser, lifespan="off", log_level="critical")
+
+    return serve
+
+
 if __name__ == "__main__":
-    {"gunicorn": gunicorn, "waitress": waitress, "aiohttp": aiohttp}[sys.argv[1]](int(sys.argv[2]))
+    servers = {"gunicorn": gunicorn, "waitress": waitress, "aiohttp": aiohttp, "h11": uvicorn("h11"), "httptools": uvicorn("httptools")}
+    servers[sys.argv[1]](int(sys.argv[2]))

@@ -19,13 +19,20 @@ impl Servers {
         let dir = tempfile::tempdir().unwrap();
         let mut servers = Self { running: Vec::new(), _dir: dir };
         if let Some(python) = find("OUTRIGGER_TEST_PYTHON", "python3") {
-            for name in ["gunicorn", "waitress", "aiohttp"] {
+            // The last two are parsers of uvicorn's; httptools is the one of Node.
+            for (name, modules) in [
+                ("gunicorn", "gunicorn"),
+                ("waitress", "waitress"),
+                ("aiohttp", "aiohttp"),
+                ("h11", "uvicorn, h11"),
+                ("httptools", "uvicorn, httptools"),
+            ] {
                 let present = Command::new(&python)
-                    .args(["-c", &format!("import {name}")])
+                    .args(["-c", &format!("import {modules}")])
                     .stderr(Stdio::null())
                     .status();
                 if !present.is_ok_and(|status| status.success()) {
-                    skip(&format!("{name} is not installed in {}", python.display()));
+                    skip(&format!("not all of {modules} is installed in {}", python.display()));
                     continue;
                 }
                 let port = free_port();
