@@ -15,4 +15,5 @@ mod pools;
 mod reload;
 mod requests;
 mod tls;
+mod unix;
 mod world;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use outrigger_net::tls::install_provider;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -16,6 +16,11 @@ use crate::world::{compile, recompile, status, the};
 
 /// A server with a certificate for `name` from a fresh authority, whose certificate is written to `ca`.
 async fn server(ca: &Path, name: &str) -> String {
+    server_offering(ca, name, &[]).await
+}
+
+/// The same, with these protocols to choose from. It speaks HTTP/2 when that was chosen.
+async fn server_offering(ca: &Path, name: &str, alpn: &[&str]) -> String {
     install_provider();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -28,25 +33,44 @@ async fn server(ca: &Path, name: &str) -> String {
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config =
         ServerConfig::builder().with_no_client_auth().with_single_cert(vec![leaf.der().clone()], key);
-    let acceptor = TlsAcceptor::from(Arc::new(config.unwrap()));
+    let mut config = config.unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let Ok(mut tls) = acceptor.accept(stream).await else { return };
-                let mut buffer = [0; 4096];
-                while tls.read(&mut buffer).await.is_ok_and(|count| count > 0) {
-                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
-                    if tls.write_all(answer).await.is_err() || tls.flush().await.is_err() {
-                        return;
-                    }
+                let Ok(tls) = acceptor.accept(stream).await else { return };
+                match tls.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => answer_http2(tls).await,
+                    _ => answer_http1(tls).await,
                 }
             });
         }
     });
     address.to_string()
+}
+
+/// Answers 200 to everything, whatever carries it.
+pub(crate) async fn answer_http1(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut buffer = [0; 4096];
+    while stream.read(&mut buffer).await.is_ok_and(|count| count > 0) {
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        if stream.write_all(answer).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The same over HTTP/2.
+pub(crate) async fn answer_http2(stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let mut connection = h2::server::handshake(stream).await.unwrap();
+    while let Some(Ok((_, mut respond))) = connection.accept().await {
+        // The client may have gone.
+        let _ = respond.send_response(http::Response::new(()), true);
+    }
 }
 
 fn settings(address: &str, ca: &Path, name: &str) -> Value {
@@ -65,6 +89,27 @@ async fn the_name_is_checked() {
     assert_eq!(the(&good).snapshot().connections, 1, "TLS connections are reused");
     let wrong = compile(settings(&address, &ca, "other.test"));
     assert_eq!(status(&the(&wrong), None).await, Err("upstream_tls"));
+}
+
+#[tokio::test]
+async fn http2_needs_the_endpoints_consent() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let mut outcomes = Vec::new();
+    for offered in [&["h2"][..], &["http/1.1", "h2"], &["http/1.1"], &[]] {
+        let address = server_offering(&ca, "good.test", offered).await;
+        let mut json = settings(&address, &ca, "good.test");
+        json["protocol"] = json!("http2");
+        let clusters = compile(json);
+        let cluster = the(&clusters);
+        let all = [status(&cluster, None).await, status(&cluster, None).await];
+        outcomes.push((all, cluster.snapshot().connections));
+    }
+    // A handshake that fails counts against the endpoint, the only one there is.
+    let refused = ([Err("upstream_tls"), Err("no_healthy_endpoint")], 0);
+    assert_eq!(outcomes[..2], [([Ok(200); 2], 1), ([Ok(200); 2], 1)], "two requests, one connection");
+    assert_eq!(outcomes[2], refused, "a server that has other protocols only");
+    assert_eq!(outcomes[3], refused, "a server that leaves it open");
 }
 
 #[tokio::test]
