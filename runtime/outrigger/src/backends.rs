@@ -53,5 +53,9 @@ pub fn registry() -> Registry {
     registry.output_binding::<outrigger_redis::RedisBindingBackend>();
     #[cfg(not(feature = "redis"))]
     registry.without("bindings.redis", "redis");
+    #[cfg(feature = "etcd")]
+    registry.state::<outrigger_etcd::EtcdStateBackend>();
+    #[cfg(not(feature = "etcd"))]
+    registry.without("state.etcd", "etcd");
     registry
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 
 use crate::cases::seconds;
-use crate::workspace::{self, cargo};
+use crate::workspace::{self, cargo, cargo_with_protoc};
 
 /// A check and its name.
 type Check = (&'static str, fn() -> Result<()>);
@@ -21,7 +21,7 @@ pub(crate) const ALL: [Check; 5] = [
     ("lints", || {
         let programs = "xtask/bench,xtask/fuzz,xtask/proto,outrigger/full";
         let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--features", programs];
-        workspace::run(cargo(&arguments).args(["--", "-D", "warnings"]))
+        workspace::run(cargo_with_protoc(&arguments)?.args(["--", "-D", "warnings"]))
     }),
     ("documentation", || workspace::run(documentation().env("RUSTDOCFLAGS", "-D warnings"))),
     ("generated code", || proto(true)),

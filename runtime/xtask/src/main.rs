@@ -1,4 +1,4 @@
-//! The project's one entry: `cargo xtask check|test|proto|quickstart|bench|fuzz`.
+//! The project's one entry: `cargo xtask check|test|proto|protoc|quickstart|bench|fuzz`.
 //! Developers and CI call the same commands; everything fetched or written lands in `.tools/`.
 
 mod bench;
@@ -41,6 +41,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Builds the stand-in for protoc and prints where it is, for `PROTOC`: the feature `etcd` needs one.
+    Protoc,
     /// Builds the sidecar, starts it beside a demo application and walks through both.
     Quickstart,
     /// Measures Outrigger beside its peers, in one run.
@@ -62,6 +64,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check => check::run()?,
         Command::Test(options) => return test::run(&options),
         Command::Proto { check } => check::proto(check)?,
+        Command::Protoc => println!("{}", workspace::protoc()?.display()),
         Command::Quickstart => quickstart::run()?,
         Command::Bench(bench) => bench::run(&bench)?,
         Command::Fuzz(options) => fuzz::run(&options)?,

@@ -43,6 +43,7 @@ pub(crate) const ALL: &[Suite] = &[
             Need::Program("haproxy"),
             Need::Program("strace"),
             Need::Program("redis-server"),
+            Need::Program("etcd"),
             Need::Python,
         ],
         run: cargo::test,

@@ -39,6 +39,7 @@ const DEBIAN: &[(&str, &str)] = &[
     ("haproxy", "haproxy"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("etcd", "etcd-server"),
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
     ("strace", "strace"),

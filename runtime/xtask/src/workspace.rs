@@ -40,6 +40,21 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Cargo for features that include etcd, whose client's build script wants a protoc.
+pub(crate) fn cargo_with_protoc(arguments: &[&str]) -> Result<Command> {
+    let mut command = cargo(arguments);
+    command.env("PROTOC", protoc()?);
+    Ok(command)
+}
+
+/// A protoc: the one somebody set, or ours.
+pub(crate) fn protoc() -> Result<PathBuf> {
+    match std::env::var_os("PROTOC") {
+        Some(protoc) => Ok(protoc.into()),
+        None => build("xtask", "protoc", "proto", Profile::Dev),
+    }
+}
+
 /// Builds one binary (`features` comma-separated, may be empty) and returns its path.
 pub(crate) fn build(package: &str, binary: &str, features: &str, profile: Profile) -> Result<PathBuf> {
     build_all(&[(package, binary)], features, profile)?.pop().context("cargo built nothing")
@@ -57,7 +72,9 @@ pub(crate) fn build_all(binaries: &[(&str, &str)], features: &str, profile: Prof
     if profile == Profile::Release {
         arguments.push("--release");
     }
-    run(&mut cargo(&arguments))?;
+    let wants_protoc =
+        features.split(',').any(|feature| feature.ends_with("full") || feature.ends_with("etcd"));
+    run(&mut if wants_protoc { cargo_with_protoc(&arguments)? } else { cargo(&arguments) })?;
     let dir = target_dir()?.join(match profile {
         Profile::Dev => "debug",
         Profile::Release => "release",

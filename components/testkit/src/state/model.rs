@@ -43,7 +43,7 @@ struct Run {
     keys: Vec<Key>,
     model: HashMap<Key, (Bytes, Etag)>,
     /// Every etag seen, for writes with a stale one.
-    past: Vec<Etag>,
+    past: Vec<(Key, Etag)>,
 }
 
 impl Run {
@@ -79,7 +79,7 @@ impl Run {
             assert_eq!(answer.is_ok(), expected, "{at}: {change:?} was answered {answer:?}");
             match (change, answer) {
                 (Change::Set { key, value, .. }, Ok(Some(etag))) => {
-                    self.past.push(etag.clone());
+                    self.past.push((key.clone(), etag.clone()));
                     self.model.insert(key, (value, etag));
                 }
                 (Change::Delete { key, .. }, Ok(None)) => drop(self.model.remove(&key)),
@@ -111,8 +111,9 @@ impl Run {
         }
         for (key, (_, etag)) in after.iter_mut().filter(|(_, (_, etag))| *etag == unknown) {
             *etag = read(&self.store, key).await.unwrap_or_else(|| panic!("{at}: {key} is missing")).etag;
-            assert!(!self.past.contains(etag), "{at}: etag {etag} came back");
-            self.past.push(etag.clone());
+            let new = (key.clone(), etag.clone());
+            assert!(!self.past.contains(&new), "{at}: {key} has had etag {etag} before");
+            self.past.push(new);
         }
         self.model = after;
     }
@@ -127,7 +128,9 @@ impl Run {
         };
         let if_match = match self.rng.u8(..4) {
             0 if etags => self.model.get(&key).map(|(_, etag)| etag.clone()),
-            1 if etags && !self.past.is_empty() => Some(self.past[self.rng.usize(..self.past.len())].clone()),
+            1 if etags && !self.past.is_empty() => {
+                Some(self.past[self.rng.usize(..self.past.len())].1.clone())
+            }
             _ => None,
         };
         if self.rng.u8(..4) == 0 {

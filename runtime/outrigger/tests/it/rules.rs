@@ -22,6 +22,8 @@ const ROOMS: &[Room] = &[
     Room { name: "outrigger-telemetry", may_use: &[], not: &["hyper", "tonic"] },
     Room { name: "outrigger-otlp", may_use: &["telemetry"], not: &[] },
     Room { name: "outrigger-net", may_use: &["telemetry"], not: &["hyper", "tonic"] },
+    // A backend, to which tonic is the way to its server: etcd speaks gRPC.
+    Room { name: "outrigger-etcd", may_use: &["component-api"], not: &["hyper"] },
     Room { name: "outrigger-testkit", may_use: &["component-api"], not: CLIENTS },
     Room { name: "outrigger-http", may_use: &["net", "resilience", "telemetry"], not: &["tonic"] },
     Room { name: "outrigger-cluster", may_use: &["http", "net", "resilience", "telemetry"], not: &["tonic"] },

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::cases::Cases;
 use crate::process::free_port;
 use crate::tools;
-use crate::workspace::{cargo, finish, tail, tools_dir, transcript};
+use crate::workspace::{cargo_with_protoc, finish, tail, tools_dir, transcript};
 
 pub(super) fn check(cases: &mut Cases) -> Result<()> {
     for (name, check) in crate::check::ALL {
@@ -17,9 +17,12 @@ pub(super) fn check(cases: &mut Cases) -> Result<()> {
 /// `cargo test`, with its tests counted one by one.
 pub(super) fn test(cases: &mut Cases) -> Result<()> {
     let features = "xtask/fuzz,outrigger/full";
-    let mut command = cargo(&["test", "--workspace", "--features", features, "--no-fail-fast"]);
+    let mut command = cargo_with_protoc(&["test", "--workspace", "--features", features, "--no-fail-fast"])?;
     let port = free_port()?;
     let _redis = super::database::redis(port)?;
+    let etcd_port = free_port()?;
+    let _etcd = super::database::etcd(etcd_port)?;
+    command.env("OUTRIGGER_TEST_ETCD_URL", format!("http://127.0.0.1:{etcd_port}"));
     command.env("OUTRIGGER_TEST_REDIS_URL", format!("127.0.0.1:{port}"));
     command.env("OUTRIGGER_TEST_PYTHON", tools::python("python")).env("CARGO_TERM_COLOR", "never");
     // What failed is in the first lines; a backtrace would push it out of the report.

@@ -34,6 +34,18 @@ pub(super) fn redis(port: u16) -> Result<Server> {
     Server::start("redis", &mut command, Some(dir))?.wait_port(port)
 }
 
+/// An etcd of one member. Its request limit is above the 1.5 MiB it has by default, as suites write larger values.
+pub(super) fn etcd(port: u16) -> Result<Server> {
+    let (dir, peers) = (scratch()?, format!("http://127.0.0.1:{}", free_port()?));
+    let clients = format!("http://127.0.0.1:{port}");
+    let mut command = Command::new(program("etcd")?);
+    command.arg("--data-dir").arg(dir.path()).args(["--max-request-bytes", "8388608", "--log-level", "warn"]);
+    command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
+    command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
+    command.args(["--initial-cluster", &format!("default={peers}")]);
+    Server::start("etcd", &mut command, Some(dir))?.wait_port(port)
+}
+
 fn mariadb(port: u16) -> Result<Server> {
     let dir = scratch()?;
     let user = if rustix::process::geteuid().is_root() { "mysql" } else { "" };

@@ -57,6 +57,9 @@ const WITHOUT_EFFECT: [(&str, &str); 8] = [
 /// Keys of a component that are not settings; all others are, as those of its metadata.
 const FRAME: [&str; 4] = ["type", "metadata", "secret_ref", "component_ref"];
 
+/// The type that needs to be told where its files are.
+const ROOTED: &str = "file.local";
+
 impl Translator<'_> {
     pub(super) fn grpc_config(&mut self, config: &Look<'_>) {
         let keys = SECTIONS.iter().flat_map(|section| section.keys.iter().copied());
@@ -169,6 +172,12 @@ impl Translator<'_> {
         let says = |settings: &[Entry], key: &str| settings.iter().any(|e| e.key.eq_ignore_ascii_case(key));
         if let Some(prefix) = section.key_prefix.filter(|_| !says(&settings, "keyPrefix")) {
             settings.push(entry("keyPrefix", component, draft::text(prefix, component.at())));
+        }
+        if info.name == ROOTED && !says(&settings, "rootPath") {
+            let message =
+                "has no `rootPath`, as Layotto keeps files anywhere; here that is the working directory";
+            self.found.note(component, message);
+            settings.push(entry("rootPath", component, draft::text(".", component.at())));
         }
         if let Some(reference) = component.get("component_ref") {
             self.found.note(&reference, "has no effect: no component here takes another one");

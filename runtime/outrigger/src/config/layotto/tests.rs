@@ -100,6 +100,7 @@ fn the_standalone_file_says_the_same_in_our_words() {
     assert_eq!(components["secret_demo"]["settings"], json!({"secretsFile": "secrets.json"}));
     assert_eq!(components["bindings_demo"]["type"], "bindings.http");
     assert_eq!(components["pub_subs_demo"]["type"], "pubsub.in-memory");
+    assert_eq!(components["file_demo"]["settings"], json!({"rootPath": "."}));
     let notes = told(&loaded.notes).join("\n");
     for word in ["tracing: has no effect", "metrics: has no effect", "custom_component: has no effect"] {
         assert!(notes.contains(word), "{word} is missing from:\n{notes}");
