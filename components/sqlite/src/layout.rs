@@ -74,6 +74,13 @@ const LAYOUTS: &[Layout] = &[
               );
               INSERT OR IGNORE INTO counters (name, value) VALUES ('configuration', 0);",
     },
+    Layout {
+        block: "hosts",
+        version: 1,
+        sql:
+            "CREATE TABLE hosts (process TEXT PRIMARY KEY NOT NULL, app TEXT NOT NULL, address TEXT NOT NULL);
+              CREATE INDEX hosts_app ON hosts (app);",
+    },
 ];
 
 /// Creates what is missing, in one transaction, so that of several processes that start at once one creates and the

@@ -16,6 +16,7 @@
 //! | `configuration` | `app`, `grp`, `label`, `key`, `content`, `tags` text, `version` integer | one row per item; `tags` is a JSON object |
 //! | `configuration_changes` | `revision` integer, then as above | the last 10,000 changes; a `content` of null is a deletion |
 //! | `counters` | `name` text, `value` integer | the last version (`revision`), fencing token (`lock`) and configuration change (`configuration`) given out; they never go back |
+//! | `hosts` | `process`, `app`, `address` text | one row per running sidecar; `process` is its number and when it started |
 //! | `schemas` | `block` text, `version` integer | which layout each block's tables have |
 //!
 //! The file has `application_id` 0x4F555452 ("OUTR"), is in WAL mode, and is created with mode 0600. Network file
@@ -33,6 +34,7 @@ mod config;
 mod configuration;
 mod database;
 mod failure;
+mod hosts;
 mod layout;
 mod lock;
 mod readers;
@@ -44,6 +46,7 @@ mod writer;
 
 pub use config::{SqliteConfig, Synchronous};
 pub use configuration::{SqliteConfiguration, SqliteConfigurationBackend};
+pub use hosts::SqliteHosts;
 pub use lock::{SqliteLock, SqliteLockBackend};
 pub use sequencer::{SqliteSequencer, SqliteSequencerBackend};
 pub use state::{SqliteState, SqliteStateBackend};

@@ -130,6 +130,15 @@ impl Access {
         Ok(())
     }
 
+    /// Takes off what let the request in: it is for nobody behind us.
+    pub(crate) fn strip(&self, headers: &mut HeaderMap) {
+        let Some(token) = &self.token else { return };
+        TOKEN_HEADERS.iter().for_each(|name| drop(headers.remove(name)));
+        if headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer).any(|sent| token.matches(sent)) {
+            headers.remove(header::AUTHORIZATION);
+        }
+    }
+
     /// An address cannot be re-pointed, `localhost` is this machine, and the rest has to be listed.
     fn is_ours(&self, authority: &str) -> bool {
         let host = without_port(authority);

@@ -30,6 +30,7 @@ use crate::grpc::layotto::{self, LifecycleService, RuntimeService};
 use crate::grpc::outrigger::ActuatorService;
 use crate::grpc::reflection;
 use crate::meter::Meter;
+use crate::passing;
 use crate::trace;
 
 type Runtime = RuntimeServer<RuntimeService>;
@@ -46,6 +47,7 @@ struct Shared {
     access: Access,
     meter: Meter,
     tracer: Tracer,
+    blocks: Arc<Blocks>,
     runtime: Runtime,
     others: Vec<(&'static str, Boxed)>,
 }
@@ -73,9 +75,10 @@ impl Api {
             boxed(reflection::v1()),
             boxed(reflection::v1alpha()),
         ];
-        let runtime = RuntimeServer::new(RuntimeService { blocks, meter: meter.clone() });
+        let runtime =
+            RuntimeServer::new(RuntimeService { blocks: Arc::clone(&blocks), meter: meter.clone() });
         let tracer = metrics.tracer().clone();
-        Self(Arc::new(Shared { access, meter, tracer, runtime, others }))
+        Self(Arc::new(Shared { access, meter, tracer, blocks, runtime, others }))
     }
 
     /// The service of one listener.
@@ -126,16 +129,18 @@ where
             shared.meter.refused(denied.reason());
             return Reply::Ready(Some(refusal(denied, is_grpc(&request))));
         }
-        if !is_grpc(&request) {
-            return Reply::Ready(Some(not_grpc(&request)));
-        }
-        let Some(served) = shared.find(service) else {
-            return Reply::Ready(Some(shared.unserved(service)));
+        let served = match (is_grpc(&request), shared.find(service)) {
+            (true, Some(served)) => Some(served),
+            _ if passing::target(request.headers()).is_some() => None,
+            (true, None) => return Reply::Ready(Some(shared.unserved(service))),
+            (false, _) => return Reply::Ready(Some(not_grpc(&request))),
         };
+        shared.access.strip(request.headers_mut());
         let span = trace::begin(&shared.tracer, &mut request);
         let call = match served {
-            Served::Runtime(runtime) => runtime.clone().call(request),
-            Served::Other(call) => call(request.map(Body::new)),
+            Some(Served::Runtime(runtime)) => runtime.clone().call(request),
+            Some(Served::Other(call)) => call(request.map(Body::new)),
+            None => passing::pass(&shared.blocks, &shared.meter, request),
         };
         Reply::Call(match span {
             None => call,

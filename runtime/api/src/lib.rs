@@ -9,6 +9,7 @@ pub mod app;
 mod front;
 mod grpc;
 mod meter;
+mod passing;
 pub mod status;
 mod trace;
 mod wire;

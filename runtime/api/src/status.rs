@@ -11,11 +11,21 @@ pub enum Block {
     Lifecycle,
     File,
     PubSub,
+    Invoke,
+    Binding,
 }
 
 impl Block {
     /// Every block, for the tests of the tables.
     #[cfg(test)]
-    const ALL: [Self; 6] =
-        [Self::State, Self::Secrets, Self::Hello, Self::Lifecycle, Self::File, Self::PubSub];
+    const ALL: [Self; 8] = [
+        Self::State,
+        Self::Secrets,
+        Self::Hello,
+        Self::Lifecycle,
+        Self::File,
+        Self::PubSub,
+        Self::Invoke,
+        Self::Binding,
+    ];
 }

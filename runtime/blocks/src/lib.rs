@@ -6,6 +6,7 @@ mod file;
 mod guard;
 mod health;
 mod hello;
+pub mod invoke;
 mod lifecycle;
 mod pubsub;
 mod scope;
@@ -30,6 +31,8 @@ pub use file::{FileComponent, Files};
 pub use guard::{Call, Class, Guard, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use hello::{GreeterComponent, Hello};
+pub use invoke::Invoke;
+pub use outrigger_cluster::{Body, BodyError};
 pub use pubsub::{
     Answer, AppEvents, BrokerComponent, Courier, DeliverySettings, Event, Events, Incoming, PubSub,
     Publication, SubscriptionConfig, Topic, TopicScopes, check_settings,
@@ -52,6 +55,8 @@ pub struct Blocks {
     pub files: Files,
     /// Events.
     pub pubsub: PubSub,
+    /// Requests to applications.
+    pub invoke: Invoke,
     app_id: Arc<str>,
     meter: Meter,
 }
@@ -65,6 +70,7 @@ impl Blocks {
             hello: Hello::default(),
             files: Files::default(),
             pubsub: PubSub::default(),
+            invoke: Invoke::default(),
             app_id: app_id.into(),
             meter: Meter::new(metrics),
         }

@@ -9,18 +9,19 @@ use std::{
 use anyhow::Context;
 use outrigger_blocks::Blocks;
 use outrigger_component_api::Registry;
-use outrigger_net::Workers;
+use outrigger_net::{Address, Workers};
 use outrigger_telemetry::{Metrics, logs};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::{
+    apps::Apps,
     backends,
     callbacks::Callbacks,
     components::{Changes, secret_files},
     config::{self, Config, Loaded, Problems, Sources},
     doors::Doors,
-    listeners::{Listeners, Plan},
+    listeners::{Kind, Listeners, Plan},
     reload::Reloads,
     snapshot::Snapshot,
     telemetry::Telemetry,
@@ -47,6 +48,8 @@ pub struct App {
     pub callbacks: Callbacks,
     /// The files of the configuration in force.
     pub watched: watch::Sender<Vec<PathBuf>>,
+    /// Where applications are found by their ids.
+    pub apps: Arc<Apps>,
     /// The proxy's sockets; `None` once they are drained.
     pub proxy: tokio::sync::Mutex<Option<outrigger_proxy::Listeners>>,
     /// What is in force now. Replaced whole.
@@ -83,7 +86,10 @@ impl App {
         let workers = Arc::new(Workers::start(workers).context("starting the workers")?);
         let blocks = Arc::new(Blocks::new(config.app.id.as_str(), &metrics));
         let control = tokio::runtime::Handle::current();
-        let nothing = Snapshot::nothing(outrigger_cluster::Context::new(metrics.clone(), control.clone()));
+        let context = outrigger_cluster::Context::new(metrics.clone(), control.clone());
+        let apps = Arc::new(Apps::new(context.clone(), blocks.meter().clone()));
+        blocks.invoke.ask(Arc::clone(&apps) as _);
+        let nothing = Snapshot::nothing(context);
         let proxy = outrigger_proxy::Listeners::new(Arc::clone(&workers), metrics.clone());
         let app = Arc::new_cyclic(|app: &Weak<Self>| Self {
             started,
@@ -92,6 +98,7 @@ impl App {
             registry,
             reloads: Reloads::new(&metrics),
             watched: watch::Sender::default(),
+            apps,
             telemetry: Telemetry::new(&metrics),
             callbacks: Callbacks::default(),
             metrics,
@@ -131,6 +138,7 @@ impl App {
         let exporting = self.telemetry.follow(&snapshot.loaded, &env, &self.control);
         exporting.map_err(|problem| Problems(vec![problem]))?;
         snapshot.components.install(&self.blocks);
+        self.apps.follow(&snapshot.loaded.config);
         self.doors.follow(&snapshot.loaded.config);
         let files = self.files(&snapshot.loaded.config);
         let differ = *self.watched.borrow() != files;
@@ -140,7 +148,21 @@ impl App {
         let snapshot = Arc::new(snapshot);
         *self.snapshot.lock() = Arc::clone(&snapshot);
         self.callbacks.follow(&snapshot, &self.blocks).await;
-        self.listeners.follow(plan, self).await
+        self.listeners.follow(plan, self).await?;
+        self.announce_app();
+        Ok(())
+    }
+
+    /// In the background: nobody can call us before they know of us.
+    fn announce_app(&self) {
+        let api = self.listeners.all().into_iter().filter(|it| it.kind == Kind::Api.as_str() && !it.tls);
+        let reachable = |address| match address {
+            Address::Tcp(tcp) => Address::Tcp(config::reachable(tcp)),
+            Address::Unix(path) => Address::Unix(path),
+        };
+        let addresses: Vec<Address> = api.map(|listener| reachable(listener.address)).collect();
+        let (apps, app) = (Arc::clone(&self.apps), self.snapshot().loaded.config.app.clone());
+        self.control.spawn(async move { apps.announce(&app, &addresses).await });
     }
 
     /// Everything whose change should lead to a reload.

@@ -86,8 +86,15 @@ fn finish(
 }
 
 /// Maps whose keys are names: `name: null` in a later layer takes away what an earlier one put there.
-const NAMED: [&[&str]; 6] =
-    [&["components"], &["subscriptions"], &["listeners"], &["routes"], &["clusters"], &["api", "listeners"]];
+const NAMED: [&[&str]; 7] = [
+    &["components"],
+    &["apps"],
+    &["subscriptions"],
+    &["listeners"],
+    &["routes"],
+    &["clusters"],
+    &["api", "listeners"],
+];
 
 fn drop_removed(tree: &mut Node) {
     for path in NAMED {

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod apps;
 pub mod backends;
 pub mod callbacks;
 pub mod child;

@@ -19,6 +19,7 @@ impl App {
         self.set_phase(Phase::Stopping);
         let timeout = self.snapshot().loaded.config.shutdown.timeout;
         tracing::info!(?timeout, "stopping");
+        self.apps.withdraw().await;
         // Streams of events end by themselves only when there is nothing more to stream.
         self.blocks.pubsub.close();
         let proxy = self.proxy.lock().await.take();

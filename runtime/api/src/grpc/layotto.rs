@@ -3,6 +3,7 @@
 mod extension;
 mod file;
 mod hello;
+mod invoke;
 mod lifecycle;
 mod pubsub;
 mod secrets;
@@ -105,8 +106,12 @@ impl Runtime for RuntimeService {
         self.counted("SayHello", self.hello_say(request).await)
     }
 
-    async fn invoke_service(&self, _: Request<proto::InvokeServiceRequest>) -> Reply<proto::InvokeResponse> {
-        self.absent("InvokeService", "invoke")
+    async fn invoke_service(
+        &self,
+        request: Request<proto::InvokeServiceRequest>,
+    ) -> Reply<proto::InvokeResponse> {
+        let answer = self.invoke(request).await;
+        answer.inspect_err(|status| self.meter.error(DIALECT, "InvokeService", status.code()))
     }
 
     async fn get_configuration(

@@ -15,6 +15,16 @@ pub const REASON: &str = "x-outrigger-reason";
 /// The table.
 pub fn code(block: Block, kind: ErrorKind) -> Code {
     match (block, kind) {
+        // Whatever is wrong about it, as in Layotto; the trailer tells what.
+        (
+            Block::Binding,
+            ErrorKind::NotConfigured
+            | ErrorKind::NotFound
+            | ErrorKind::FailedPrecondition
+            | ErrorKind::InvalidArgument
+            | ErrorKind::Unsupported,
+        ) => Code::Internal,
+        (Block::Invoke, ErrorKind::NotConfigured) => Code::NotFound,
         (_, ErrorKind::NotConfigured) => Code::InvalidArgument,
         (Block::Lifecycle | Block::PubSub, ErrorKind::FailedPrecondition) => Code::InvalidArgument,
         (_, ErrorKind::NotFound) => Code::NotFound,
@@ -78,6 +88,20 @@ mod tests {
         for absent in [ErrorKind::NotConfigured, ErrorKind::FailedPrecondition, ErrorKind::Unsupported] {
             check(Block::Lifecycle, absent, Code::InvalidArgument); // component absent or not dynamic
         }
+    }
+
+    #[test]
+    fn invoke_and_bindings_answer_as_layotto_documents() {
+        let check = |block, kind, expected| assert_eq!(code(block, kind), expected, "{block:?} {kind}");
+        check(Block::Invoke, ErrorKind::NotConfigured, Code::NotFound); // no such app
+        check(Block::Invoke, ErrorKind::Timeout, Code::DeadlineExceeded);
+        check(Block::Invoke, ErrorKind::Unavailable, Code::Unavailable);
+        check(Block::Invoke, ErrorKind::InvalidArgument, Code::InvalidArgument);
+        check(Block::Invoke, ErrorKind::Internal, Code::Internal);
+        for wrong in [ErrorKind::NotConfigured, ErrorKind::InvalidArgument, ErrorKind::FailedPrecondition] {
+            check(Block::Binding, wrong, Code::Internal); // unknown binding, empty or unknown operation
+        }
+        check(Block::Binding, ErrorKind::Timeout, Code::DeadlineExceeded);
     }
 
     #[test]

@@ -216,7 +216,6 @@ async fn rpcs_of_later_blocks_say_so() {
         };
     }
     unary!(
-        invoke_service(InvokeServiceRequest) = "InvokeService",
         get_configuration(GetConfigurationRequest) = "GetConfiguration",
         save_configuration(SaveConfigurationRequest) = "SaveConfiguration",
         delete_configuration(DeleteConfigurationRequest) = "DeleteConfiguration",

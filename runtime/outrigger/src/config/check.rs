@@ -24,6 +24,7 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     }
     checker.names();
     checker.subscriptions();
+    checker.apps();
     checker.addresses();
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
         checker.report(&keys(&["log", "level"]), error.to_string());
@@ -132,6 +133,16 @@ impl Checker<'_> {
             }
             if subscription.topic.is_empty() {
                 self.report(&below(&at, "topic"), "the topic is empty");
+            }
+        }
+    }
+
+    /// An application is reached through a cluster, which knows what cannot work.
+    fn apps(&mut self) {
+        let config = self.config;
+        for (id, app) in &config.apps {
+            for problem in app.cluster().problems() {
+                self.report(&keys(&["apps", id, "addresses"]), problem.message);
             }
         }
     }

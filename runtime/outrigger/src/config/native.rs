@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
-use outrigger_blocks::{Policy, SubscriptionConfig};
+use outrigger_blocks::{Policy, SubscriptionConfig, invoke::Callers};
 use outrigger_cluster::ClusterConfig;
 use outrigger_component_api::{BlockKind, Secret, Settings};
 use outrigger_http::ServerConfig;
@@ -21,6 +21,9 @@ use super::telemetry::TelemetryConfig;
 pub struct Config {
     /// The application beside us.
     pub app: AppConfig,
+    /// Other applications it calls, by their ids. Those beside sidecars of this host are found without.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub apps: BTreeMap<String, OtherApp>,
     /// Threads that move data. Default: 1 on one core, else 2. Takes effect at start only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<NonZeroUsize>,
@@ -67,12 +70,50 @@ pub struct AppConfig {
     pub protocol: AppProtocol,
     /// Whether readiness includes it, when it has a port. Default: yes.
     pub probe: bool,
+    /// The apps that may call it, each with the paths it may call (`/orders/*`; none is all). Default: everybody.
+    #[serde(skip_serializing_if = "Callers::is_empty")]
+    pub callers: Callers,
+    /// Whether the other sidecars of this user on this host may find it by its id. Default: yes.
+    pub announce: bool,
+}
+
+/// Another application, called by its id. The id `*` stands for every one that is not found otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OtherApp {
+    /// Where it is reached: `127.0.0.1:8080`.
+    pub addresses: Vec<Address>,
+    /// Who answers there. Default `app`.
+    #[serde(default)]
+    pub via: Via,
+    /// What it speaks; a sidecar finds that out itself. Default `http`.
+    #[serde(default)]
+    pub protocol: AppProtocol,
+}
+
+/// Who answers at the addresses of another application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Via {
+    /// The application itself.
+    #[default]
+    App,
+    /// The API of the sidecar beside it.
+    Sidecar,
 }
 
 impl Default for AppConfig {
     fn default() -> Self {
         let host = std::net::Ipv4Addr::LOCALHOST.to_string();
-        Self { id: String::new(), port: None, host, protocol: AppProtocol::default(), probe: true }
+        Self {
+            id: String::new(),
+            port: None,
+            host,
+            protocol: AppProtocol::default(),
+            probe: true,
+            callers: Callers::default(),
+            announce: true,
+        }
     }
 }
 

@@ -10,6 +10,7 @@
 mod admin;
 mod api_listeners;
 mod app;
+mod application;
 mod authority;
 mod backend;
 mod bad_config;
@@ -22,6 +23,7 @@ mod floods;
 mod hello;
 mod http;
 mod idle;
+mod invoke;
 mod layotto;
 mod layotto_file;
 mod load;
