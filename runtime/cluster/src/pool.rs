@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 pub(crate) use exchange::Exchange;
-use timer::Timer;
+use timer::Deadlines;
 
 /// Idle connections and the timers of requests. Locks are held for a few instructions and, a connection never
 /// leaving its worker, hardly ever contended.
@@ -26,7 +26,7 @@ pub(crate) struct Pool {
     /// A task is waiting to close connections that stay idle.
     reaping: AtomicBool,
     h2: h2::Streams,
-    timers: Mutex<Vec<Timer>>,
+    timers: Mutex<Vec<Deadlines>>,
 }
 
 /// Timers kept for the next request.
@@ -99,11 +99,11 @@ impl Pool {
         next
     }
 
-    fn timer(&self) -> Timer {
+    fn timer(&self) -> Deadlines {
         self.timers.lock().pop().unwrap_or_default()
     }
 
-    fn keep_timer(&self, timer: Timer) {
+    fn keep_timer(&self, timer: Deadlines) {
         let mut timers = self.timers.lock();
         if timers.len() < TIMERS {
             timers.push(timer);

@@ -28,6 +28,7 @@ pub use authority::{Authority, InvalidAuthority};
 pub use body::{Body, BodyError, Meter};
 pub use config::{Http2Config, Problem, ServerConfig, Underscores};
 pub use h1::probe::fuzz_h1;
+pub use h1::timer::Timer;
 pub use head::{InvalidPath, RequestHead, ResponseHead, Scheme, Target};
 pub use headers::{Headers, InvalidValue, WireHeaders};
 pub use message::{Duplex, Handler, Informational, Request, RequestExt, Response, Tunnel};

@@ -3,14 +3,14 @@
 use std::pin::Pin;
 use std::task::Poll;
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use outrigger_http::Timer;
+use tokio::time::Instant;
 
-/// A timer handed from request to request. As deadlines move forward it rings at an old one now and then, sees
-/// that it is early and is set again: the timer wheel is touched once per timeout and not once per request.
+/// A timer handed from request to request.
 #[derive(Debug, Default)]
-pub(super) struct Timer(Option<Pin<Box<Sleep>>>);
+pub(super) struct Deadlines(Timer);
 
-impl Timer {
+impl Deadlines {
     /// The result of `future`, or `None` at the deadline. Pinned by the caller: a future taken by value would be
     /// moved, and so have room, twice.
     pub(super) async fn within<F: Future>(
@@ -19,21 +19,9 @@ impl Timer {
         mut future: Pin<&mut F>,
     ) -> Option<F::Output> {
         let Some(deadline) = deadline else { return Some(future.await) };
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(done) = future.as_mut().poll(cx) {
-                return Poll::Ready(Some(done));
-            }
-            let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-            if sleep.deadline() > deadline {
-                sleep.as_mut().reset(deadline);
-            }
-            while sleep.as_mut().poll(cx).is_ready() {
-                if Instant::now() >= deadline {
-                    return Poll::Ready(None);
-                }
-                sleep.as_mut().reset(deadline);
-            }
-            Poll::Pending
+        std::future::poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => self.0.poll(cx, deadline).map(|()| None),
         })
         .await
     }
@@ -48,7 +36,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_request_has_its_own_deadline() {
-        let mut timer = Timer::default();
+        let mut timer = Deadlines::default();
         let start = Instant::now();
         let after = |millis| Some(Instant::now() + Duration::from_millis(millis));
         let work = |millis| tokio::time::sleep(Duration::from_millis(millis));

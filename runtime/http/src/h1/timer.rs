@@ -1,4 +1,4 @@
-//! One timer for a connection, set again only when it must ring earlier.
+//! One timer for a connection or for one request after another, set again only when it must ring earlier.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -8,13 +8,13 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// A deadline that moves forward costs nothing: the timer rings at the old one, sees that it is early, and is set
 /// again. So a busy connection touches the timer wheel once per timeout and not once per request.
 #[derive(Debug, Default)]
-pub(crate) struct Timer {
+pub struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Timer {
     /// Ready once `deadline` has passed; otherwise the task is woken no later than then.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+    pub fn poll(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
