@@ -47,16 +47,21 @@ pub struct EnvSecrets(BTreeMap<String, Secret>);
 impl EnvSecrets {
     /// The variables that start with `prefix`, named without it, save the sidecar's own.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>, prefix: &str) -> Self {
-        let is_own = |name: &str| {
-            OWN_NAMES.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        };
-        let variables =
-            variables.into_iter().filter(|(name, _)| !is_own(name)).filter_map(|(name, value)| {
-                let name = name.strip_prefix(prefix).filter(|name| !name.is_empty())?;
-                Some((name.to_owned(), value.into()))
-            });
-        Self(variables.collect())
+        Self(open_variables(variables, prefix).map(|(name, value)| (name, value.into())).collect())
     }
+}
+
+/// The variables that start with `prefix`, named without it, save the sidecar's own.
+pub(crate) fn open_variables(
+    variables: impl IntoIterator<Item = (String, String)>,
+    prefix: &str,
+) -> impl Iterator<Item = (String, String)> {
+    let is_own =
+        |name: &str| OWN_NAMES.contains(&name) || OWN_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    variables.into_iter().filter(move |(name, _)| !is_own(name)).filter_map(move |(name, value)| {
+        let name = name.strip_prefix(prefix).filter(|name| !name.is_empty())?;
+        Some((name.to_owned(), value))
+    })
 }
 
 #[async_trait]

@@ -7,6 +7,9 @@ pub mod layotto;
 pub enum Block {
     State,
     Secrets,
+    Configuration,
+    Lock,
+    Sequencer,
     Hello,
     Lifecycle,
     File,
@@ -18,9 +21,12 @@ pub enum Block {
 impl Block {
     /// Every block, for the tests of the tables.
     #[cfg(test)]
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::State,
         Self::Secrets,
+        Self::Configuration,
+        Self::Lock,
+        Self::Sequencer,
         Self::Hello,
         Self::Lifecycle,
         Self::File,

@@ -2,15 +2,20 @@
 //! policy. How a call arrived (gRPC, HTTP, a function) is not known here.
 
 mod caller;
+mod configuration;
 mod file;
 mod guard;
 mod health;
 mod hello;
 pub mod invoke;
+mod key;
 mod lifecycle;
+mod lock;
 mod pubsub;
 mod scope;
 mod secrets;
+mod sequencer;
+mod settings;
 mod slot;
 mod state;
 mod stores;
@@ -20,27 +25,32 @@ use std::sync::Arc;
 use outrigger_telemetry::Metrics;
 
 pub use outrigger_component_api::{
-    BulkOptions, Concurrency, Consistency, DeleteOptions, Entry, Error, ErrorKind, Etag, FileBody, FileInfo,
-    FileList, FileOptions, GetOptions, Page, Result, Secret, SecretOptions, SecretValues, SetOptions,
-    Settings,
+    BulkOptions, Concurrency, ConfigurationChange, ConfigurationItem, Consistency, DeleteOptions, Entry,
+    Error, ErrorKind, Etag, FileBody, FileInfo, FileList, FileOptions, GetOptions, Held, Lease, Page, Result,
+    Revision, Secret, SecretOptions, SecretValues, Selector, SetOptions, Settings,
 };
 pub use outrigger_resilience::Deadline;
 
 pub use caller::Caller;
+pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Update};
 pub use file::{FileComponent, Files};
 pub use guard::{Call, Class, Guard, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use hello::{GreeterComponent, Hello};
 pub use invoke::Invoke;
 pub use outrigger_cluster::{Body, BodyError};
+pub use key::KeyPrefix;
+pub use lock::{Lock, LockComponent};
 pub use pubsub::{
     Answer, AppEvents, BrokerComponent, Courier, DeliverySettings, Event, Events, Incoming, PubSub,
-    Publication, SubscriptionConfig, Topic, TopicScopes, check_settings,
+    Publication, SubscriptionConfig, Topic, TopicScopes,
 };
 pub use scope::Scopes;
 pub use secrets::{SecretAccess, SecretComponent, Secrets};
+pub use sequencer::{Increment, Sequencer, SequencerComponent};
+pub use settings::{block_settings, take_block_settings};
 pub use slot::{Readiness, Slot, SlotConfig};
-pub use state::{KeyPrefix, Operation, State, StateComponent, Write, ttl};
+pub use state::{Operation, State, StateComponent, Write, fence, ttl};
 pub use stores::{Member, Stores};
 
 /// Every building block of this process. Front doors share one of these; a reload replaces components inside it.
@@ -49,6 +59,12 @@ pub struct Blocks {
     pub state: State,
     /// Values that live outside the configuration.
     pub secrets: Secrets,
+    /// Items an operator changes and the application watches.
+    pub configuration: Configuration,
+    /// Leases on names.
+    pub lock: Lock,
+    /// Numbers that only grow.
+    pub sequencer: Sequencer,
     /// Greetings.
     pub hello: Hello,
     /// Named byte streams.
@@ -67,6 +83,9 @@ impl Blocks {
         Self {
             state: State::default(),
             secrets: Secrets::default(),
+            configuration: Configuration::default(),
+            lock: Lock::default(),
+            sequencer: Sequencer::default(),
             hello: Hello::default(),
             files: Files::default(),
             pubsub: PubSub::default(),
@@ -83,14 +102,17 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        let (state, secrets, hello, files, pubsub) = tokio::join!(
+        let (state, secrets, configuration, lock, sequencer, hello, files, pubsub) = tokio::join!(
             self.state.stores.report(),
             self.secrets.stores.report(),
+            self.configuration.stores.report(),
+            self.lock.stores.report(),
+            self.sequencer.stores.report(),
             self.hello.greeters.report(),
             self.files.stores.report(),
             self.pubsub.brokers().report(),
         );
-        [state, secrets, hello, files, pubsub].concat()
+        [state, secrets, configuration, lock, sequencer, hello, files, pubsub].concat()
     }
 
     /// What components register their series with when they are made.

@@ -140,7 +140,7 @@ impl PubSub {
 }
 
 /// Takes the block's own settings out of a component's and checks them; the rest is the backend's.
-pub fn check_settings(spec: &mut ComponentSpec) -> Result<()> {
+pub(crate) fn check_settings(spec: &mut ComponentSpec) -> Result<()> {
     TopicScopes::take(spec)?;
     Defaults::take(spec).map(drop)
 }

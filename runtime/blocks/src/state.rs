@@ -1,7 +1,7 @@
 //! State: keys and values in a named store.
 
 mod component;
-mod key;
+mod fence;
 mod ttl;
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use outrigger_component_api::{
 };
 
 pub use component::StateComponent;
-pub use key::KeyPrefix;
+pub use fence::fence;
 pub use ttl::ttl;
 
 use crate::caller::Caller;
@@ -80,7 +80,7 @@ impl State {
         let store = self.stores.find(caller, store)?;
         let key = &store.key(caller, &write.key)?;
         let (value, options) = (&write.value, &write.options);
-        let call = Call { op: &store.ops.set, class: class([options.condition()]), caller };
+        let call = Call { op: &store.ops.set, class: class([(options.condition(), options.fence)]), caller };
         let set = |backend: Arc<dyn StateStore>| async move {
             backend.set(key, value.clone(), options.clone()).await
         };
@@ -109,7 +109,8 @@ impl State {
     ) -> Result<()> {
         let store = self.stores.find(caller, store)?;
         let (key, options) = (&store.key(caller, key)?, &options);
-        let call = Call { op: &store.ops.delete, class: class([options.condition()]), caller };
+        let call =
+            Call { op: &store.ops.delete, class: class([(options.condition(), options.fence)]), caller };
         store.slot.run(call, |backend| async move { backend.delete(key, options.clone()).await }).await
     }
 
@@ -128,8 +129,11 @@ impl State {
     pub async fn transact(&self, caller: &Caller<'_>, store: &str, operations: Vec<Operation>) -> Result<()> {
         let store = self.stores.find(caller, store)?;
         let changes = &store.changes(caller, "operations", operations)?;
-        let call =
-            Call { op: &store.ops.transact, class: class(changes.iter().map(Change::condition)), caller };
+        let call = Call {
+            op: &store.ops.transact,
+            class: class(changes.iter().map(|change| (change.condition(), change.fence()))),
+            caller,
+        };
         store.slot.run(call, |backend| async move { backend.transact(changes.clone()).await }).await
     }
 
@@ -139,8 +143,11 @@ impl State {
         if changes.is_empty() {
             return Ok(());
         }
-        let call =
-            Call { op: &store.ops.write_bulk, class: class(changes.iter().map(Change::condition)), caller };
+        let call = Call {
+            op: &store.ops.write_bulk,
+            class: class(changes.iter().map(|change| (change.condition(), change.fence()))),
+            caller,
+        };
         let results =
             store.slot.run(call, |backend| async move { backend.write_bulk(changes.clone()).await }).await?;
         first_failure(results)
@@ -149,7 +156,7 @@ impl State {
 
 impl StateComponent {
     fn key(&self, caller: &Caller<'_>, key: &str) -> Result<Key> {
-        self.prefix.apply(self.slot.name(), caller.app_id, key)
+        self.prefix.apply("", self.slot.name(), caller.app_id, "key", key)
     }
 
     fn changes(
@@ -172,9 +179,10 @@ impl StateComponent {
     }
 }
 
-/// Writes that win whatever is there may be repeated; one that depends on what is there may not.
-fn class<'a>(conditions: impl IntoIterator<Item = Condition<'a>>) -> Class {
-    if conditions.into_iter().all(|condition| condition == Condition::Always) {
+/// Writes that win whatever is there may be repeated; one that depends on what is there, or on who has written since,
+/// may not.
+fn class<'a>(writes: impl IntoIterator<Item = (Condition<'a>, Option<u64>)>) -> Class {
+    if writes.into_iter().all(|(condition, fence)| condition == Condition::Always && fence.is_none()) {
         Class::Idempotent
     } else {
         Class::Conditional

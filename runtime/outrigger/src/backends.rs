@@ -10,6 +10,18 @@ pub fn registry() -> Registry {
     #[cfg(not(feature = "memory"))]
     registry.without("state.in-memory", "memory");
     #[cfg(feature = "memory")]
+    registry.configuration::<outrigger_memory::MemoryConfigurationBackend>();
+    #[cfg(not(feature = "memory"))]
+    registry.without("configuration.in-memory", "memory");
+    #[cfg(feature = "memory")]
+    registry.lock::<outrigger_memory::MemoryLockBackend>();
+    #[cfg(not(feature = "memory"))]
+    registry.without("lock.in-memory", "memory");
+    #[cfg(feature = "memory")]
+    registry.sequencer::<outrigger_memory::MemorySequencerBackend>();
+    #[cfg(not(feature = "memory"))]
+    registry.without("sequencer.in-memory", "memory");
+    #[cfg(feature = "memory")]
     registry.hello::<outrigger_memory::HelloWorldBackend>();
     #[cfg(not(feature = "memory"))]
     registry.without("hello.helloworld", "memory");
@@ -21,6 +33,26 @@ pub fn registry() -> Registry {
     registry.state::<outrigger_sqlite::SqliteStateBackend>();
     #[cfg(not(feature = "sqlite"))]
     registry.without("state.sqlite", "sqlite");
+    #[cfg(feature = "sqlite")]
+    registry.configuration::<outrigger_sqlite::SqliteConfigurationBackend>();
+    #[cfg(not(feature = "sqlite"))]
+    registry.without("configuration.sqlite", "sqlite");
+    #[cfg(feature = "sqlite")]
+    registry.lock::<outrigger_sqlite::SqliteLockBackend>();
+    #[cfg(not(feature = "sqlite"))]
+    registry.without("lock.sqlite", "sqlite");
+    #[cfg(feature = "sqlite")]
+    registry.sequencer::<outrigger_sqlite::SqliteSequencerBackend>();
+    #[cfg(not(feature = "sqlite"))]
+    registry.without("sequencer.sqlite", "sqlite");
+    #[cfg(feature = "local")]
+    registry.configuration::<outrigger_local::EnvConfigurationBackend>();
+    #[cfg(not(feature = "local"))]
+    registry.without("configuration.local.env", "local");
+    #[cfg(feature = "local")]
+    registry.configuration::<outrigger_local::FileConfigurationBackend>();
+    #[cfg(not(feature = "local"))]
+    registry.without("configuration.local.file", "local");
     #[cfg(feature = "local")]
     registry.secrets::<outrigger_local::EnvSecretsBackend>();
     #[cfg(not(feature = "local"))]

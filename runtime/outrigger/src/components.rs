@@ -11,8 +11,8 @@ use std::{
 };
 
 use outrigger_blocks::{
-    Blocks, BrokerComponent, FileComponent, GreeterComponent, Member, Meter, Policy, Readiness,
-    SecretComponent, StateComponent,
+    Blocks, BrokerComponent, ConfigurationComponent, FileComponent, GreeterComponent, LockComponent, Member,
+    Meter, Policy, Readiness, SecretComponent, SequencerComponent, StateComponent,
 };
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, ErrorKind, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
@@ -166,6 +166,9 @@ impl Components {
     pub fn install(&self, blocks: &Blocks) {
         blocks.state.stores.replace(self.members());
         blocks.secrets.stores.replace(self.members());
+        blocks.configuration.stores.replace(self.members());
+        blocks.lock.stores.replace(self.members());
+        blocks.sequencer.stores.replace(self.members());
         blocks.hello.greeters.replace(self.members());
         blocks.files.stores.replace(self.members());
         blocks.pubsub.replace(self.members());
@@ -210,6 +213,9 @@ fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Mete
         BlockKind::State => seat(StateComponent::from_spec(spec, policy, meter)?),
         BlockKind::Secrets => seat(SecretComponent::from_spec(spec, policy, meter)?),
         BlockKind::File => seat(FileComponent::from_spec(spec, policy, meter)?),
+        BlockKind::Configuration => seat(ConfigurationComponent::from_spec(spec, policy, meter)?),
+        BlockKind::Lock => seat(LockComponent::from_spec(spec, policy, meter)?),
+        BlockKind::Sequencer => seat(SequencerComponent::from_spec(spec, policy, meter)?),
         BlockKind::Hello => seat(GreeterComponent::from_spec(spec, policy, meter)?),
         BlockKind::PubSub => seat(BrokerComponent::from_spec(spec, policy, meter)?),
         other => {

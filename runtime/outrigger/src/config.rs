@@ -105,7 +105,7 @@ fn drop_removed(tree: &mut Node) {
     }
 }
 
-/// Without any file the first call should succeed: one durable state store.
+/// Without any file the first call should succeed: a durable component for each block that can have one.
 fn add_default_set(tree: &mut Node) {
     if tree.get("components").is_some() {
         return;
@@ -116,12 +116,17 @@ fn add_default_set(tree: &mut Node) {
     };
     let entry = |key: &str, node: Node| Entry { key: key.to_owned(), key_at: Origin::Default, node };
     let map = |entries| Node { value: Value::Map(entries), at: Origin::Default };
-    let store = map(vec![entry("type", text(DEFAULT_STORE))]);
-    let components = entry("components", map(vec![entry("state", store)]));
+    let components = DEFAULT_SET.iter().map(|(name, kind)| entry(name, map(vec![entry("type", text(kind))])));
+    let components = entry("components", map(components.collect()));
     if let Value::Map(entries) = &mut tree.value {
         entries.push(components);
     }
 }
 
-/// What the default set's component `state` is made of.
-const DEFAULT_STORE: &str = "state.sqlite";
+/// Name and type of each component of the default set. They share one file.
+const DEFAULT_SET: &[(&str, &str)] = &[
+    ("state", "state.sqlite"),
+    ("configuration", "configuration.sqlite"),
+    ("lock", "lock.sqlite"),
+    ("sequencer", "sequencer.sqlite"),
+];

@@ -1,17 +1,19 @@
 //! The Layotto dialect, `spec.proto.runtime.v1`.
 
+mod configuration;
 mod extension;
 mod file;
 mod hello;
 mod invoke;
 mod lifecycle;
+mod lock;
 mod pubsub;
 mod secrets;
+mod sequencer;
 mod state;
 
 use std::sync::Arc;
 
-use futures_util::stream::Empty;
 use outrigger_blocks::{Blocks, Caller, Error};
 use outrigger_proto::layotto as proto;
 use outrigger_proto::layotto::runtime_server::Runtime;
@@ -116,45 +118,51 @@ impl Runtime for RuntimeService {
 
     async fn get_configuration(
         &self,
-        _: Request<proto::GetConfigurationRequest>,
+        request: Request<proto::GetConfigurationRequest>,
     ) -> Reply<proto::GetConfigurationResponse> {
-        self.absent("GetConfiguration", "configuration")
+        self.counted("GetConfiguration", self.configuration_get(request).await)
     }
 
-    async fn save_configuration(&self, _: Request<proto::SaveConfigurationRequest>) -> Reply<()> {
-        self.absent("SaveConfiguration", "configuration")
+    async fn save_configuration(&self, request: Request<proto::SaveConfigurationRequest>) -> Reply<()> {
+        self.counted("SaveConfiguration", self.configuration_save(request).await)
     }
 
-    async fn delete_configuration(&self, _: Request<proto::DeleteConfigurationRequest>) -> Reply<()> {
-        self.absent("DeleteConfiguration", "configuration")
+    async fn delete_configuration(&self, request: Request<proto::DeleteConfigurationRequest>) -> Reply<()> {
+        self.counted("DeleteConfiguration", self.configuration_delete(request).await)
     }
 
-    type SubscribeConfigurationStream = Empty<Result<proto::SubscribeConfigurationResponse, Status>>;
+    type SubscribeConfigurationStream = configuration::Subscriptions;
 
     async fn subscribe_configuration(
         &self,
-        _: Request<tonic::Streaming<proto::SubscribeConfigurationRequest>>,
+        request: Request<tonic::Streaming<proto::SubscribeConfigurationRequest>>,
     ) -> Reply<Self::SubscribeConfigurationStream> {
-        self.absent("SubscribeConfiguration", "configuration")
+        self.counted("SubscribeConfiguration", self.configuration_subscribe(request).await)
     }
 
-    async fn try_lock(&self, _: Request<proto::TryLockRequest>) -> Reply<proto::TryLockResponse> {
-        self.absent("TryLock", "lock")
+    async fn try_lock(&self, request: Request<proto::TryLockRequest>) -> Reply<proto::TryLockResponse> {
+        let (answer, headers) = self.counted("TryLock", self.lock_try(request).await)?.into_inner();
+        let mut response = Response::new(answer);
+        *response.metadata_mut() = headers;
+        Ok(response)
     }
 
-    async fn unlock(&self, _: Request<proto::UnlockRequest>) -> Reply<proto::UnlockResponse> {
-        self.absent("Unlock", "lock")
+    async fn unlock(&self, request: Request<proto::UnlockRequest>) -> Reply<proto::UnlockResponse> {
+        self.counted("Unlock", self.lock_unlock(request).await)
     }
 
     async fn lock_keep_alive(
         &self,
-        _: Request<proto::LockKeepAliveRequest>,
+        request: Request<proto::LockKeepAliveRequest>,
     ) -> Reply<proto::LockKeepAliveResponse> {
-        self.absent("LockKeepAlive", "lock")
+        self.counted("LockKeepAlive", self.lock_keep(request).await)
     }
 
-    async fn get_next_id(&self, _: Request<proto::GetNextIdRequest>) -> Reply<proto::GetNextIdResponse> {
-        self.absent("GetNextId", "sequencer")
+    async fn get_next_id(
+        &self,
+        request: Request<proto::GetNextIdRequest>,
+    ) -> Reply<proto::GetNextIdResponse> {
+        self.counted("GetNextId", self.sequencer_next(request).await)
     }
 
     async fn publish_event(&self, request: Request<proto::PublishEventRequest>) -> Reply<()> {

@@ -1,6 +1,6 @@
 //! The Layotto dialect's codes.
 //!
-//! Where Layotto itself answers UNKNOWN (a `||` in a key, a failing bulk delete), and INTERNAL for a secret that is not
+//! Where Layotto itself answers UNKNOWN (a `||` in a key, a failing bulk delete, anything about configuration), and INTERNAL for a secret that is not
 //! there, the code that says more is used: its SDKs do not look at these.
 
 use outrigger_blocks::{Error, ErrorKind};
@@ -126,6 +126,18 @@ mod tests {
         check(ErrorKind::Internal, Code::Internal); // failed publish
         check(ErrorKind::RateLimited, Code::ResourceExhausted); // full
         check(ErrorKind::Unavailable, Code::Unavailable); // broker away
+    }
+
+    #[test]
+    fn locks_and_sequences_answer_as_layotto_documents() {
+        for block in [Block::Lock, Block::Sequencer, Block::Configuration] {
+            let check = |kind, expected| assert_eq!(code(block, kind), expected, "{block:?} {kind}");
+            check(ErrorKind::FailedPrecondition, Code::FailedPrecondition); // none configured
+            check(ErrorKind::NotConfigured, Code::InvalidArgument); // unknown store
+            check(ErrorKind::InvalidArgument, Code::InvalidArgument); // empty fields, expire ≤ 0, `||`
+            check(ErrorKind::Unsupported, Code::Unimplemented); // a store that cannot be written or watched
+            check(ErrorKind::Unavailable, Code::Unavailable);
+        }
     }
 
     #[test]

@@ -216,23 +216,7 @@ async fn rpcs_of_later_blocks_say_so() {
         };
     }
     unary!(
-        get_configuration(GetConfigurationRequest) = "GetConfiguration",
-        save_configuration(SaveConfigurationRequest) = "SaveConfiguration",
-        delete_configuration(DeleteConfigurationRequest) = "DeleteConfiguration",
-        try_lock(TryLockRequest) = "TryLock",
-        unlock(UnlockRequest) = "Unlock",
-        lock_keep_alive(LockKeepAliveRequest) = "LockKeepAlive",
-        get_next_id(GetNextIdRequest) = "GetNextId",
-        publish_event(PublishEventRequest) = "PublishEvent",
         invoke_binding(InvokeBindingRequest) = "InvokeBinding",
-    );
-    check(
-        c.subscribe_configuration(tokio_stream::empty()).await.map(drop).unwrap_err(),
-        "SubscribeConfiguration",
-    );
-    check(
-        c.subscribe_topic_events(tokio_stream::empty()).await.map(drop).unwrap_err(),
-        "SubscribeTopicEvents",
     );
 
     let mut client = tonic::client::Grpc::new(served.channel().await);

@@ -11,10 +11,10 @@ use outrigger_api::actuator::{Actuator, HealthReport, Info, Probe};
 use outrigger_blocks::{
     Blocks, ComponentReport, KeyPrefix, Member, Policy, Scopes, SlotConfig, StateComponent,
 };
-use outrigger_component_api::StateStore;
+use outrigger_component_api::{ComponentSpec, StateStore};
 use outrigger_http::ServerConfig;
 use outrigger_http::tower::Adapter;
-use outrigger_memory::MemoryState;
+use outrigger_memory::{MemoryConfiguration, MemoryLock, MemorySequencer, MemoryState};
 use outrigger_net::{
     Accepted, Acceptor, AcceptorHandle, Address, Drain, Listener, ListenerLimits, SocketOptions, Workers,
 };
@@ -40,6 +40,26 @@ impl Sidecar {
         let sidecar = Self::empty(access);
         let memory: Arc<dyn StateStore> = Arc::new(MemoryState::new());
         sidecar.stores([sidecar.store("state", Some(memory))]);
+        sidecar
+    }
+
+    /// A component with the settings of the default set, and its backend.
+    pub(crate) fn seat<M: Member>(&self, name: &str, backend: Arc<M::Block>) -> Arc<M> {
+        let mut spec = ComponentSpec { name: name.to_owned(), ..ComponentSpec::default() };
+        let policy = Policy { timeout: Duration::from_secs(2), ..Policy::default() };
+        let member = M::from_spec(&mut spec, policy, self.blocks.meter()).unwrap();
+        member.slot().ready(backend);
+        Arc::new(member)
+    }
+
+    /// With a store in memory for each block that keeps something, named after the block.
+    pub(crate) fn whole() -> Self {
+        let sidecar = Self::new();
+        sidecar.blocks.lock.stores.replace([sidecar.seat("lock", Arc::new(MemoryLock::new()) as _)]);
+        let numbers = Arc::new(MemorySequencer::default());
+        sidecar.blocks.sequencer.stores.replace([sidecar.seat("sequencer", numbers as _)]);
+        let configuration = Arc::new(MemoryConfiguration::new());
+        sidecar.blocks.configuration.stores.replace([sidecar.seat("configuration", configuration as _)]);
         sidecar
     }
 

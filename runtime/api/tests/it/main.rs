@@ -8,8 +8,11 @@
 
 mod access;
 mod bad_input;
+mod configuration;
 mod deadline;
 mod harness;
+mod lock;
 mod probes;
 mod reflection;
+mod sequencer;
 mod suite;

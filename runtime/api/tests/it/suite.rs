@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use outrigger_component_api::{
     Change, Component, Concurrency, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions, Key, Result,
-    SetOptions, StateCapabilities, StateStore, async_trait, refuse_fence,
+    SetOptions, StateCapabilities, StateStore, async_trait,
 };
 use outrigger_sdk as sdk;
 use tokio::runtime::{Builder, Handle};
@@ -70,7 +70,13 @@ impl Component for Remote {
 #[async_trait]
 impl StateStore for Remote {
     fn capabilities(&self) -> StateCapabilities {
-        StateCapabilities { etags: true, ttl: true, transactions: true, ..StateCapabilities::default() }
+        StateCapabilities {
+            etags: true,
+            ttl: true,
+            transactions: true,
+            fencing: true,
+            ..StateCapabilities::default()
+        }
     }
 
     async fn get(&self, key: &Key, _: GetOptions) -> Result<Option<Entry>> {
@@ -140,10 +146,12 @@ fn entry(entry: sdk::Entry) -> Entry {
 }
 
 fn write(key: &Key, value: Bytes, options: SetOptions) -> Result<sdk::Write> {
-    refuse_fence(options.fence)?;
     let mut write = sdk::Write::new(text(key)?, value);
     if let Some(ttl) = options.ttl.filter(|ttl| !ttl.is_zero()) {
         write = write.ttl(ttl);
+    }
+    if let Some(token) = options.fence {
+        write = write.fence(token);
     }
     if options.concurrency == Concurrency::FirstWrite {
         write = write.first_write();
@@ -155,8 +163,10 @@ fn write(key: &Key, value: Bytes, options: SetOptions) -> Result<sdk::Write> {
 }
 
 fn delete(key: &Key, options: DeleteOptions) -> Result<sdk::Delete> {
-    refuse_fence(options.fence)?;
-    let delete = sdk::Delete::new(text(key)?);
+    let mut delete = sdk::Delete::new(text(key)?);
+    if let Some(token) = options.fence {
+        delete = delete.fence(token);
+    }
     Ok(match options.if_match.filter(|_| options.concurrency != Concurrency::LastWrite) {
         Some(etag) => delete.if_match(etag.as_str()),
         None => delete,

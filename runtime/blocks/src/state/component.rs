@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use outrigger_component_api::{Built, ComponentSpec, Result, StateStore};
 
-use super::KeyPrefix;
+use crate::KeyPrefix;
 use crate::guard::{Meter, Op, Policy};
 use crate::slot::{Slot, SlotConfig};
 use crate::stores::Member;
@@ -52,7 +52,7 @@ impl Member for StateComponent {
     const NOUN: &'static str = "state store";
 
     fn from_spec(spec: &mut ComponentSpec, policy: Policy, meter: &Meter) -> Result<Self> {
-        let prefix = KeyPrefix::take(spec)?;
+        let prefix = KeyPrefix::take(spec, KeyPrefix::None)?;
         Ok(Self::new(SlotConfig::of(spec, policy), prefix, meter))
     }
 

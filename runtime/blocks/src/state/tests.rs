@@ -217,6 +217,10 @@ async fn writes_that_depend_on_what_is_there_are_tried_once() {
     let (state, backend) = broken();
     check(&backend, state.set(caller, "plain", first_write("k")).await.map(drop), 1);
     let (state, backend) = broken();
+    let fenced = SetOptions { fence: Some(7), ..SetOptions::default() };
+    let fenced = Write { options: fenced, ..write("k", "v") };
+    check(&backend, state.set(caller, "plain", fenced).await.map(drop), 1);
+    let (state, backend) = broken();
     check(&backend, state.delete(caller, "plain", "k", DeleteOptions::default()).await, often);
     let (state, backend) = broken();
     check(&backend, state.delete(caller, "plain", "k", matching).await, 1);

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
-use outrigger_blocks::{KeyPrefix, SecretAccess};
+use outrigger_blocks::take_block_settings;
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, Registry, Settings};
 use outrigger_net::Address;
 
@@ -204,14 +204,7 @@ fn fits(
 }
 
 fn check_spec(registry: &Registry, mut spec: ComponentSpec) -> Result<(), Error> {
-    match registry.find(&spec.r#type)?.kind {
-        BlockKind::State => {
-            KeyPrefix::take(&mut spec).map_err(|error| error.with("setting", "keyPrefix"))?;
-        }
-        BlockKind::Secrets => drop(SecretAccess::take(&mut spec)?),
-        BlockKind::PubSub => outrigger_blocks::check_settings(&mut spec)?,
-        _ => {}
-    }
+    take_block_settings(registry.find(&spec.r#type)?.kind, &mut spec)?;
     registry.check(&spec)
 }
 

@@ -1,6 +1,7 @@
 //! The JSON schema of `outrigger.yaml`, for editors: our structs, and for each component type its settings.
 
-use outrigger_component_api::{BlockKind, Registry, TypeInfo};
+use outrigger_blocks::block_settings;
+use outrigger_component_api::{Registry, TypeInfo};
 use serde_json::{Value as Json, json};
 
 use super::Config;
@@ -42,21 +43,12 @@ fn settings(info: &TypeInfo) -> Json {
         put(&mut schema, "properties", json!({}));
     }
     if let Some(Json::Object(properties)) = schema.get_mut("properties") {
-        if info.kind == BlockKind::State {
-            properties.insert("keyPrefix".to_owned(), key_prefix());
-        }
+        properties.extend(block_settings(info.kind).into_iter().map(|(name, it)| (name.to_owned(), it)));
         for property in properties.values_mut() {
             *property = json!({"anyOf": [property.take(), reference()]});
         }
     }
     schema
-}
-
-fn key_prefix() -> Json {
-    json!({
-        "type": "string",
-        "description": "What stands before the keys: none (default), name, appid, or a text of your own.",
-    })
 }
 
 fn reference() -> Json {

@@ -15,6 +15,7 @@ mod authority;
 mod backend;
 mod bad_config;
 mod collector;
+mod concurrency;
 mod coverage;
 mod durability;
 mod failure;

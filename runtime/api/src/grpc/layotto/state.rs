@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use outrigger_blocks::{
     BulkOptions, Concurrency, Consistency, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions,
-    Operation, SetOptions, Write, ttl,
+    Operation, SetOptions, Write, fence, ttl,
 };
 use outrigger_proto::layotto as proto;
 use outrigger_proto::layotto::state_options::{StateConcurrency, StateConsistency};
@@ -71,7 +71,8 @@ impl RuntimeService {
     ) -> Result<(), Status> {
         let caller = self.caller(request.metadata())?;
         let request = request.into_inner();
-        let options = delete_options(request.etag, request.options).map_err(state_error)?;
+        let options =
+            delete_options(request.etag, request.options, &request.metadata).map_err(state_error)?;
         self.blocks
             .state
             .delete(&caller, &request.store_name, &request.key, options)
@@ -85,7 +86,10 @@ impl RuntimeService {
     ) -> Result<(), Status> {
         let caller = self.caller(request.metadata())?;
         let request = request.into_inner();
-        let delete = |item: proto::StateItem| Ok((item.key, delete_options(item.etag, item.options)?));
+        let delete = |item: proto::StateItem| {
+            let options = delete_options(item.etag, item.options, &item.metadata)?;
+            Ok((item.key, options))
+        };
         let deletes = request
             .states
             .into_iter()
@@ -113,8 +117,8 @@ fn operation(operation: proto::TransactionalStateOperation) -> Result<Operation,
     match operation.operation_type.as_str() {
         "upsert" => Ok(Operation::Set(write(request?)?)),
         "delete" => {
-            let proto::StateItem { key, etag, options, .. } = request?;
-            Ok(Operation::Delete { key, options: delete_options(etag, options)? })
+            let proto::StateItem { key, etag, options, metadata, .. } = request?;
+            Ok(Operation::Delete { key, options: delete_options(etag, options, &metadata)? })
         }
         other => {
             let message = format!("operationType '{other}' is not one of upsert and delete");
@@ -131,7 +135,7 @@ fn write(item: proto::StateItem) -> Result<Write, Error> {
         concurrency,
         ttl: ttl(&metadata)?,
         consistency,
-        fence: None,
+        fence: fence(&metadata)?,
     };
     Ok(Write { key, value, options })
 }
@@ -139,9 +143,10 @@ fn write(item: proto::StateItem) -> Result<Write, Error> {
 fn delete_options(
     etag: Option<proto::Etag>,
     options: Option<proto::StateOptions>,
+    metadata: &BTreeMap<String, String>,
 ) -> Result<DeleteOptions, Error> {
     let (concurrency, consistency) = state_options(options)?;
-    Ok(DeleteOptions { if_match: from_caller(etag), concurrency, consistency, fence: None })
+    Ok(DeleteOptions { if_match: from_caller(etag), concurrency, consistency, fence: fence(metadata)? })
 }
 
 /// Layotto's SDKs send an empty etag where they mean none.

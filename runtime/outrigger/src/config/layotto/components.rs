@@ -1,6 +1,7 @@
 //! `grpc_config`: the application and the components of every block. Layotto names components within their block, we
 //! within the file; its types are bare words, ours say their block.
 
+use outrigger_blocks::block_settings;
 use outrigger_component_api::{BlockKind, TypeInfo};
 use serde_json::Value as Json;
 
@@ -260,13 +261,9 @@ impl Known {
         let names = schema.get("properties").and_then(Json::as_object);
         let names = names.into_iter().flat_map(|properties| properties.keys().cloned());
         // Those of the block, which the backend never sees.
-        let blocks: &[&str] = match info.kind {
-            BlockKind::State | BlockKind::Lock => &["keyPrefix"],
-            BlockKind::Sequencer => &["keyPrefix", "biggerThan"],
-            _ => &[],
-        };
+        let blocks = block_settings(info.kind).into_iter().map(|(name, _)| name.to_owned());
         Self {
-            names: names.chain(blocks.iter().map(|name| (*name).to_owned())).collect(),
+            names: names.chain(blocks).collect(),
             open: schema.get("additionalProperties") != Some(&Json::Bool(false)),
         }
     }

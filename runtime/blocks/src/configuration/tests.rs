@@ -1,0 +1,157 @@
+//! Whose items are meant, what is refused, and what a watch does when its backend fails it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use outrigger_component_api::{
+    Component, ComponentSpec, ConfigurationCapabilities, ConfigurationChange as Change,
+    ConfigurationEvent as Event, ConfigurationStore, ErrorKind, Watch, async_trait,
+};
+use outrigger_memory::MemoryConfiguration;
+use parking_lot::Mutex;
+
+use super::*;
+use crate::{Member, Meter, Policy};
+
+fn configuration(settings: &[(&str, &str)], backend: Arc<dyn ConfigurationStore>) -> Configuration {
+    let mut spec = ComponentSpec { name: "config".to_owned(), ..ComponentSpec::default() };
+    spec.settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
+    let meter = Meter::new(&outrigger_telemetry::Metrics::new());
+    let member = ConfigurationComponent::from_spec(&mut spec, Policy::default(), &meter).unwrap();
+    assert!(spec.settings.is_empty(), "the backend sees the rest");
+    member.slot().ready(backend);
+    let configuration = Configuration::default();
+    configuration.stores.replace([Arc::new(member)]);
+    configuration
+}
+
+fn item(key: &str, content: &str) -> Item {
+    Item { key: key.to_owned(), content: content.to_owned(), ..Item::default() }
+}
+
+fn of(keys: &[&str]) -> Selector {
+    Selector { keys: keys.iter().map(|key| (*key).to_owned()).collect(), ..Selector::default() }
+}
+
+#[tokio::test]
+async fn what_is_left_out_is_the_callers_own_and_the_default() {
+    let backend = Arc::new(MemoryConfiguration::new());
+    let configuration =
+        configuration(&[("defaultGroup", "g"), ("defaultlabel", "l")], Arc::clone(&backend) as _);
+    let caller = &Caller::new("orders");
+    configuration.save(caller, "config", "", vec![item("k", "own")]).await.unwrap();
+    let placed = |app: &str| Selector {
+        app_id: app.to_owned(),
+        group: "g".to_owned(),
+        label: "l".to_owned(),
+        ..of(&["k"])
+    };
+    assert_eq!(backend.get(&placed("orders")).await.unwrap()[0].content, "own");
+    let blank = Selector { group: " ".to_owned(), label: "\t".to_owned(), ..of(&["k"]) };
+    assert_eq!(configuration.get(caller, "config", blank.clone()).await.unwrap()[0].content, "own");
+    let other = Selector { label: "other".to_owned(), ..of(&["k"]) };
+    assert_eq!(configuration.get(caller, "config", other).await.unwrap(), []);
+
+    configuration.save(caller, "config", "billing", vec![item("k", "theirs")]).await.unwrap();
+    assert_eq!(backend.get(&placed("billing")).await.unwrap()[0].content, "theirs");
+    configuration.delete(caller, "config", of(&[])).await.unwrap();
+    assert_eq!(
+        configuration.get(caller, "config", of(&[])).await.unwrap().len(),
+        1,
+        "no keys remove nothing"
+    );
+    configuration.delete(caller, "config", blank).await.unwrap();
+    assert_eq!(configuration.get(caller, "config", of(&[])).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn what_is_wrong_is_named() {
+    let configuration = configuration(&[], Arc::new(MemoryConfiguration::new()));
+    let caller = &Caller::new("orders");
+    let refused = |error: Error, kind, names: &str| {
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.message().contains(names), "{error}");
+    };
+    use ErrorKind::{FailedPrecondition, InvalidArgument, NotConfigured};
+    let error = configuration.get(caller, "confg", of(&[])).await.unwrap_err();
+    refused(error, NotConfigured, "did you mean 'config'?");
+    let error = configuration.get(caller, "config", of(&["a", ""])).await.unwrap_err();
+    refused(error, InvalidArgument, "keys[1] is empty");
+    let error =
+        configuration.save(caller, "config", "", vec![item("a", ""), item("", "")]).await.unwrap_err();
+    refused(error, InvalidArgument, "items[1].key is empty");
+    let error = configuration.delete(caller, "config", of(&[""])).await.unwrap_err();
+    refused(error, InvalidArgument, "keys[0]");
+    let from = Some(Revision("soon".to_owned()));
+    let error = configuration.watch(caller, "config", of(&[]), from).await.map(drop).unwrap_err();
+    refused(error, InvalidArgument, "revision");
+    let error = Configuration::default().get(caller, "config", of(&[])).await.unwrap_err();
+    refused(error, FailedPrecondition, "no configuration store is configured");
+}
+
+/// A store whose watches do as told, and end when there is nothing more to do.
+struct Told {
+    items: MemoryConfiguration,
+    steps: Arc<Mutex<VecDeque<Result<Event>>>>,
+}
+
+#[async_trait]
+impl Component for Told {
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ConfigurationStore for Told {
+    fn capabilities(&self) -> ConfigurationCapabilities {
+        self.items.capabilities()
+    }
+    async fn get(&self, selector: &Selector) -> Result<Vec<Item>> {
+        self.items.get(selector).await
+    }
+    async fn save(&self, app_id: &str, items: Vec<Item>) -> Result<()> {
+        self.items.save(app_id, items).await
+    }
+    async fn watch(&self, _: &Selector, _: Option<Revision>) -> Result<Box<dyn Watch>> {
+        Ok(Box::new(Steps(Arc::clone(&self.steps))))
+    }
+}
+
+struct Steps(Arc<Mutex<VecDeque<Result<Event>>>>);
+
+#[async_trait]
+impl Watch for Steps {
+    async fn next(&mut self) -> Result<Event> {
+        self.0.lock().pop_front().unwrap_or_else(|| Err(Error::internal("over")))
+    }
+}
+
+fn changed(content: &str) -> Event {
+    Event::Changed { changes: vec![Change::Set(item("a", content))], revision: None }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_outlives_failures_and_brings_what_was_missed() {
+    let down = || Err(Error::unavailable("down"));
+    let steps = [Ok(changed("1")), down(), down(), Ok(changed("2")), Ok(Event::Compacted), Ok(changed("5"))];
+    let store = Told { items: MemoryConfiguration::new(), steps: Arc::new(Mutex::new(steps.into())) };
+    let configuration = configuration(&[], Arc::new(store));
+    let caller = &Caller::new("orders");
+    configuration.save(caller, "config", "", vec![item("a", "4")]).await.unwrap();
+    let mut watch = configuration.watch(caller, "config", of(&["a", "b"]), None).await.unwrap();
+    assert_eq!(watch.selector().app_id, "orders");
+    let contents = |update: Update| match update {
+        Update::Changed { changes, .. } => {
+            changes.iter().map(|change| change.item().content.clone()).collect()
+        }
+        Update::Resync { items, gone } => {
+            assert_eq!(gone, ["b"], "asked for, and not there");
+            items.into_iter().map(|item| item.content).collect::<Vec<_>>()
+        }
+    };
+    for expected in ["1", "2", "4", "5"] {
+        assert_eq!(contents(watch.next().await.unwrap()), [expected]);
+    }
+    assert_eq!(watch.next().await.unwrap_err().message(), "over");
+}
