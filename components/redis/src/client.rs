@@ -1,6 +1,5 @@
 //! Reaching Redis, in each of its three shapes. The one file that names the driver's errors and turns them into ours.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,26 +9,33 @@ use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
-use redis::io::tcp::{TcpSettings, socket2};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client as NodeClient, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo,
-    ErrorKind as DriverKind, IntoConnectionInfo, ParsingError, Pipeline, ProtocolVersion,
-    RedisConnectionInfo, RedisError, ServerErrorKind, TlsCertificates, TlsMode, Value,
+    AsyncConnectionConfig, Client as NodeClient, Cmd, ConnectionAddr, ErrorKind as DriverKind,
+    IntoConnectionInfo, ParsingError, Pipeline, ProtocolVersion, PushInfo, RedisConnectionInfo, RedisError,
+    ServerErrorKind, TlsCertificates, TlsMode, Value,
 };
 
-use crate::config::{Pace, RedisType, Server, Tls};
-
-/// A peer that vanished without a word is noticed after about half a minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_PROBES: u32 = 3;
+use crate::address::{addresses, certificates, check, login, tcp};
+use crate::config::{Pace, RedisType, Server};
+use crate::link::Links;
 
 /// Where Redis is and who we are there. Connects to nothing by itself.
+#[derive(Clone)]
 pub(crate) struct Client {
     shape: Shape,
+    identity: Identity,
     pub(crate) pace: Pace,
 }
 
+/// Who we are, and whom we trust.
+#[derive(Clone)]
+struct Identity {
+    login: RedisConnectionInfo,
+    certificates: Option<TlsCertificates>,
+}
+
+#[derive(Clone)]
 enum Shape {
     Node(Box<NodeClient>),
     Cluster(Box<ClusterClient>),
@@ -37,13 +43,13 @@ enum Shape {
 }
 
 /// What is needed to ask sentinels for the master.
+#[derive(Clone)]
 struct Sentinels {
     addresses: Vec<ConnectionAddr>,
-    certificates: Option<TlsCertificates>,
     master: String,
     username: Option<String>,
     password: Option<Secret>,
-    node: RedisConnectionInfo,
+    identity: Identity,
 }
 
 /// A connection that many calls share; what they send in the same moment travels together.
@@ -73,20 +79,26 @@ impl Client {
     pub(crate) fn new(server: &Server<'_>) -> Result<Self> {
         check(server)?;
         let certificates = server.tls.as_ref().map(certificates).transpose()?;
+        let identity = Identity { login: login(server), certificates };
         let addresses = addresses(server)?;
         let shape = match (server.r#type, server.master.filter(|_| server.failover)) {
-            (RedisType::Cluster, _) => Shape::Cluster(Box::new(cluster(server, addresses, certificates)?)),
+            (RedisType::Cluster, _) => {
+                Shape::Cluster(Box::new(cluster(server, addresses, identity.certificates.clone())?))
+            }
             (RedisType::Node, Some(master)) => Shape::Sentinels(Box::new(Sentinels {
                 addresses,
-                certificates,
                 master: master.to_owned(),
                 username: server.sentinel_username.map(str::to_owned),
                 password: server.sentinel_password.cloned(),
-                node: login(server),
+                identity: identity.clone(),
             })),
-            (RedisType::Node, None) => Shape::Node(Box::new(node(server, addresses, certificates)?)),
+            (RedisType::Node, None) => {
+                let first = addresses.into_iter().next();
+                let address = first.ok_or_else(|| Error::invalid("redisHost is empty"))?;
+                Shape::Node(Box::new(identity.node(address)?))
+            }
         };
-        Ok(Self { shape, pace: server.pace })
+        Ok(Self { shape, identity, pace: server.pace })
     }
 
     pub(crate) fn is_cluster(&self) -> bool {
@@ -100,42 +112,106 @@ impl Client {
 
     /// As [`Client::connect`], for commands that may take as long as `answer`.
     pub(crate) async fn connect_for(&self, answer: Duration) -> Result<Connection> {
+        self.connect_with(answer, |_| {}).await
+    }
+
+    /// As [`Client::connect`], for a connection that is told things; `push` is dropped when it is lost.
+    pub(crate) async fn connect_to_listen(
+        &self,
+        push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<Connection> {
+        self.connect_with(self.pace.answer, push).await
+    }
+
+    async fn connect_with(
+        &self,
+        answer: Duration,
+        push: impl Fn(PushInfo) + Send + Sync + 'static,
+    ) -> Result<Connection> {
         let lost = Arc::new(AtomicBool::new(false));
         let watched = Watched(Arc::clone(&lost));
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.pace.dial))
             .set_response_timeout(Some(answer))
-            .set_push_sender(move |_| {
-                // Only held: what matters is when the driver drops it.
+            .set_push_sender(move |info| {
+                // Held until the driver drops it, which is when the connection is lost.
                 let _ = &watched;
+                push(info);
                 Ok::<_, redis::aio::SendError>(())
             });
-        let longer = ClusterConfig::new().set_response_timeout(answer);
-        let kind = match &self.shape {
-            Shape::Node(client) => Kind::Node(
-                client.get_multiplexed_async_connection_with_config(&config).await.map_err(from_redis)?,
-            ),
-            Shape::Sentinels(sentinels) => {
-                let mut asked = sentinels.client()?;
-                let master = asked.async_get_client().await.map_err(from_redis)?;
-                Kind::Node(
-                    master.get_multiplexed_async_connection_with_config(&config).await.map_err(from_redis)?,
-                )
-            }
+        let node = match &self.shape {
+            Shape::Node(client) => NodeClient::clone(client),
+            Shape::Sentinels(sentinels) => sentinels.master().await?,
             // Finds lost nodes again by itself.
             Shape::Cluster(client) => {
-                Kind::Cluster(client.get_async_connection_with_config(longer).await.map_err(from_redis)?)
+                let config = ClusterConfig::new().set_response_timeout(answer);
+                let cluster = client.get_async_connection_with_config(config).await.map_err(from_redis)?;
+                let lost = Arc::new(AtomicBool::new(false));
+                return Ok(Connection { kind: Kind::Cluster(cluster), pace: self.pace, lost });
             }
         };
-        if matches!(kind, Kind::Cluster(_)) {
-            // The flag is set by now: nobody holds what would have set it.
-            lost.store(false, Ordering::Release);
+        let node = node.get_multiplexed_async_connection_with_config(&config).await.map_err(from_redis)?;
+        Ok(Connection { kind: Kind::Node(node), pace: self.pace, lost })
+    }
+
+    /// One client for each server that holds keys of its own.
+    pub(crate) async fn masters(&self, links: &Links) -> Result<Vec<Self>> {
+        if !self.is_cluster() {
+            return Ok(vec![self.clone()]);
         }
-        Ok(Connection { kind, pace: self.pace, lost })
+        let slots = links.send(redis::cmd("CLUSTER").arg("SLOTS")).await?;
+        let ranges: Vec<Vec<Value>> = redis::from_redis_value(slots).map_err(from_reading)?;
+        let mut masters: Vec<(String, u16)> = Vec::new();
+        for range in ranges {
+            let Some(Value::Array(master)) = range.into_iter().nth(2) else { continue };
+            let mut master = master.into_iter();
+            let (Some(host), Some(port)) = (master.next(), master.next()) else { continue };
+            let host = redis::from_redis_value(host).map_err(from_reading)?;
+            let address = (host, redis::from_redis_value(port).map_err(from_reading)?);
+            if !masters.contains(&address) {
+                masters.push(address);
+            }
+        }
+        let client = |(host, port)| {
+            let shape = Shape::Node(Box::new(self.identity.node(self.identity.address(host, port))?));
+            Ok(Self { shape, identity: self.identity.clone(), pace: self.pace })
+        };
+        masters.into_iter().map(client).collect()
+    }
+}
+
+impl Identity {
+    fn address(&self, host: String, port: u16) -> ConnectionAddr {
+        match self.certificates {
+            Some(_) => ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None },
+            None => ConnectionAddr::Tcp(host, port),
+        }
+    }
+
+    fn node(&self, address: ConnectionAddr) -> Result<NodeClient> {
+        let info = address.into_connection_info().map_err(from_redis)?;
+        let info = info.set_tcp_settings(tcp()).set_redis_settings(self.login.clone());
+        match &self.certificates {
+            Some(certificates) => NodeClient::build_with_tls(info, certificates.clone()),
+            None => NodeClient::open(info),
+        }
+        .map_err(|error| wrong_settings(&error))
     }
 }
 
 impl Sentinels {
+    /// Asks for the master, and the master whether it is.
+    async fn master(&self) -> Result<NodeClient> {
+        self.client()?.async_get_client().await.map_err(from_redis).map_err(|error| match error.kind() {
+            ErrorKind::Unauthenticated => {
+                let message =
+                    "sentinel or master refused the credentials; check sentinelPassword and redisPassword";
+                Error::new(ErrorKind::Unauthenticated, message).with_source(error)
+            }
+            _ => error,
+        })
+    }
+
     /// The driver's client remembers which sentinel it asked last, so each attempt has its own.
     fn client(&self) -> Result<SentinelClient> {
         let build = || {
@@ -145,13 +221,13 @@ impl Sentinels {
                 SentinelServerType::Master,
             )?
             .set_client_to_redis_protocol(ProtocolVersion::RESP3)
-            .set_client_to_redis_db(self.node.db())
+            .set_client_to_redis_db(self.identity.login.db())
             .set_client_to_redis_tcp_settings(tcp())
             .set_client_to_sentinel_tcp_settings(tcp());
-            if let Some(username) = self.node.username() {
+            if let Some(username) = self.identity.login.username() {
                 builder = builder.set_client_to_redis_username(username);
             }
-            if let Some(password) = self.node.password() {
+            if let Some(password) = self.identity.login.password() {
                 builder = builder.set_client_to_redis_password(password);
             }
             if let Some(username) = &self.username {
@@ -160,7 +236,7 @@ impl Sentinels {
             if let Some(password) = &self.password {
                 builder = builder.set_client_to_sentinel_password(password.expose());
             }
-            if let Some(certificates) = &self.certificates {
+            if let Some(certificates) = &self.identity.certificates {
                 builder = builder
                     .set_client_to_redis_tls_mode(TlsMode::Secure)
                     .set_client_to_redis_certificates(certificates.clone())
@@ -214,6 +290,22 @@ impl Connection {
         }
     }
 
+    /// Has the server tell what happens on channels.
+    pub(crate) async fn listen_to(&mut self, channels: &[String]) -> Result<(), RedisError> {
+        match &mut self.kind {
+            Kind::Node(node) => node.subscribe(channels).await,
+            Kind::Cluster(cluster) => cluster.subscribe(channels).await,
+        }
+    }
+
+    /// Has the server tell what happens on every channel like `pattern`.
+    pub(crate) async fn listen_to_all(&mut self, pattern: &str) -> Result<(), RedisError> {
+        match &mut self.kind {
+            Kind::Node(node) => node.psubscribe(pattern).await,
+            Kind::Cluster(cluster) => cluster.psubscribe(pattern).await,
+        }
+    }
+
     /// Sends commands in one go and gives an answer for each, errors of the server included. Not for clusters, where
     /// the keys of one pipeline have to live on one node.
     pub(crate) async fn send_all(&mut self, commands: &Pipeline) -> Result<Vec<Value>, RedisError> {
@@ -233,103 +325,6 @@ fn was_not_done(error: &RedisError) -> bool {
         DriverKind::Server(Ask | BusyLoading | ClusterDown | MasterDown | Moved | ReadOnly | TryAgain)
             | DriverKind::ClusterConnectionNotFound
     )
-}
-
-/// Settings that make no sense together.
-fn check(server: &Server<'_>) -> Result<()> {
-    let wrong = match server {
-        Server { r#type: RedisType::Cluster, failover: true, .. } => {
-            "failover is for sentinels; a cluster fails over by itself: set redisType or failover, not both"
-        }
-        Server { r#type: RedisType::Cluster, db: 1.., .. } => {
-            "a cluster has only the database 0: remove redisDB"
-        }
-        Server { failover: true, master: None | Some(""), .. } => {
-            "failover needs sentinelMasterName: the name the sentinels know the master by"
-        }
-        Server { failover: false, master: Some(_), .. } => {
-            "sentinelMasterName does nothing without failover: set failover to true or remove it"
-        }
-        Server { tls: None, has_certificates: true, .. } => {
-            "caCert, clientCert and clientKey do nothing without enableTLS: set it to true or remove them"
-        }
-        Server { username: Some(_), password: None, .. } => "redisUsername needs redisPassword",
-        _ => return Ok(()),
-    };
-    Err(Error::invalid(wrong))
-}
-
-fn addresses(server: &Server<'_>) -> Result<Vec<ConnectionAddr>> {
-    let default_port = server.port.unwrap_or(if server.failover { 26379 } else { 6379 });
-    let hosts = server.hosts.split(',').map(str::trim).filter(|host| !host.is_empty());
-    let addresses: Vec<_> =
-        hosts.map(|host| address(host, default_port, server.tls.is_some())).collect::<Result<_>>()?;
-    match addresses.len() {
-        0 => Err(Error::invalid("redisHost is empty")),
-        2.. if server.r#type == RedisType::Node && !server.failover => Err(Error::invalid(
-            "redisHost names several servers: set redisType to cluster, or failover to true for sentinels",
-        )),
-        _ => Ok(addresses),
-    }
-}
-
-fn address(host: &str, default_port: u16, tls: bool) -> Result<ConnectionAddr> {
-    let malformed = || Error::invalid("redisHost is malformed: expected host:port").with("host", host);
-    let (name, port) = match host.rsplit_once(':') {
-        // The last colon of a bare IPv6 address is not a port's.
-        Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
-            (name, port.parse().map_err(|_| malformed())?)
-        }
-        _ => (host, default_port),
-    };
-    let name = name.trim_start_matches('[').trim_end_matches(']').to_owned();
-    if name.is_empty() || name.contains('/') {
-        return Err(malformed());
-    }
-    Ok(if tls {
-        ConnectionAddr::TcpTls { host: name, port, insecure: false, tls_params: None }
-    } else {
-        ConnectionAddr::Tcp(name, port)
-    })
-}
-
-fn login(server: &Server<'_>) -> RedisConnectionInfo {
-    // RESP3 because only there the driver says that a connection was lost before somebody uses it.
-    let mut login =
-        RedisConnectionInfo::default().set_db(server.db.into()).set_protocol(ProtocolVersion::RESP3);
-    if let Some(username) = server.username {
-        login = login.set_username(username);
-    }
-    if let Some(password) = server.password {
-        login = login.set_password(password.expose());
-    }
-    login
-}
-
-fn tcp() -> TcpSettings {
-    let keep_alive = socket2::TcpKeepalive::new()
-        .with_time(KEEP_ALIVE)
-        .with_interval(KEEP_ALIVE)
-        .with_retries(KEEP_ALIVE_PROBES);
-    TcpSettings::default().set_nodelay(true).set_keepalive(keep_alive)
-}
-
-fn node(
-    server: &Server<'_>,
-    addresses: Vec<ConnectionAddr>,
-    certificates: Option<TlsCertificates>,
-) -> Result<NodeClient> {
-    let address = addresses.into_iter().next().ok_or_else(|| Error::invalid("redisHost is empty"))?;
-    let info = |address: ConnectionAddr| -> Result<ConnectionInfo> {
-        let info = address.into_connection_info().map_err(from_redis)?;
-        Ok(info.set_tcp_settings(tcp()).set_redis_settings(login(server)))
-    };
-    let info = info(address)?;
-    match certificates {
-        Some(certificates) => NodeClient::build_with_tls(info, certificates),
-        None => NodeClient::open(info),
-    }
-    .map_err(|error| wrong_settings(&error))
 }
 
 fn cluster(
@@ -354,30 +349,6 @@ fn cluster(
         builder = builder.tls(TlsMode::Secure).certs(certificates);
     }
     builder.build().map_err(|error| wrong_settings(&error))
-}
-
-fn certificates(tls: &Tls<'_>) -> Result<TlsCertificates> {
-    let root_cert = tls.ca.map(|ca| pem("caCert", ca)).transpose()?;
-    let client_tls = match (tls.certificate, tls.key) {
-        (Some(certificate), Some(key)) => Some(ClientTlsConfig {
-            client_cert: pem("clientCert", certificate)?,
-            client_key: pem("clientKey", key.expose())?,
-        }),
-        (None, None) => None,
-        _ => return Err(Error::invalid("clientCert and clientKey go together: set both or none")),
-    };
-    Ok(TlsCertificates { client_tls, root_cert })
-}
-
-/// PEM as given, or read from the file it names.
-fn pem(setting: &'static str, given: &str) -> Result<Vec<u8>> {
-    if given.contains("-----BEGIN ") {
-        return Ok(given.as_bytes().to_vec());
-    }
-    std::fs::read(Path::new(given)).map_err(|error| {
-        Error::invalid(format!("{setting} is neither PEM nor the path of a file that can be read"))
-            .with_source(error)
-    })
 }
 
 /// The driver could make nothing of the settings.
@@ -502,9 +473,6 @@ fn code(error: &RedisError) -> (ErrorKind, bool, &'static str) {
 }
 
 fn is_tls(error: &RedisError) -> bool {
-    let text = error.to_string();
-    text.contains("certificate")
-        || text.contains("TLS")
-        || text.contains("InvalidContentType")
-        || text.contains("tls")
+    let text = error.to_string().to_ascii_lowercase();
+    ["certificate", "tls", "fatal alert", "invalidcontenttype"].iter().any(|word| text.contains(word))
 }

@@ -330,12 +330,14 @@ fn refused(reason: i64) -> Error {
 
 /// A single change is not an operation of several.
 fn without_position(error: Error) -> Error {
-    let plain = Error::new(error.kind(), error.message().to_owned());
-    let plain = if error.is_retryable() { plain } else { plain.permanent() };
-    match std::error::Error::source(&error) {
-        Some(source) => plain.with_source(source.to_string()),
-        None => plain,
+    let mut plain = Error::new(error.kind(), error.message().to_owned());
+    for (name, value) in error.context().iter().filter(|(name, _)| *name != "operation") {
+        plain = plain.with(name, value);
     }
+    if let Some(source) = std::error::Error::source(&error) {
+        plain = plain.with_source(source.to_string());
+    }
+    if error.is_retryable() { plain } else { plain.permanent() }
 }
 
 fn fields(key: &Key) -> Cmd {

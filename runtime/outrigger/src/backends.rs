@@ -74,6 +74,10 @@ pub fn registry() -> Registry {
     #[cfg(not(feature = "redis"))]
     registry.without("pubsub.redis", "redis");
     #[cfg(feature = "redis")]
+    registry.configuration::<outrigger_redis::RedisConfigurationBackend>();
+    #[cfg(not(feature = "redis"))]
+    registry.without("configuration.redis", "redis");
+    #[cfg(feature = "redis")]
     registry.lock::<outrigger_redis::RedisLockBackend>();
     #[cfg(not(feature = "redis"))]
     registry.without("lock.redis", "redis");

@@ -71,6 +71,18 @@ async fn the_binding_writes_reads_deletes_and_counts() {
     refused("get", &[("key", "list")], ErrorKind::FailedPrecondition).await;
 }
 
+mod configuration {
+    use super::*;
+    use outrigger_component_api::ConfigurationStore;
+    use outrigger_redis::RedisConfiguration;
+
+    fn store(host: &str) -> Arc<dyn ConfigurationStore> {
+        Arc::new(RedisConfiguration::new(&at(host)).expect("valid"))
+    }
+
+    outrigger_testkit::configuration_suite!(crate::server::subject(store));
+}
+
 mod pubsub {
     use super::*;
     use outrigger_component_api::PubSub;

@@ -7,9 +7,12 @@
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests: a panic is a verdict")]
 
 mod blocks;
+mod cluster;
 mod faults;
 mod loss;
 mod pubsub_settings;
+mod sentinel;
 mod server;
 mod settings;
 mod state;
+mod tls;

@@ -99,6 +99,16 @@ impl Server {
         format!("127.0.0.1:{}", self.port)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The value that follows an argument.
+    pub(crate) fn setting(&self, name: &str) -> &str {
+        let at = self.arguments.iter().position(|argument| argument == name).expect("an argument");
+        &self.arguments[at + 1]
+    }
+
     /// Kills the process as a power cut would.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -155,7 +165,12 @@ impl Server {
             if self.child.try_wait().expect("asked").is_some() {
                 return false;
             }
-            // A server with TLS alone closes what does not speak it; a loading one answers with an error.
+            if self.arguments.iter().any(|argument| argument == "--tls-port") {
+                // It does not understand us; that it listens has to do.
+                if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+                    return true;
+                }
+            }
             match self.try_ask("PING") {
                 Ok(answer) if !answer.starts_with("-LOADING") => return true,
                 _ => std::thread::sleep(Duration::from_millis(5)),
