@@ -6,6 +6,7 @@
 
 #![expect(clippy::panic, clippy::indexing_slicing, reason = "tests: a panic is a verdict")]
 
+mod block_faults;
 mod blocks;
 mod cluster;
 mod faults;
