@@ -93,5 +93,17 @@ pub fn registry() -> Registry {
     registry.state::<outrigger_etcd::EtcdStateBackend>();
     #[cfg(not(feature = "etcd"))]
     registry.without("state.etcd", "etcd");
+    #[cfg(feature = "etcd")]
+    registry.configuration::<outrigger_etcd::EtcdConfigurationBackend>();
+    #[cfg(not(feature = "etcd"))]
+    registry.without("configuration.etcd", "etcd");
+    #[cfg(feature = "etcd")]
+    registry.lock::<outrigger_etcd::EtcdLockBackend>();
+    #[cfg(not(feature = "etcd"))]
+    registry.without("lock.etcd", "etcd");
+    #[cfg(feature = "etcd")]
+    registry.sequencer::<outrigger_etcd::EtcdSequencerBackend>();
+    #[cfg(not(feature = "etcd"))]
+    registry.without("sequencer.etcd", "etcd");
     registry
 }

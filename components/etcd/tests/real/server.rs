@@ -1,0 +1,110 @@
+//! An etcd of one member that can be killed, paused and started again in its place.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use outrigger_etcd::EtcdConfig;
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+/// A server and the folder that outlives its process.
+pub(crate) struct Server {
+    folder: TempDir,
+    port: u16,
+    peers: u16,
+    scheme: &'static str,
+    arguments: Vec<String>,
+    process: Option<Child>,
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
+}
+
+impl Server {
+    /// A server that is not yet running; `None` where there is no etcd.
+    pub(crate) fn new() -> Option<Self> {
+        if std::env::var_os("OUTRIGGER_TEST_ETCD_URL").is_none() {
+            eprintln!("skipped: OUTRIGGER_TEST_ETCD_URL is not set");
+            return None;
+        }
+        let folder = tempfile::tempdir().expect("a folder");
+        let (port, peers) = (free_port(), free_port());
+        Some(Self { folder, port, peers, scheme: "http", arguments: Vec::new(), process: None })
+    }
+
+    pub(crate) fn started() -> Option<Self> {
+        let mut server = Self::new()?;
+        server.start();
+        Some(server)
+    }
+
+    /// More arguments for every start from now on.
+    pub(crate) fn with(mut self, scheme: &'static str, arguments: &[&str]) -> Self {
+        self.scheme = scheme;
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("{}://127.0.0.1:{}", self.scheme, self.port)
+    }
+
+    pub(crate) fn config(&self) -> EtcdConfig {
+        EtcdConfig { endpoints: self.url().as_str().into(), ..EtcdConfig::default() }
+    }
+
+    /// Starts the process and waits until it serves: it listens a little before that.
+    pub(crate) fn start(&mut self) {
+        let (clients, peers) = (self.url(), format!("http://127.0.0.1:{}", self.peers));
+        let mut command = Command::new("etcd");
+        command.arg("--data-dir").arg(self.folder.path().join("data")).args(["--log-level", "error"]);
+        command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
+        command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
+        command.args(["--initial-cluster", &format!("default={peers}")]).args(&self.arguments);
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts");
+        self.process = Some(process);
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "etcd does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().expect("killed");
+            process.wait().expect("waited for");
+        }
+    }
+
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.process.as_ref().expect("running").id();
+        kill_process(Pid::from_raw(id.cast_signed()).expect("an id"), signal).expect("signalled");
+    }
+
+    /// Another client, to look at what is really there.
+    pub(crate) async fn client(&self) -> etcd_client::Client {
+        etcd_client::Client::connect([self.url()], None).await.expect("connected")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
