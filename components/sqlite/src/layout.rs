@@ -81,6 +81,47 @@ const LAYOUTS: &[Layout] = &[
             "CREATE TABLE hosts (process TEXT PRIMARY KEY NOT NULL, app TEXT NOT NULL, address TEXT NOT NULL);
               CREATE INDEX hosts_app ON hosts (app);",
     },
+    Layout {
+        block: "pubsub",
+        version: 1,
+        // AUTOINCREMENT: the number of a message that is gone must not come back, groups count by it. Triggers count
+        // the messages, whoever deletes them.
+        sql: "CREATE TABLE messages (
+                  id        INTEGER PRIMARY KEY AUTOINCREMENT,
+                  topic     TEXT NOT NULL,
+                  data      BLOB NOT NULL,
+                  metadata  TEXT NOT NULL,
+                  published INTEGER NOT NULL,
+                  expires   INTEGER,
+                  waiting   INTEGER NOT NULL
+              );
+              CREATE INDEX messages_topic ON messages (topic, id);
+              CREATE INDEX messages_expires ON messages (expires) WHERE expires IS NOT NULL;
+              CREATE INDEX messages_unheard ON messages (id) WHERE waiting = 0;
+              CREATE TABLE topic_groups (
+                  id    INTEGER PRIMARY KEY AUTOINCREMENT,
+                  topic TEXT NOT NULL,
+                  name  TEXT NOT NULL,
+                  next  INTEGER NOT NULL,
+                  UNIQUE (topic, name)
+              );
+              CREATE TABLE deliveries (
+                  grp      INTEGER NOT NULL,
+                  message  INTEGER NOT NULL,
+                  attempts INTEGER NOT NULL,
+                  holder   INTEGER,
+                  due      INTEGER NOT NULL,
+                  PRIMARY KEY (grp, message)
+              ) WITHOUT ROWID;
+              CREATE INDEX deliveries_due ON deliveries (grp, due, message);
+              INSERT OR IGNORE INTO counters (name, value) VALUES ('messages', 0);
+              CREATE TRIGGER messages_counted AFTER INSERT ON messages BEGIN
+                  UPDATE counters SET value = value + 1 WHERE name = 'messages';
+              END;
+              CREATE TRIGGER messages_discounted AFTER DELETE ON messages BEGIN
+                  UPDATE counters SET value = value - 1 WHERE name = 'messages';
+              END;",
+    },
 ];
 
 /// Creates what is missing, in one transaction, so that of several processes that start at once one creates and the

@@ -15,6 +15,9 @@
 //! | `sequences` | `key` blob, `last` integer | the last number given out |
 //! | `configuration` | `app`, `grp`, `label`, `key`, `content`, `tags` text, `version` integer | one row per item; `tags` is a JSON object |
 //! | `configuration_changes` | `revision` integer, then as above | the last 10,000 changes; a `content` of null is a deletion |
+//! | `messages` | `id` integer, `topic` text, `data` blob, `metadata` text, `published`, `expires`, `waiting` integer | one row per message; `metadata` is a JSON object; `waiting` counts the groups that have not settled it, the last of which deletes it |
+//! | `topic_groups` | `id` integer, `topic`, `name` text, `next` integer | one row per consumer group; `next` is the first message nobody of it was given |
+//! | `deliveries` | `grp`, `message`, `attempts`, `holder`, `due` integer | one row per message a group was given and has not settled; `due` is when it may be given again |
 //! | `counters` | `name` text, `value` integer | the last version (`revision`), fencing token (`lock`) and configuration change (`configuration`) given out; they never go back |
 //! | `hosts` | `process`, `app`, `address` text | one row per running sidecar; `process` is its number and when it started |
 //! | `schemas` | `block` text, `version` integer | which layout each block's tables have |
@@ -37,6 +40,7 @@ mod failure;
 mod hosts;
 mod layout;
 mod lock;
+mod pubsub;
 mod readers;
 mod sequencer;
 mod state;
@@ -48,5 +52,6 @@ pub use config::{SqliteConfig, Synchronous};
 pub use configuration::{SqliteConfiguration, SqliteConfigurationBackend};
 pub use hosts::SqliteHosts;
 pub use lock::{SqliteLock, SqliteLockBackend};
+pub use pubsub::{SqlitePubSub, SqlitePubSubBackend, SqlitePubSubConfig};
 pub use sequencer::{SqliteSequencer, SqliteSequencerBackend};
 pub use state::{SqliteState, SqliteStateBackend};

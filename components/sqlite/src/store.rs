@@ -69,6 +69,14 @@ impl Store {
         self.submit(bytes, |reply| Work { work, reply, outcome: None }).await
     }
 
+    /// Does something without anybody waiting for it. It is not done at all when the writer's queue is full, so it may
+    /// only be what happens by itself later on.
+    pub(crate) fn post(&self, work: impl FnMut(&mut Batch<'_>) -> Result<()> + Send + 'static) {
+        if let Some(writer) = self.writer.get() {
+            writer.post(Posted { work, outcome: Ok(()) });
+        }
+    }
+
     /// The same for a task of one's own.
     pub(crate) async fn submit<T: Task + 'static, R>(
         &self,
@@ -117,6 +125,32 @@ impl Store {
                 let writer = Writer::start(self.database.clone(), readers, bells)?;
                 Ok(self.writer.get_or_init(|| writer))
             }
+        }
+    }
+}
+
+/// One thing to do, all or nothing, that nobody waits for.
+struct Posted<F> {
+    work: F,
+    outcome: Result<()>,
+}
+
+impl<F: FnMut(&mut Batch<'_>) -> Result<()> + Send> Task for Posted<F> {
+    fn is_abandoned(&self) -> bool {
+        false
+    }
+
+    fn run(&mut self, batch: &mut Batch<'_>) {
+        self.outcome = batch.all_or_nothing(&mut self.work);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.outcome = Err(error);
+    }
+
+    fn answer(self: Box<Self>) {
+        if let Err(error) = self.outcome {
+            tracing::debug!(%error, "a write that nobody waits for failed");
         }
     }
 }

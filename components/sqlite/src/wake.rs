@@ -25,12 +25,14 @@ use crate::failure::from_io;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Channel {
     Configuration,
+    PubSub,
 }
 
 impl Channel {
     fn prefix(self) -> &'static str {
         match self {
             Self::Configuration => "configuration-",
+            Self::PubSub => "pubsub-",
         }
     }
 }

@@ -92,6 +92,17 @@ impl Writer {
         self.submit(0, Open::new).await
     }
 
+    /// Hands a task over that nobody waits for, if there is room for it.
+    pub(crate) fn post(&self, task: impl Task + 'static) {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(0);
+        if let (Ok(room), Some(queue)) = (room, &self.queue) {
+            let request = Request { task: Box::new(task), _room: room };
+            if queue.try_send(request).is_err() {
+                tracing::debug!("the store is too busy for a write that nobody waits for");
+            }
+        }
+    }
+
     /// Hands a task over and waits for its answer. `bytes` is about how much it carries; what is bigger than all the
     /// room there is waits until it has all of it.
     pub(crate) async fn submit<T: Task + 'static, R>(

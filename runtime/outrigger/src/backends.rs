@@ -34,6 +34,10 @@ pub fn registry() -> Registry {
     #[cfg(not(feature = "sqlite"))]
     registry.without("state.sqlite", "sqlite");
     #[cfg(feature = "sqlite")]
+    registry.pubsub::<outrigger_sqlite::SqlitePubSubBackend>();
+    #[cfg(not(feature = "sqlite"))]
+    registry.without("pubsub.sqlite", "sqlite");
+    #[cfg(feature = "sqlite")]
     registry.configuration::<outrigger_sqlite::SqliteConfigurationBackend>();
     #[cfg(not(feature = "sqlite"))]
     registry.without("configuration.sqlite", "sqlite");

@@ -129,4 +129,5 @@ const DEFAULT_SET: &[(&str, &str)] = &[
     ("configuration", "configuration.sqlite"),
     ("lock", "lock.sqlite"),
     ("sequencer", "sequencer.sqlite"),
+    ("pubsub", "pubsub.sqlite"),
 ];

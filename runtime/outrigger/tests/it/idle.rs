@@ -29,11 +29,18 @@ fn wakeups(program: &Program) -> u64 {
 fn it_sleeps_when_nobody_calls() {
     let folder = Folder::empty();
     let program = folder.run();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = crate::pubsub::runtime();
     runtime.block_on(async {
         let options = Options { endpoint: format!("http://{}", program.api()), ..Options::default() };
         let client = Client::connect_with(options).await.unwrap();
         client.state("state").save(("key", "value")).await.unwrap();
+        let mut subscription = client.pubsub("pubsub").subscribe("orders").await.unwrap();
+        client.pubsub("pubsub").publish("orders", "data", "text/plain").await.unwrap();
+        let event = subscription.next().await.unwrap().unwrap();
+        subscription.settle(&event, outrigger_sdk::Outcome::Done).await.unwrap();
+        // Settled is what is not delivered again; then the subscriber waits, and nothing wakes for it.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!(tokio::task::block_in_place(|| wakeups(&program)), 0, "with a subscriber");
     });
     assert_eq!(wakeups(&program), 0);
 }

@@ -3,6 +3,7 @@
 
 mod app;
 mod ledger;
+mod shared;
 
 use std::{collections::BTreeMap, time::Duration};
 

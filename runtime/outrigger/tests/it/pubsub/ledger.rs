@@ -16,6 +16,10 @@ impl Ledger {
         self.0.lock().unwrap().insert(number);
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
     /// What was acknowledged to the publisher and never noted by the application.
     pub(crate) fn missing(&self, app: &AppProcess) -> Vec<usize> {
         let noted: BTreeSet<usize> =
