@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use outrigger_component_api::{ComponentSpec, Error, Message, PubSub as Broker, Result, SubscribeOptions};
+use outrigger_telemetry::span::{Kind, Span};
 use tokio::sync::watch;
 
 pub use broker::BrokerComponent;
@@ -83,7 +84,9 @@ impl PubSub {
         broker.topics.check(Wish::Publish, caller.app_id, topic)?;
         let ttl = ttl(&publication.metadata)?;
         let expires = ttl.and_then(|ttl| SystemTime::now().checked_add(ttl));
-        let trace = caller.trace.as_ref().map(|trace| trace.child());
+        let span = broker.span(Kind::Producer, topic, caller.trace.as_ref());
+        let own = span.as_ref().and_then(Span::context).cloned();
+        let trace = own.or_else(|| caller.trace.as_ref().map(|trace| trace.child()));
         let (name, id) = (broker.slot.name(), &new_id());
         let publish = |backend: Arc<dyn Broker>| {
             let native = backend.capabilities().ttl;
@@ -100,9 +103,13 @@ impl PubSub {
         };
         // The same event twice is what at-least-once allows, but what a caller can avoid: it is not repeated here.
         let call = Call { op: &broker.ops.publish, class: Class::Once, caller };
-        broker.slot.run(call, publish).await?;
-        broker.counts.published.inc();
-        Ok(())
+        let published = broker.slot.run(call, publish).await;
+        match (&published, span) {
+            (Ok(()), _) => broker.counts.published.inc(),
+            (Err(error), Some(mut span)) => span.fail(error.kind().as_str()),
+            (Err(_), None) => {}
+        }
+        published
     }
 
     /// Subscribes the caller's group to a topic. Metadata may set what the component says about delivery otherwise,
@@ -161,3 +168,6 @@ fn message(publication: &Publication, about: &Circumstances<'_>) -> Result<Messa
     }
     Ok(Message { data: publication.data.clone(), metadata, ttl: None })
 }
+
+#[cfg(test)]
+mod tests;

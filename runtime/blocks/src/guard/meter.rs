@@ -50,6 +50,11 @@ impl Meter {
         }
     }
 
+    /// What begins the spans of events.
+    pub(crate) fn tracer(&self) -> Tracer {
+        self.tracer.clone()
+    }
+
     /// Events of one broker that end in one way.
     pub(crate) fn events(&self, component: &str, outcome: &str) -> Counter {
         self.events.with(&[component, outcome])

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use outrigger_component_api::{Built, ComponentSpec, PubSub, Result};
+use outrigger_telemetry::span::{Kind, Span, Tracer};
+use outrigger_telemetry::trace::TraceContext;
 use outrigger_telemetry::{Counter, Gauge};
 
 use super::settings::Defaults;
@@ -18,6 +20,7 @@ pub struct BrokerComponent {
     pub(super) delivery: Defaults,
     pub(super) ops: Ops,
     pub(super) counts: Counts,
+    tracer: Tracer,
 }
 
 pub(super) struct Ops {
@@ -37,6 +40,19 @@ pub(super) struct Counts {
     pub(super) in_flight: Gauge,
 }
 
+impl BrokerComponent {
+    /// A span of an event below its parent, when that is being traced.
+    pub(super) fn span(&self, kind: Kind, topic: &str, parent: Option<&TraceContext>) -> Option<Span> {
+        let mut span = self.tracer.child(kind, "event", parent)?;
+        let verb = if kind == Kind::Producer { "publish" } else { "deliver" };
+        span.rename(format!("{verb} {topic}"));
+        span.set("messaging.system", "outrigger");
+        span.set("messaging.destination.name", topic.to_owned());
+        span.set("outrigger.component", self.slot.name().to_owned());
+        Some(span)
+    }
+}
+
 impl Member for BrokerComponent {
     type Block = dyn PubSub;
     const BLOCK: &'static str = "pubsub";
@@ -49,7 +65,8 @@ impl Member for BrokerComponent {
         let counts = Counts::new(&spec.name, meter);
         let topics = TopicScopes::take(spec)?;
         let delivery = Defaults::take(spec)?;
-        Ok(Self { slot: Slot::new(SlotConfig::of(spec, policy)), topics, delivery, ops, counts })
+        let slot = Slot::new(SlotConfig::of(spec, policy));
+        Ok(Self { slot, topics, delivery, ops, counts, tracer: meter.tracer() })
     }
 
     fn slot(&self) -> &Slot<dyn PubSub> {

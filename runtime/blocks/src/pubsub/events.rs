@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use outrigger_component_api::{Delivery, Error, Message, Outcome, Result, Subscription};
 use outrigger_resilience::Backoff;
 use outrigger_telemetry::Gauge;
+use outrigger_telemetry::span::{Kind, Span};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -66,6 +67,7 @@ pub struct Incoming {
     pub until: Instant,
     delivery: Delivery,
     shared: Arc<Shared>,
+    span: Option<Span>,
     _in_flight: InFlight,
 }
 
@@ -148,7 +150,7 @@ fn ending() -> Error {
 impl Incoming {
     /// Says what became of it. What cannot be noted is logged and delivered again.
     pub async fn settle(self, answer: Answer) {
-        let Self { event, attempt, delivery, shared, _in_flight, .. } = self;
+        let Self { event, attempt, delivery, shared, span, _in_flight, .. } = self;
         let counts = &shared.broker.counts;
         let again = Outcome::Retry { after: shared.settings.pause(attempt) };
         let outcome = match answer {
@@ -160,6 +162,9 @@ impl Incoming {
                 shared.give_up(&event, &delivery, "dropped by the subscriber").await.unwrap_or(again)
             }
         };
+        if let (Some(mut span), Outcome::Retry { .. } | Outcome::Drop) = (span, outcome) {
+            span.fail(if outcome == Outcome::Drop { "given up on" } else { "to be delivered again" });
+        }
         match outcome {
             Outcome::Ack => counts.delivered.inc(),
             Outcome::Retry { .. } => counts.retried.inc(),
@@ -185,8 +190,20 @@ impl Shared {
         event.topic.clone_from(&shared.topic);
         shared.broker.counts.in_flight.inc();
         let in_flight = InFlight(shared.broker.counts.in_flight.clone());
+        let span = shared.broker.span(Kind::Consumer, &shared.topic, event.trace.as_ref());
+        if let Some(own) = span.as_ref().and_then(Span::context) {
+            event.trace = Some(own.clone());
+        }
         let until = Instant::now() + shared.settings.processing_timeout;
-        Some(Incoming { event, attempt: delivery.attempt, until, delivery, shared, _in_flight: in_flight })
+        Some(Incoming {
+            event,
+            attempt: delivery.attempt,
+            until,
+            delivery,
+            shared,
+            span,
+            _in_flight: in_flight,
+        })
     }
 
     /// Puts an event into the dead-letter topic, or nowhere if there is none. `None`: it could not be put there.
