@@ -29,20 +29,22 @@ fn an_event_reaches_the_other_sidecar_at_once() {
     runtime().block_on(async {
         let mut subscription = client(&two).await.pubsub("events").subscribe("orders").await.unwrap();
         let publisher = client(&one).await.pubsub("events");
-        let mut took = Vec::new();
+        let (mut publishing, mut delivery) = (Vec::new(), Vec::new());
         for number in 0..200 {
             let started = Instant::now();
             publisher.publish("orders", number.to_string(), "text/plain").await.unwrap();
+            publishing.push(started.elapsed());
             let event = next(&mut subscription).await;
-            took.push(started.elapsed());
+            delivery.push(started.elapsed());
             assert_eq!(event.data, number.to_string());
             subscription.settle(&event, Outcome::Done).await.unwrap();
         }
-        took.sort();
-        let [p50, p99] = [took[100], took[198]];
-        println!("publish to delivery between two sidecars: p50 {p50:?}, p99 {p99:?}");
-        // Far from what it takes, and far from any timer that looks now and then.
-        assert!(p50 < Duration::from_millis(100), "p50 {p50:?}");
+        publishing.sort();
+        delivery.sort();
+        let [control, p50, p99] = [publishing[100], delivery[100], delivery[198]];
+        println!("publish to delivery between two sidecars: p50 {p50:?}, p99 {p99:?}; publish alone: p50 {control:?}");
+        // As slow as the disk makes it, which the publishing alone shows, but waiting for no timer besides.
+        assert!(p50 < control * 10 + Duration::from_millis(50), "p50 {p50:?}, publish alone {control:?}");
     });
 }
 
