@@ -75,7 +75,7 @@ async fn bare(address: &Address) -> Result<Duration, Box<dyn std::error::Error>>
     #[derive(Default)]
     struct Slot(Mutex<Option<Conn>>);
     impl Recycle for Slot {
-        fn finished(&self, conn: Option<Conn>) {
+        fn finished(self: Arc<Self>, conn: Option<Conn>) {
             *self.0.lock() = conn;
         }
     }

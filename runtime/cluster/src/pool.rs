@@ -39,10 +39,10 @@ impl Pool {
     }
 
     /// The connection used last, which is the likeliest to be open still and leaves the others to be reaped.
-    fn take(&self, idle_timeout: Duration) -> Option<h1::Idle> {
+    fn take(&self, idle_timeout: Duration, now: Instant) -> Option<h1::Idle> {
         let mut idle = self.idle.lock();
         let last = idle.pop()?;
-        if last.is_fresh(idle_timeout, Instant::now()) {
+        if last.is_fresh(idle_timeout, now) {
             return Some(last);
         }
         // The most recent one is too old, so all are.
@@ -60,6 +60,10 @@ impl Pool {
             return;
         }
         kept.push(idle);
+        // Still under the lock: the connection might be taken as soon as it is given up.
+        if let Some(idle) = kept.last() {
+            idle.announce();
+        }
         drop(kept);
         self.reap_later(idle_timeout);
     }

@@ -43,6 +43,10 @@ impl Authority {
         Ok(Self { text, host_len: u16::try_from(host_len).unwrap_or_default() })
     }
 
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The canonical `host[:port]`.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -152,7 +152,7 @@ pub fn forwarded(head: &mut RequestHead, conn: &ConnInfo, trusted: bool) {
         headers.append_static(&X_FORWARDED_PROTO, if conn.tls.is_some() { "https" } else { "http" });
     }
     if !headers.contains(&X_FORWARDED_HOST) && !authority.is_empty() {
-        let _ = headers.append(&X_FORWARDED_HOST, authority.as_str());
+        let _ = headers.append(&X_FORWARDED_HOST, authority.as_bytes());
     }
 }
 

@@ -85,13 +85,16 @@ impl RequestHead {
     /// Path and query as one piece: `*` for asterisk form, empty for CONNECT.
     #[must_use]
     pub fn path_and_query(&self) -> &str {
-        let bytes: &[u8] = match &self.target {
+        // Targets are visible ASCII: the parser and `set_path_and_query` see to it.
+        std::str::from_utf8(self.target_bytes()).unwrap_or_default()
+    }
+
+    pub(crate) fn target_bytes(&self) -> &[u8] {
+        match &self.target {
             Target::Origin(path_and_query) | Target::Absolute { path_and_query } => path_and_query,
             Target::Asterisk => b"*",
             Target::Authority => b"",
-        };
-        // Targets are visible ASCII: the parser and `set_path_and_query` see to it.
-        std::str::from_utf8(bytes).unwrap_or_default()
+        }
     }
 
     /// The path, percent-encoding untouched.

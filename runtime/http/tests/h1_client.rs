@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 struct Pool(Mutex<Vec<Option<Conn>>>);
 
 impl Recycle for Pool {
-    fn finished(&self, conn: Option<Conn>) {
+    fn finished(self: Arc<Self>, conn: Option<Conn>) {
         self.0.lock().push(conn);
     }
 }
@@ -34,7 +34,7 @@ impl Pool {
         returned.pop().flatten()
     }
 
-    fn options(self: &Arc<Self>) -> SendOptions {
+    fn options(self: &Arc<Self>) -> SendOptions<'static> {
         SendOptions { recycle: Arc::clone(self) as Arc<dyn Recycle>, informational: None }
     }
 }

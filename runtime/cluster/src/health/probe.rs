@@ -136,7 +136,7 @@ fn head(
 struct Discard;
 
 impl Recycle for Discard {
-    fn finished(&self, _: Option<Conn>) {}
+    fn finished(self: Arc<Self>, _: Option<Conn>) {}
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ pub(crate) struct Exchange<'a> {
     pub(crate) endpoint: &'a Arc<Endpoint>,
     pub(crate) head: &'a RequestHead,
     pub(crate) ext: &'a RequestExt,
+    pub(crate) started: Instant,
     /// Until when this attempt must have brought a response head.
     pub(crate) attempt: Deadline,
     /// Until when any attempt must have.
@@ -62,7 +63,7 @@ impl Exchange<'_> {
             let request = self.in_flight()?;
             let Idle { conn, lease } = self.check_out(pool, may_reuse).await?;
             lease.lend(request);
-            let options = SendOptions { recycle: lease, informational: self.ext.informational.clone() };
+            let options = SendOptions { recycle: lease, informational: self.ext.informational.as_ref() };
             let error = match conn.send(self.head, &mut body, options).await {
                 Ok(answer) => return Ok(response(answer)),
                 Err(error) => error,
@@ -88,7 +89,7 @@ impl Exchange<'_> {
         let settings = &self.cluster.config.pool;
         let mut waiter = None;
         loop {
-            if may_reuse && let Some(idle) = pool.take(settings.idle_timeout) {
+            if may_reuse && let Some(idle) = pool.take(settings.idle_timeout, self.started.into()) {
                 self.cluster.metrics.reused.inc();
                 return Ok(idle);
             }

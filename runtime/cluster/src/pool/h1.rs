@@ -24,6 +24,11 @@ impl Idle {
         self.conn.idle_since()
     }
 
+    /// Tells whoever waits that a connection is in the pool.
+    pub(super) fn announce(&self) {
+        self.lease.waiting.pooled();
+    }
+
     pub(super) fn is_fresh(&self, idle_timeout: Duration, now: Instant) -> bool {
         self.since().is_none_or(|since| now.saturating_duration_since(since) < idle_timeout)
     }
@@ -33,7 +38,6 @@ impl Idle {
 /// pool, and the request it is lent to. One allocation per connection, none per request.
 #[derive(Debug)]
 pub(super) struct Lease {
-    me: Weak<Self>,
     pool: Weak<Pool>,
     waiting: Arc<Waiting>,
     settings: PoolConfig,
@@ -48,8 +52,7 @@ impl Lease {
         settings: PoolConfig,
         place: Place,
     ) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
-            me: me.clone(),
+        Arc::new(Self {
             pool: Arc::downgrade(pool),
             waiting: Arc::clone(waiting),
             settings,
@@ -65,14 +68,14 @@ impl Lease {
 }
 
 impl Recycle for Lease {
-    fn finished(&self, conn: Option<Conn>) {
+    fn finished(self: Arc<Self>, conn: Option<Conn>) {
         drop(self.request.lock().take());
         // A pool that is gone belonged to an endpoint that is: the connection closes.
-        if let (Some(conn), Some(pool), Some(lease)) = (conn, self.pool.upgrade(), self.me.upgrade())
+        if let (Some(conn), Some(pool)) = (conn, self.pool.upgrade())
             && self.waiting.keep_idle()
         {
-            pool.put(Idle { conn, lease }, self.settings.idle_timeout, self.settings.max_idle);
-            self.waiting.pooled();
+            let PoolConfig { idle_timeout, max_idle, .. } = self.settings;
+            pool.put(Idle { conn, lease: self }, idle_timeout, max_idle);
         }
     }
 }

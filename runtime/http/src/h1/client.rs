@@ -58,7 +58,7 @@ impl Default for ClientConfig {
 pub trait Recycle: Send + Sync + 'static {
     /// `conn` is there when it can carry another request. Called from `send` itself when the whole response was at
     /// hand, otherwise when the response's body ends or is dropped, or its tunnel closes.
-    fn finished(&self, conn: Option<Conn>);
+    fn finished(self: Arc<Self>, conn: Option<Conn>);
 }
 
 /// An open HTTP/1.1 connection to an upstream, between exchanges.
@@ -101,11 +101,11 @@ impl Drop for Lender {
 }
 
 /// What else a request brings along.
-pub struct SendOptions {
+pub struct SendOptions<'a> {
     /// Gets the connection back.
     pub recycle: Arc<dyn Recycle>,
     /// Where the upstream's 1xx responses go.
-    pub informational: Option<Informational>,
+    pub informational: Option<&'a Informational>,
 }
 
 /// A response, and the tunnel behind it when the upstream agreed to one.
@@ -194,7 +194,7 @@ impl Conn {
         mut self,
         head: &RequestHead,
         body: &mut Body,
-        options: SendOptions,
+        options: SendOptions<'_>,
     ) -> Result<Answer, ClientError> {
         let reused = self.0.requests > 0;
         if reused && self.is_stale() {
@@ -231,7 +231,7 @@ impl Conn {
                     // The client has had its 100 from us by the time its body is read.
                 }
                 status if status.is_informational() => {
-                    if let Some(informational) = &options.informational {
+                    if let Some(informational) = options.informational {
                         informational.send(&parsed.head);
                     }
                 }

@@ -51,21 +51,13 @@ impl Io {
 
 /// Where a queue is written to.
 pub(crate) trait Sink {
-    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Ready when everything queued has been written.
+    fn poll_queue(&mut self, cx: &mut Context<'_>, queue: &mut Queue) -> Poll<io::Result<()>>;
 }
 
 impl Sink for Stream {
-    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        match parts {
-            [one] => AsyncWrite::poll_write(Pin::new(self), cx, one),
-            many => Pin::new(self).poll_write_vectored(cx, many),
-        }
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Only TLS holds bytes back.
-        if self.is_tls() { AsyncWrite::poll_flush(Pin::new(self), cx) } else { Poll::Ready(Ok(())) }
+    fn poll_queue(&mut self, cx: &mut Context<'_>, queue: &mut Queue) -> Poll<io::Result<()>> {
+        queue.poll_write(cx, self)
     }
 }
 
@@ -92,6 +84,10 @@ impl Queue {
         &mut self.small
     }
 
+    pub(crate) fn len(&self) -> usize {
+        self.small.len() + self.large.len() + self.tail.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.small.is_empty() && self.large.is_empty() && self.tail.is_empty()
     }
@@ -114,24 +110,29 @@ impl Queue {
     }
 
     /// Writes everything; afterwards the buffer is back in the pool.
-    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<io::Result<()>> {
+    pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<()>> {
         if self.is_empty() {
             return Poll::Ready(Ok(()));
         }
         while !self.is_empty() {
-            let parts = [IoSlice::new(&self.small), IoSlice::new(&self.large), IoSlice::new(self.tail)];
-            let parts = match (self.small.is_empty(), self.large.is_empty() && self.tail.is_empty()) {
-                (_, true) => parts.get(..1),
-                (true, false) => parts.get(1..),
-                (false, false) => parts.get(..),
-            };
-            match ready!(sink.poll_write(cx, parts.unwrap_or_default()))? {
+            match ready!(self.poll_write_some(cx, stream))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 written => self.advance(written),
             }
         }
         buffer::give(std::mem::take(&mut self.small));
-        sink.poll_flush(cx)
+        // Only TLS holds bytes back.
+        if stream.is_tls() { Pin::new(stream).poll_flush(cx) } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_write_some(&self, cx: &mut Context<'_>, stream: &mut Stream) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(stream);
+        if self.large.is_empty() && self.tail.is_empty() {
+            return stream.poll_write(cx, &self.small);
+        }
+        let parts = [IoSlice::new(&self.small), IoSlice::new(&self.large), IoSlice::new(self.tail)];
+        let filled = if self.small.is_empty() { 1 } else { 0 };
+        stream.poll_write_vectored(cx, parts.get(filled..).unwrap_or_default())
     }
 
     fn advance(&mut self, mut written: usize) {

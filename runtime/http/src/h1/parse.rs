@@ -70,11 +70,19 @@ pub(crate) fn request(
     limits: &Limits,
     scheme: Scheme,
 ) -> Result<Option<ParsedRequest>, Refusal> {
-    let Some(len) = scan.advance(buffer, limits)? else { return Ok(None) };
+    let mut found = None;
+    if scan.is_first_look() {
+        found = request_head(buffer, Seen::Nothing, limits, scheme)?;
+    }
+    if found.is_none() {
+        let Some(len) = scan.advance(buffer, limits)? else { return Ok(None) };
+        found = request_head(buffer.get(..len).unwrap_or_default(), Seen::Scanned, limits, scheme)?;
+    }
     *scan = Scan::default();
-    let parsed = request_head(buffer.get(..len).unwrap_or_default(), limits, scheme);
-    buffer.advance(len);
-    parsed.map(Some)
+    Ok(found.map(|(len, parsed)| {
+        buffer.advance(len);
+        parsed
+    }))
 }
 
 /// Takes a response head off the front of `buffer`, or says that more must be read.
@@ -83,18 +91,79 @@ pub(crate) fn response(
     scan: &mut Scan,
     limits: &Limits,
 ) -> Result<Option<ParsedResponse>, Refusal> {
-    let Some(len) = scan.advance(buffer, limits)? else { return Ok(None) };
+    let mut found = None;
+    if scan.is_first_look() {
+        found = response_head(buffer, Seen::Nothing, limits)?;
+    }
+    if found.is_none() {
+        let Some(len) = scan.advance(buffer, limits)? else { return Ok(None) };
+        found = response_head(buffer.get(..len).unwrap_or_default(), Seen::Scanned, limits)?;
+    }
     *scan = Scan::default();
-    let parsed = response_head(buffer.get(..len).unwrap_or_default(), limits);
-    buffer.advance(len);
-    parsed.map(Some)
+    Ok(found.map(|(len, parsed)| {
+        buffer.advance(len);
+        parsed
+    }))
+}
+
+/// What is known of the bytes to be parsed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// They begin with a message. Unless its head is whole and beyond doubt, as nearly all are, the scan is to decide.
+    Nothing,
+    /// They are a head that has passed the scan.
+    Scanned,
+}
+
+impl Seen {
+    /// The length of the head the parser has taken, or `None` when it has to be scanned first.
+    fn length(
+        self,
+        status: Result<httparse::Status<usize>, Refusal>,
+        bytes: &[u8],
+        fields: &[httparse::Header<'_>],
+        limits: &Limits,
+    ) -> Result<Option<usize>, Refusal> {
+        match (self, status) {
+            (Self::Scanned, status) => status.map(|_| Some(bytes.len())),
+            (Self::Nothing, Ok(httparse::Status::Complete(len))) => {
+                let head = bytes.get(..len).unwrap_or_default();
+                Ok(would_pass_scan(head, fields, limits).then_some(len))
+            }
+            (Self::Nothing, _) => Ok(None),
+        }
+    }
+}
+
+/// Whether the scan would find nothing wrong with a head that the parser has taken. The parser allows no line that is
+/// not a field, no fold, and no line break inside a field; what it does allow is a line feed alone.
+fn would_pass_scan(head: &[u8], fields: &[httparse::Header<'_>], limits: &Limits) -> bool {
+    let at = |field: &httparse::Header<'_>| field.name.as_ptr() as usize - head.as_ptr() as usize;
+    let after_crlf = |field| head.get(..at(field)).is_some_and(|before| before.ends_with(b"\r\n"));
+    let first_line = fields.first().map_or(head.len(), at);
+    head.ends_with(b"\r\n\r\n")
+        && fields.iter().all(after_crlf)
+        // An empty line before the message: only one is allowed, and the caller has taken it.
+        && !head.starts_with(b"\r")
+        && !head.starts_with(b"\n")
+        && head.len() <= limits.head_bytes
+        && first_line <= limits.first_line()
+        && fields.len() <= limits.headers
 }
 
 /// What is kept of a head is copied out of the read buffer, which is free for the next message at once.
-fn request_head(bytes: &[u8], limits: &Limits, scheme: Scheme) -> Result<ParsedRequest, Refusal> {
+/// With the head's length; `None` when it has to be scanned first.
+fn request_head(
+    bytes: &[u8],
+    seen: Seen,
+    limits: &Limits,
+    scheme: Scheme,
+) -> Result<Option<(usize, ParsedRequest)>, Refusal> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
-    parsed.parse_with_uninit_headers(bytes, &mut slots).map_err(|error| refuse_request(error, bytes))?;
+    let status = parsed.parse_with_uninit_headers(bytes, &mut slots);
+    let status = status.map_err(|error| refuse_request(error, bytes));
+    let Some(len) = seen.length(status, bytes, parsed.headers, limits)? else { return Ok(None) };
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Refusal::REQUEST_LINE);
     };
@@ -104,7 +173,7 @@ fn request_head(bytes: &[u8], limits: &Limits, scheme: Scheme) -> Result<ParsedR
     let version = if minor == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Refusal::METHOD)?;
     let mut fields = Fields::default();
-    let mut headers = WireHeaders::over(bytes);
+    let mut headers = WireHeaders::over(bytes.get(..len).unwrap_or_default());
     fields.read(parsed.headers, bytes, limits, &mut headers)?;
     let mut headers = Headers::Wire(headers);
     if fields.h2c {
@@ -140,15 +209,21 @@ fn request_head(bytes: &[u8], limits: &Limits, scheme: Scheme) -> Result<ParsedR
         authority,
         protocol: None,
     };
-    Ok(ParsedRequest { head, body, keep_alive: fields.keep_alive(version), expects_continue })
+    Ok(Some((len, ParsedRequest { head, body, keep_alive: fields.keep_alive(version), expects_continue })))
 }
 
-fn response_head(bytes: &[u8], limits: &Limits) -> Result<ParsedResponse, Refusal> {
+/// With the head's length; `None` when it has to be scanned first.
+fn response_head(
+    bytes: &[u8],
+    seen: Seen,
+    limits: &Limits,
+) -> Result<Option<(usize, ParsedResponse)>, Refusal> {
     let mut slots = [const { MaybeUninit::<httparse::Header<'_>>::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
-    httparse::ParserConfig::default()
+    let status = httparse::ParserConfig::default()
         .parse_response_with_uninit_headers(&mut parsed, bytes, &mut slots)
-        .map_err(refuse_response)?;
+        .map_err(refuse_response);
+    let Some(len) = seen.length(status, bytes, parsed.headers, limits)? else { return Ok(None) };
     let (Some(minor), Some(code)) = (parsed.version, parsed.code) else { return Err(Refusal::STATUS_LINE) };
     let version = if minor == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let status = StatusCode::from_u16(code).map_err(|_| Refusal::STATUS_LINE)?;
@@ -156,7 +231,7 @@ fn response_head(bytes: &[u8], limits: &Limits) -> Result<ParsedResponse, Refusa
         return Err(Refusal::STATUS_LINE);
     }
     let mut fields = Fields::default();
-    let mut headers = WireHeaders::over(bytes);
+    let mut headers = WireHeaders::over(bytes.get(..len).unwrap_or_default());
     // Names with underscores come from our own side here, and are its own business.
     fields.read(
         parsed.headers,
@@ -170,7 +245,7 @@ fn response_head(bytes: &[u8], limits: &Limits) -> Result<ParsedResponse, Refusa
         .filter(|reason| !reason.is_empty() && Some(*reason) != status.canonical_reason())
         .map(|reason| Bytes::copy_from_slice(reason.as_bytes()));
     let head = ResponseHead { status, version, headers: Headers::Wire(headers), reason };
-    Ok(ParsedResponse { head, length, chunked, keep_alive: fields.keep_alive(version) })
+    Ok(Some((len, ParsedResponse { head, length, chunked, keep_alive: fields.keep_alive(version) })))
 }
 
 /// The fields that decide framing, routing and the life of the connection.

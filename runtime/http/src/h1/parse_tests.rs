@@ -218,3 +218,37 @@ fn responses_are_held_to_the_same_rules() {
     );
     assert!(parse("HTTP/1.1 200\r\n\r\n").unwrap().unwrap().keep_alive);
 }
+
+#[test]
+fn a_head_read_at_once_is_read_as_after_a_scan() {
+    let read = |text: &str, mut scan: Scan| {
+        let mut buffer = BytesMut::from(text);
+        let parsed = request(&mut buffer, &mut scan, &Limits::for_test(), Scheme::Http);
+        (parsed.map(|parsed| parsed.map(|parsed| format!("{parsed:?}"))), buffer)
+    };
+    let long = format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(20_000));
+    let many = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "b: c\r\n".repeat(101));
+    let big = format!("GET / HTTP/1.1\r\nHost: a\r\nb: {}\r\n\r\n", "c".repeat(50_000));
+    for text in [
+        "GET / HTTP/1.1\r\nHost: a\r\nb: c\r\nd:\r\n\r\nGET",
+        "GET / HTTP/1.0\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n",
+        "GET / HTTP/1.1\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nb: c\nd: e\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n\n",
+        "GET / HTTP/1.0\n\r\n",
+        "\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\n b: c\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a\r\nb : c\r\n\r\n",
+        &long,
+        &many,
+        &big,
+    ] {
+        let mut looked_at = Scan::default();
+        assert!(looked_at.is_first_look() && !looked_at.is_first_look());
+        assert_eq!(read(text, Scan::default()), read(text, looked_at), "{text:.100?}");
+    }
+}

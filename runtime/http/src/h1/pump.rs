@@ -86,9 +86,9 @@ impl Pump {
     }
 
     fn poll_queue(&mut self, cx: &mut Context<'_>, sink: &mut impl Sink) -> Poll<Result<(), PumpError>> {
-        let mut sink = Noting { sink, wrote: false };
-        let done = self.queue.poll_write(cx, &mut sink).map_err(PumpError::Io);
-        self.started |= sink.wrote;
+        let queued = self.queue.len();
+        let done = sink.poll_queue(cx, &mut self.queue).map_err(PumpError::Io);
+        self.started |= self.queue.len() < queued;
         done
     }
 
@@ -135,23 +135,5 @@ impl Pump {
         self.body = Body::empty();
         self.ended = true;
         Ok(())
-    }
-}
-
-/// Notes whether anything was accepted by the sink.
-struct Noting<'a, S> {
-    sink: &'a mut S,
-    wrote: bool,
-}
-
-impl<S: Sink> Sink for Noting<'_, S> {
-    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let written = self.sink.poll_write(cx, parts);
-        self.wrote |= matches!(written, Poll::Ready(Ok(1..)));
-        written
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.sink.poll_flush(cx)
     }
 }

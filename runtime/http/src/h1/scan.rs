@@ -10,9 +10,15 @@ use super::refuse::Refusal;
 pub(crate) struct Scan {
     line_at: usize,
     lines: usize,
+    looked: bool,
 }
 
 impl Scan {
+    /// Whether nobody has looked at this head before. It may be whole, and is then parsed without a scan.
+    pub(crate) fn is_first_look(&mut self) -> bool {
+        !std::mem::replace(&mut self.looked, true)
+    }
+
     /// The length of the head that starts `buffer`, the empty line included, or `None` when more must be read.
     ///
     /// Every line ends in CRLF, and no line after the first begins with a space or a tab. (A bare CR or NUL inside a
@@ -59,7 +65,7 @@ impl Scan {
 
 /// The same rules for a trailer section, which has no first line: starts as if one had been read.
 pub(crate) fn trailer_scan() -> Scan {
-    Scan { line_at: 0, lines: 1 }
+    Scan { lines: 1, ..Scan::default() }
 }
 
 #[cfg(test)]

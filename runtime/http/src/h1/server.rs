@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use futures_util::FutureExt;
 use http::{Method, StatusCode, Version};
@@ -35,7 +35,9 @@ pub(crate) struct Connection {
     pub(crate) info: Arc<ConnInfo>,
     pub(crate) config: Arc<ServerConfig>,
     pub(crate) drain: DrainWatch,
-    pub(crate) draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whom the start of the drain wakes: it need not be told again, which takes a lock that all connections share.
+    drain_wakes: Option<Waker>,
     timer: Timer,
     scan: Scan,
     requests: u64,
@@ -44,7 +46,8 @@ pub(crate) struct Connection {
 /// What came next on the connection.
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one")]
 enum Next {
-    Request(ParsedRequest),
+    /// With the generation of its body, if it has one.
+    Request(ParsedRequest, Option<u64>),
     Refused(Refusal),
     Closed,
 }
@@ -71,8 +74,8 @@ struct Asked {
 /// Serves requests until either side ends the connection.
 pub(crate) async fn run<H: Handler>(mut conn: Connection, handler: &H) {
     loop {
-        let parsed = match conn.next().await {
-            Next::Request(parsed) => parsed,
+        let (parsed, body) = match conn.next().await {
+            Next::Request(parsed, body) => (parsed, body),
             Next::Refused(refusal) => {
                 // Boxed: the rare ends of a connection should not make every connection larger.
                 Box::pin(conn.refuse(refusal)).await;
@@ -83,7 +86,7 @@ pub(crate) async fn run<H: Handler>(mut conn: Connection, handler: &H) {
         conn.requests += 1;
         // The one box of a request: an idle connection has no room set aside for a handler's state or a response.
         // Written in place: `Box::pin` would make it on the stack and copy all of it, though hardly any is filled yet.
-        let exchange = Box::write(Box::new_uninit(), conn.exchange(parsed, handler));
+        let exchange = Box::write(Box::new_uninit(), conn.exchange(parsed, body, handler));
         match Box::into_pin(exchange).await {
             After::KeepAlive => {}
             After::Close => {
@@ -112,6 +115,7 @@ impl Connection {
             info,
             config,
             draining: Box::pin(async move { watch.draining().await }),
+            drain_wakes: None,
             drain,
             timer: Timer::default(),
             scan: Scan::default(),
@@ -141,7 +145,11 @@ impl Connection {
                 if !state.io.read.is_empty() {
                     leading &= state.io.read.as_ref() == b"\r";
                     match parse::request(&mut state.io.read, &mut self.scan, &limits, scheme) {
-                        Ok(Some(parsed)) => return Poll::Ready(Next::Request(parsed)),
+                        Ok(Some(parsed)) => {
+                            let idle_timeout = self.config.body_idle_timeout;
+                            let body = state.begin(parsed.body, parsed.expects_continue, idle_timeout);
+                            return Poll::Ready(Next::Request(parsed, body));
+                        }
                         Ok(None) => {}
                         Err(refusal) => return Poll::Ready(Next::Refused(refusal)),
                     }
@@ -154,7 +162,7 @@ impl Connection {
                 let waiting = state.io.read.is_empty();
                 drop(guard);
                 if waiting {
-                    if self.drain.is_draining() || self.draining.as_mut().poll(cx).is_ready() {
+                    if self.poll_draining(cx).is_ready() {
                         return Poll::Ready(Next::Closed);
                     }
                     ready!(self.timer.poll(cx, idle_since + self.config.idle_timeout));
@@ -168,7 +176,20 @@ impl Connection {
         .await
     }
 
-    async fn exchange<H: Handler>(&mut self, parsed: ParsedRequest, handler: &H) -> After {
+    /// Ready when the drain has started.
+    fn poll_draining(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.drain.is_draining() {
+            return Poll::Ready(());
+        }
+        if self.drain_wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        ready!(self.draining.as_mut().poll(cx));
+        self.drain_wakes = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    async fn exchange<H: Handler>(&mut self, parsed: ParsedRequest, body: Option<u64>, handler: &H) -> After {
         let asked = Asked {
             method: parsed.head.method.clone(),
             version: parsed.head.version,
@@ -177,7 +198,7 @@ impl Connection {
             grpc: parsed.head.is_grpc(),
             upgrading: parsed.head.upgrade().is_some() || parsed.head.method == Method::CONNECT,
         };
-        let request = self.request(parsed);
+        let request = self.request(parsed, body);
         let response = {
             let mut answer = pin!(AssertUnwindSafe(handler.handle(request)).catch_unwind());
             std::future::poll_fn(|cx| {
@@ -199,11 +220,9 @@ impl Connection {
         self.respond(&asked, response).await
     }
 
-    fn request(&mut self, parsed: ParsedRequest) -> Request {
+    fn request(&mut self, parsed: ParsedRequest, body: Option<u64>) -> Request {
         let version = parsed.head.version;
-        let generation =
-            self.shared.begin(parsed.body, parsed.expects_continue, self.config.body_idle_timeout);
-        let body = match generation {
+        let body = match body {
             Some(generation) => Body::inbound(Inbound::new(Arc::clone(&self.shared), generation)),
             None => Body::empty(),
         };

@@ -1,7 +1,7 @@
 //! One timer for a connection or for one request after another, set again only when it must ring earlier.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -10,6 +10,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 #[derive(Debug, Default)]
 pub struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes: it need not be told again, which costs more than looking at the time left.
+    waker: Option<Waker>,
 }
 
 impl Timer {
@@ -18,11 +20,18 @@ impl Timer {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
+            self.waker = None;
         }
         loop {
-            if sleep.as_mut().poll(cx).is_pending() {
+            let knows_us = self.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            if knows_us && !sleep.is_elapsed() {
                 return Poll::Pending;
             }
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+            self.waker = None;
             if Instant::now() >= deadline {
                 return Poll::Ready(());
             }

@@ -25,11 +25,11 @@ pub(crate) fn request(out: &mut BytesMut, head: &RequestHead, framing: Outgoing,
     out.put_slice(head.method.as_str().as_bytes());
     out.put_u8(b' ');
     match &head.target {
-        Target::Authority => out.put_slice(head.authority().as_bytes()),
-        _ => out.put_slice(head.path_and_query().as_bytes()),
+        Target::Authority => out.put_slice(head.authority.as_bytes()),
+        _ => out.put_slice(head.target_bytes()),
     }
     out.put_slice(b" HTTP/1.1\r\nhost: ");
-    out.put_slice(head.authority().as_bytes());
+    out.put_slice(head.authority.as_bytes());
     out.put_slice(b"\r\n");
     fields(out, &head.headers, persistence, |name| is_framing(name) || name.eq_ignore_ascii_case(b"host"));
     framing_fields(out, framing, persistence);

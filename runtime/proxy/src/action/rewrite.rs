@@ -38,6 +38,9 @@ impl Rewrite {
                 let _ = head.headers.set(&HOST, host.as_str());
             }
         }
+        if matches!(self.path, PathChange::Keep) {
+            return Ok(());
+        }
         match self.path.apply(head.path(), choice) {
             Some(path) => head.set_path(&path),
             None => Ok(()),

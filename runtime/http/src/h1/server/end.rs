@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{Connection, Shared};
 use crate::h1::frame::Outgoing;
-use crate::h1::io::Queue;
+use crate::h1::io::{Queue, Sink};
 use crate::h1::refuse::Refusal;
 use crate::h1::write::{self, Persistence};
 use crate::message::Tunnel;
@@ -54,7 +54,7 @@ impl Connection {
         queue.push(body, b"");
         let deadline = Instant::now() + self.config.write_stall_timeout;
         let written = std::future::poll_fn(|cx| {
-            if let Poll::Ready(done) = queue.poll_write(cx, &mut &*self.shared) {
+            if let Poll::Ready(done) = (&*self.shared).poll_queue(cx, &mut queue) {
                 return Poll::Ready(done.is_ok());
             }
             self.timer.poll(cx, deadline).map(|()| false)

@@ -3,7 +3,7 @@
 //! The lock is uncontended unless a handler reads its body on another task, is held for one poll at a time, and is
 //! never held while a body is polled (a response body may read from the request body of the same connection).
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -77,26 +77,6 @@ impl Shared {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
-    }
-
-    /// A new request begins; returns the generation of its body, if it has one.
-    pub(crate) fn begin(
-        &self,
-        body: Incoming,
-        expects_continue: bool,
-        idle_timeout: Duration,
-    ) -> Option<u64> {
-        let mut state = self.lock();
-        state.decoder = Decoder::from(body);
-        state.continue_wanted = expects_continue;
-        state.responding = false;
-        state.failure = None;
-        state.deadline = None;
-        state.idle_timeout = idle_timeout;
-        state.received = 0;
-        state.lent = body != Incoming::None;
-        state.generation += 1;
-        state.lent.then_some(state.generation)
     }
 
     /// Queues a 1xx and has the loop write it.
@@ -210,6 +190,25 @@ impl State {
         }
     }
 
+    /// A new request begins; returns the generation of its body, if it has one.
+    pub(crate) fn begin(
+        &mut self,
+        body: Incoming,
+        expects_continue: bool,
+        idle_timeout: Duration,
+    ) -> Option<u64> {
+        self.decoder = Decoder::from(body);
+        self.continue_wanted = expects_continue;
+        self.responding = false;
+        self.failure = None;
+        self.deadline = None;
+        self.idle_timeout = idle_timeout;
+        self.received = 0;
+        self.lent = body != Incoming::None;
+        self.generation += 1;
+        self.lent.then_some(self.generation)
+    }
+
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.interim.is_empty() {
             Poll::Ready(Ok(()))
@@ -267,15 +266,12 @@ impl State {
 }
 
 impl Sink for &Shared {
-    fn poll_write(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_queue(&mut self, cx: &mut Context<'_>, queue: &mut Queue) -> Poll<io::Result<()>> {
         let mut state = self.lock();
-        let count = ready!(state.io.stream.poll_write(cx, parts))?;
-        state.written += count as u64;
-        Poll::Ready(Ok(count))
-    }
-
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Sink::poll_flush(&mut self.lock().io.stream, cx)
+        let queued = queue.len();
+        let done = queue.poll_write(cx, &mut state.io.stream);
+        state.written += (queued - queue.len()) as u64;
+        done
     }
 }
 

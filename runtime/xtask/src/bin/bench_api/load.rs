@@ -37,7 +37,7 @@ pub(crate) trait Target: Clone + 'static {
 }
 
 /// Writes every key, warms up, measures, and prints the result as one line of JSON.
-pub(crate) async fn run(plan: &Plan, mut target: impl Target) -> Result<()> {
+pub(crate) async fn run(plan: &Plan, target: impl Target) -> Result<()> {
     fill(&target).await?;
     let warm_up = Duration::from_secs_f64(plan.seconds.min(1.0));
     callers(plan, &target, warm_up).await?;
