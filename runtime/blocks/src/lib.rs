@@ -3,6 +3,7 @@
 
 mod caller;
 mod configuration;
+mod fault;
 mod file;
 mod guard;
 mod health;
@@ -33,14 +34,15 @@ pub use outrigger_resilience::Deadline;
 
 pub use caller::Caller;
 pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Update};
+pub use fault::Fault;
 pub use file::{FileComponent, Files};
 pub use guard::{Call, Class, Guard, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use hello::{GreeterComponent, Hello};
 pub use invoke::Invoke;
-pub use outrigger_cluster::{Body, BodyError};
 pub use key::KeyPrefix;
 pub use lock::{Lock, LockComponent};
+pub use outrigger_cluster::{Body, BodyError};
 pub use pubsub::{
     Answer, AppEvents, BrokerComponent, Courier, DeliverySettings, Event, Events, Incoming, PubSub,
     Publication, SubscriptionConfig, Topic, TopicScopes,
@@ -113,6 +115,18 @@ impl Blocks {
             self.pubsub.brokers().report(),
         );
         [state, secrets, configuration, lock, sequencer, hello, files, pubsub].concat()
+    }
+
+    /// Has calls to a component meet a fault from now on, or no longer; whether there is such a component. For tests.
+    pub fn inject(&self, component: &str, fault: Option<Fault>) -> bool {
+        self.state.stores.inject(component, fault)
+            || self.secrets.stores.inject(component, fault)
+            || self.configuration.stores.inject(component, fault)
+            || self.lock.stores.inject(component, fault)
+            || self.sequencer.stores.inject(component, fault)
+            || self.hello.greeters.inject(component, fault)
+            || self.files.stores.inject(component, fault)
+            || self.pubsub.brokers().inject(component, fault)
     }
 
     /// What components register their series with when they are made.

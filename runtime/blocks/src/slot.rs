@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use outrigger_component_api::{Component, ComponentSpec, Error, Result};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::fault::Fault;
 use crate::guard::{Call, Guard, Policy};
 use crate::scope::Scopes;
 
@@ -57,6 +58,7 @@ pub struct Slot<T: ?Sized> {
     guard: Guard,
     readiness: ArcSwap<Readiness<T>>,
     changed: Notify,
+    fault: ArcSwapOption<Fault>,
 }
 
 impl<T: Component + ?Sized> Slot<T> {
@@ -69,6 +71,7 @@ impl<T: Component + ?Sized> Slot<T> {
             guard: Guard::new(config.policy),
             readiness: ArcSwap::from_pointee(Readiness::Starting),
             changed: Notify::new(),
+            fault: ArcSwapOption::empty(),
         }
     }
 
@@ -113,7 +116,22 @@ impl<T: Component + ?Sized> Slot<T> {
         call: Call<'_>,
         operation: impl Fn(Arc<T>) -> F,
     ) -> Result<R> {
-        self.guard.run(call, |deadline| self.backend(deadline), operation).await
+        let attempt = |backend| {
+            let fault = self.fault.load().as_deref().copied();
+            let attempt = operation(backend);
+            async move {
+                if let Some(fault) = fault {
+                    fault.strike().await?;
+                }
+                attempt.await
+            }
+        };
+        self.guard.run(call, |deadline| self.backend(deadline), attempt).await
+    }
+
+    /// Has every attempt from now on meet this fault; `None` ends it.
+    pub fn inject(&self, fault: Option<Fault>) {
+        self.fault.store(fault.map(Arc::new));
     }
 
     /// The backend, waiting until `deadline` for one that is starting.

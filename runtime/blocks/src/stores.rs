@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use outrigger_component_api::{Built, Component, ComponentSpec, Error, ErrorKind, Result, nearest};
 
 use crate::caller::Caller;
+use crate::fault::Fault;
 use crate::guard::{Meter, Policy};
 use crate::health::ComponentReport;
 use crate::slot::{Readiness, Slot};
@@ -86,6 +87,16 @@ impl<M: Member> Stores<M> {
     pub async fn report(&self) -> Vec<ComponentReport> {
         let members = self.all();
         futures_util::future::join_all(members.iter().map(|member| member.report())).await
+    }
+
+    /// Injects a fault into the member of this name; whether there is one.
+    pub(crate) fn inject(&self, name: &str, fault: Option<Fault>) -> bool {
+        let members = self.members.load();
+        let member = members.get(name);
+        if let Some(member) = member {
+            member.slot().inject(fault);
+        }
+        member.is_some()
     }
 
     /// Every member, in the order of names.

@@ -65,11 +65,19 @@ pub enum Phase {
     Stopping,
 }
 
+/// Where log lines go.
+#[derive(Clone, Copy, Debug)]
+pub enum Logs {
+    /// To standard error, each after this prefix.
+    Own { prefix: &'static str },
+    /// Wherever the program we are inside of sends its own.
+    Inherited,
+}
+
 /// How to start.
 pub struct Options {
     pub sources: Sources,
-    /// Stands before each line of our log when an application shares the terminal.
-    pub log_prefix: &'static str,
+    pub logs: Logs,
 }
 
 impl App {
@@ -79,7 +87,7 @@ impl App {
         let registry = Arc::new(backends::registry());
         let loaded = config::load(&options.sources, &registry)?;
         let config = &loaded.config;
-        let logs = logs::init_named(&config.log, options.log_prefix)
+        let logs = init_logs(&config.log, options.logs)
             .map_err(|error| Problems(vec![loaded.problem("log.level", error.to_string())]))?;
         let metrics = Metrics::new();
         let workers = config.workers.map_or_else(Workers::default_count, Into::into);
@@ -197,5 +205,12 @@ impl App {
         let files = self.sources.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
         let config = if files.is_empty() { "the default set".to_owned() } else { files.join(", ") };
         tracing::info!(version = env!("CARGO_PKG_VERSION"), %config, ready_ms = took.as_millis(), "ready");
+    }
+}
+
+fn init_logs(config: &logs::LogConfig, to: Logs) -> Result<logs::Reload, logs::LogError> {
+    match to {
+        Logs::Own { prefix } => logs::init_named(config, prefix),
+        Logs::Inherited => logs::inherited(config),
     }
 }

@@ -21,4 +21,5 @@ pub mod shutdown;
 pub mod signals;
 pub mod snapshot;
 pub mod telemetry;
+pub mod testing;
 pub mod traffic;

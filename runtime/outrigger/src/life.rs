@@ -7,7 +7,7 @@ use outrigger_net::Address;
 use rustix::process::Signal;
 
 use crate::{
-    app::{App, Options},
+    app::{App, Logs, Options},
     child::{self, AppCommand, Child},
     config::{Config, Sources},
     listeners::Kind,
@@ -42,8 +42,8 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
     // Before anything listens: a signal that comes early must find us ready for it.
     let mut signals = Signals::listen().context("listening to signals")?;
     let seen = reload::digest(&plan.sources.files);
-    let log_prefix = if plan.app.is_empty() { "" } else { "outrigger │ " };
-    let app = App::start(Options { sources: plan.sources, log_prefix }).await?;
+    let prefix = if plan.app.is_empty() { "" } else { "outrigger │ " };
+    let app = App::start(Options { sources: plan.sources, logs: Logs::Own { prefix } }).await?;
 
     let files = plan.watch.then(|| app.watched.subscribe());
     let mut watch =

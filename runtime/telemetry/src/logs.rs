@@ -76,7 +76,14 @@ pub fn init_named(config: &LogConfig, name: &'static str) -> Result<Reload, LogE
     // The filter sits on its layer, as a global one would make `enabled` answers cache past a change.
     let registry = Registry::default().with(lines.with_filter(filter));
     registry.try_init().map_err(|_| LogError::AlreadySet)?;
-    Ok(Reload { handle, level: std::sync::Arc::new(parking_lot::Mutex::new(config.level.clone())) })
+    Ok(Reload::new(Some(handle), config))
+}
+
+/// For a sidecar inside another program: its lines go wherever that program's lines go, and the level is checked and
+/// remembered, but decides nothing.
+pub fn inherited(config: &LogConfig) -> Result<Reload, LogError> {
+    parse(&config.level)?;
+    Ok(Reload::new(None, config))
 }
 
 /// Writes each line in one piece, its name before it. The formatter hands over one line a call.
@@ -103,18 +110,25 @@ impl std::io::Write for Named {
 /// Changes the level of the running process.
 #[derive(Clone)]
 pub struct Reload {
-    handle: reload::Handle<EnvFilter, Registry>,
+    /// `None` where somebody else's subscriber decides.
+    handle: Option<reload::Handle<EnvFilter, Registry>>,
     level: std::sync::Arc<parking_lot::Mutex<String>>,
 }
 
 impl Reload {
+    fn new(handle: Option<reload::Handle<EnvFilter, Registry>>, config: &LogConfig) -> Self {
+        Self { handle, level: std::sync::Arc::new(parking_lot::Mutex::new(config.level.clone())) }
+    }
+
     /// Takes the same syntax as [`LogConfig::level`]; on an error the old level stays.
     pub fn set_level(&self, level: &str) -> Result<(), LogError> {
         let filter = parse(level)?;
         let mut current = self.level.lock();
-        self.handle
-            .reload(filter)
-            .map_err(|error| LogError::Level { level: level.to_owned(), reason: error.to_string() })?;
+        if let Some(handle) = &self.handle {
+            handle
+                .reload(filter)
+                .map_err(|error| LogError::Level { level: level.to_owned(), reason: error.to_string() })?;
+        }
         level.clone_into(&mut current);
         Ok(())
     }

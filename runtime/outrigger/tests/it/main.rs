@@ -32,7 +32,9 @@ mod program;
 mod pubsub;
 mod reload;
 mod reload_load;
+
 mod rules;
 mod secrets;
 mod settings;
 mod telemetry;
+mod testing;
