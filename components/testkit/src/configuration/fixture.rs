@@ -116,7 +116,7 @@ pub(super) async fn next_event(watch: &mut dyn Watch) -> (Vec<Seen>, Option<Revi
 /// What is seen up to and including `last`.
 pub(super) async fn seen_until(watch: &mut dyn Watch, last: &Seen) -> Vec<Seen> {
     let mut all = Vec::new();
-    while all.last() != Some(last) {
+    while !all.contains(last) {
         all.extend(next_event(watch).await.0);
     }
     all

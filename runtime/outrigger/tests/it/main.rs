@@ -16,6 +16,7 @@ mod backend;
 mod bad_config;
 mod collector;
 mod concurrency;
+mod coordination;
 mod coverage;
 mod durability;
 mod failure;
