@@ -31,6 +31,8 @@ mod layotto_file;
 mod load;
 mod program;
 mod pubsub;
+#[cfg(feature = "redis")]
+mod redis;
 mod reload;
 mod reload_load;
 
