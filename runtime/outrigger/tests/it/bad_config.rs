@@ -19,7 +19,7 @@ fn complaints(text: &str) -> Vec<String> {
 #[test]
 fn each_bad_value_is_told_at_its_place() {
     let cases = [
-        ("appp: 1", "f.yaml:1:1: appp: unknown key `appp` (did you mean `app`?)"),
+        ("admn: 1", "f.yaml:1:1: admn: unknown key `admn` (did you mean `admin`?)"),
         ("app: 5", "f.yaml:1:6: app: expected a map, found integer `5`"),
         ("app: { id: [x] }", "f.yaml:1:8: app.id: expected a string, found a list"),
         (
@@ -274,9 +274,9 @@ fn variables_and_flags_are_told_by_name() {
         "environment variable OUTRIGGER__APP__PORT: app.port: expected a whole number from 0 to 65535",
     );
     check(
-        Folder::empty().env("OUTRIGGER__APPP__PORT", "80"),
+        Folder::empty().env("OUTRIGGER__ADMN__TOKEN", "80"),
         &["check"],
-        "environment variable OUTRIGGER__APPP__PORT: appp: unknown key `appp` (did you mean `app`?)",
+        "environment variable OUTRIGGER__ADMN__TOKEN: admn: unknown key `admn` (did you mean `admin`?)",
     );
     check(
         Folder::empty(),
