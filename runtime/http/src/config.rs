@@ -42,7 +42,8 @@ pub struct ServerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub header_timeout: Duration,
-    /// Longest silence in the middle of a request body.
+    /// Longest silence in the middle of a request body. Over HTTP/2 it holds until the answer begins, and not in gRPC
+    /// calls: there either side may be silent.
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub body_idle_timeout: Duration,
