@@ -8,6 +8,7 @@ mod draft;
 mod listeners;
 mod look;
 mod routes;
+mod rpcs;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,6 +115,7 @@ impl Translator<'_> {
         self.draft.put_map(&["api", "listeners"]);
         self.draft.put(&["admin", "address"], draft::null(root.at()), root.at());
         self.servers(root);
+        self.channels(root);
         self.clusters(root);
     }
 }

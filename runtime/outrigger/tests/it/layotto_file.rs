@@ -96,12 +96,41 @@ fn a_change_of_the_file_is_applied() {
     assert!(listed.contains("another_demo") && !listed.contains("state_demo"), "{listed}");
 }
 
+/// Layotto's HTTP demo: a call by an id goes through the route table of the channel's listener.
 #[test]
-fn the_proxy_of_a_layotto_file_answers() {
-    let folder = folder("proxy.json").arguments(&["-c", "config.json"]);
-    let mut program = folder.run();
-    let line = program.wait_for("egress_runtime_http");
-    let address = line.split_whitespace().find_map(|word| word.strip_prefix("address=")?.parse().ok());
-    let answer = get(address.unwrap_or_else(|| panic!("no address in {line}")), "/health");
-    assert_eq!((answer.status, answer.body.as_str()), (200, "alive"));
+fn an_application_is_called_through_the_channel() {
+    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (backend, egress) = (free(), free().local_addr().unwrap());
+    let address = backend.local_addr().unwrap();
+    std::thread::spawn(move || {
+        use std::io::{BufRead as _, Write as _};
+        let (mut stream, _) = backend.accept().unwrap();
+        let head = std::io::BufReader::new(stream.try_clone().unwrap()).lines();
+        let first = head.map(Result::unwrap).take_while(|line| !line.is_empty()).next().unwrap();
+        write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{first}", first.len()).unwrap();
+    });
+    let shipped = std::fs::read_to_string(folder("proxy.json").path("config.json")).unwrap();
+    let text = shipped.replace("127.0.0.1:8889", &address.to_string());
+    let folder = Folder::bare().arguments(&["-c", "config.json"]);
+    folder.write(
+        "config.json",
+        &text.replacen(
+            "\"127.0.0.1:0\",\n          \"bind_port\": true,\n          \"network\"",
+            &format!("\"{egress}\",\n          \"bind_port\": true,\n          \"network\""),
+            1,
+        ),
+    );
+    let program = folder.run();
+    let answer = crate::layotto::run(&program, async |client| {
+        let message =
+            outrigger_proto::layotto::CommonInvokeRequest { method: "/hello".into(), ..Default::default() };
+        let request = outrigger_proto::layotto::InvokeServiceRequest {
+            id: "HelloService:1.0".into(),
+            message: Some(message),
+        };
+        client.runtime.invoke_service(request).await.unwrap().into_inner()
+    });
+    assert_eq!(answer.data.unwrap().value, b"GET /hello HTTP/1.1");
+    let direct = get(egress, "/health");
+    assert_eq!((direct.status, direct.body.as_str()), (200, "alive"));
 }

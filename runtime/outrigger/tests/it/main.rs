@@ -19,6 +19,8 @@ mod concurrency;
 mod coordination;
 mod coverage;
 mod durability;
+#[cfg(feature = "etcd")]
+mod etcd;
 mod failure;
 mod files;
 mod floods;

@@ -44,8 +44,7 @@ const fn section(
 }
 
 /// Parts without effect, and why.
-const WITHOUT_EFFECT: [(&str, &str); 8] = [
-    ("rpcs", "calls to other applications need no channel here"),
+const WITHOUT_EFFECT: [(&str, &str); 7] = [
     ("oss", "object storage is not in this version"),
     ("cryption", "its service is not in this version"),
     ("email", "its service is not in this version"),
@@ -65,7 +64,7 @@ impl Translator<'_> {
     pub(super) fn grpc_config(&mut self, config: &Look<'_>) {
         let keys = SECTIONS.iter().flat_map(|section| section.keys.iter().copied());
         let silent = WITHOUT_EFFECT.iter().map(|(key, _)| *key);
-        config.note_unknown(&keys.chain(silent).chain(["app"]).collect::<Vec<_>>(), &mut self.found);
+        config.note_unknown(&keys.chain(silent).chain(["app", "rpcs"]).collect::<Vec<_>>(), &mut self.found);
         for (key, why) in WITHOUT_EFFECT {
             if let Some(part) = config.get(key) {
                 self.found.note(&part, format!("has no effect: {why}"));

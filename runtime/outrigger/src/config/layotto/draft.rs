@@ -28,6 +28,14 @@ impl Draft {
         path.iter().try_fold(&self.root, |node, key| node.get(key)).is_some()
     }
 
+    /// The text at `path`.
+    pub(super) fn text(&self, path: &[&str]) -> Option<String> {
+        match &path.iter().try_fold(&self.root, |node, key| node.get(key))?.value {
+            Value::Text(text) => Some(text.text.clone()),
+            _ => None,
+        }
+    }
+
     pub(super) fn finish(self) -> Node {
         self.root
     }

@@ -91,7 +91,7 @@ fn the_standalone_file_says_the_same_in_our_words() {
     assert_eq!(ours["api"]["listeners"]["grpc"]["address"], "127.0.0.1:34904");
     assert_eq!(ours["admin"]["address"], "127.0.0.1:34999");
     assert_eq!(ours["log"]["level"], "info,outrigger=debug");
-    let app = json!({"id": "app1", "port": 9999, "host": "127.0.0.1", "protocol": "grpc", "probe": false});
+    let app = json!({"id": "app1", "port": 9999, "host": "127.0.0.1", "protocol": "grpc", "probe": false, "announce": true});
     assert_eq!(ours["app"], app);
     let components = &ours["components"];
     assert_eq!(components["state_demo"]["type"], "state.in-memory");
@@ -274,6 +274,22 @@ fn routes_and_clusters_of_the_proxy() {
     let notes = told(&loaded.notes).join("\n");
     assert!(notes.contains("MOSN never reaches it"), "{notes}");
     assert!(notes.contains("LB_MAGLEV is not known here"), "{notes}");
+}
+
+#[test]
+fn a_channel_leads_to_every_other_application() {
+    let loaded = shipped_one("proxy.json");
+    assert_eq!(shown(&loaded)["apps"]["*"]["addresses"], json!(["127.0.0.1:12221"]));
+    let channel = |channel: &str| {
+        runtime(&format!(r#"{{"rpcs": {{"mosn": {{"config": {{"channel": [{channel}]}}}}}}}}"#))
+    };
+    let direct = load_text(&channel(r#"{"protocol": "http", "listener": "127.0.0.1:80"}"#)).unwrap();
+    assert_eq!(shown(&direct)["apps"]["*"]["addresses"], json!(["127.0.0.1:80"]));
+    let bolt = load_text(&channel(r#"{"protocol": "bolt", "listener": "x"}"#)).unwrap();
+    assert_eq!(bolt.config.apps.len(), 0);
+    assert!(told(&bolt.notes)[0].contains("calls go over http, not 'bolt'"), "{:?}", bolt.notes);
+    let nowhere = load_text(&channel(r#"{"protocol": "http", "listener": "x"}"#)).unwrap_err();
+    assert!(nowhere.to_string().contains("there is no proxy listener 'x'"), "{nowhere}");
 }
 
 #[test]
