@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::{Error, Result, Settings};
+use crate::{Error, HttpClients, Result, Settings};
 
 /// What every built component has, whichever block it provides.
 #[async_trait]
@@ -58,6 +58,8 @@ pub struct BuildContext {
     pub component: String,
     /// The application's id; empty if it has none.
     pub app_id: String,
+    /// Who carries HTTP requests, where there is somebody.
+    pub http: Option<Arc<dyn HttpClients>>,
 }
 
 /// One component as configured, whatever format it was read from. Secrets are already resolved.

@@ -45,6 +45,8 @@ pub struct BindingRequest {
 pub struct BindingResponse {
     pub data: Bytes,
     pub metadata: BTreeMap<String, String>,
+    /// Why the other system refused, in words, if it did: then data and metadata are its refusal.
+    pub refused: Option<String>,
 }
 
 /// The error for an operation a binding does not have.

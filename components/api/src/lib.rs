@@ -11,6 +11,7 @@ mod configuration;
 mod error;
 mod file;
 mod greeter;
+mod http;
 mod lock;
 mod nearest;
 mod pubsub;
@@ -33,6 +34,7 @@ pub use configuration::{
 pub use error::{Error, ErrorKind, Result};
 pub use file::{FileBody, FileInfo, FileList, FileOptions, FileStore, Page};
 pub use greeter::Greeter;
+pub use http::{HttpClient, HttpClients, HttpRequest, HttpResponse, HttpServer};
 pub use lock::{Held, Lease, LockCapabilities, LockStore};
 pub use nearest::nearest;
 pub use pubsub::{

@@ -10,8 +10,8 @@ use schemars::Schema;
 
 use crate::{
     Backend, BuildContext, Component, ComponentSpec, ConfigurationStore, Error, ErrorKind, FileStore,
-    Greeter, InputBinding, LockStore, OutputBinding, PubSub, Result, SecretStore, Sequencer, Settings,
-    StateStore, nearest, settings,
+    Greeter, HttpClients, InputBinding, LockStore, OutputBinding, PubSub, Result, SecretStore, Sequencer,
+    Settings, StateStore, nearest, settings,
 };
 
 /// Names the blocks once: what a component can provide, and its trait.
@@ -85,6 +85,7 @@ blocks! {
 #[derive(Default)]
 pub struct Registry {
     entries: BTreeMap<&'static str, Entry>,
+    http: Option<Arc<dyn HttpClients>>,
 }
 
 /// One backend as documentation and `outrigger components` show it.
@@ -119,6 +120,11 @@ type Building<'a> = Pin<Box<dyn Future<Output = Result<Built>> + Send + 'a>>;
 impl Registry {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Lets components send HTTP requests.
+    pub fn carry_http(&mut self, clients: Arc<dyn HttpClients>) {
+        self.http = Some(clients);
     }
 
     /// Registers the fact that a backend exists but was left out, so that using it says why instead of "unknown".
@@ -183,7 +189,8 @@ impl Registry {
     /// Builds a component. Block settings must have been taken out.
     pub async fn build(&self, spec: &ComponentSpec, app_id: &str) -> Result<Built> {
         let factory = self.factory(&spec.r#type)?;
-        let context = BuildContext { component: spec.name.clone(), app_id: app_id.to_owned() };
+        let (component, app_id, http) = (spec.name.clone(), app_id.to_owned(), self.http.clone());
+        let context = BuildContext { component, app_id, http };
         (factory.build)(spec.settings.clone(), &context)
             .await
             .map_err(|error| error.with("component", &spec.name))

@@ -1,6 +1,7 @@
 //! What each building-block operation means: which component it goes to, who may, under which key, and under which
 //! policy. How a call arrived (gRPC, HTTP, a function) is not known here.
 
+mod bindings;
 mod caller;
 mod configuration;
 mod fault;
@@ -26,12 +27,14 @@ use std::sync::Arc;
 use outrigger_telemetry::Metrics;
 
 pub use outrigger_component_api::{
-    BulkOptions, Concurrency, ConfigurationChange, ConfigurationItem, Consistency, DeleteOptions, Entry,
-    Error, ErrorKind, Etag, FileBody, FileInfo, FileList, FileOptions, GetOptions, Held, Lease, Page, Result,
-    Revision, Secret, SecretOptions, SecretValues, Selector, SetOptions, Settings,
+    BindingRequest, BindingResponse, BulkOptions, Concurrency, ConfigurationChange, ConfigurationItem,
+    Consistency, DeleteOptions, Entry, Error, ErrorKind, Etag, FileBody, FileInfo, FileList, FileOptions,
+    GetOptions, Held, Lease, Page, Result, Revision, Secret, SecretOptions, SecretValues, Selector,
+    SetOptions, Settings,
 };
 pub use outrigger_resilience::Deadline;
 
+pub use bindings::{Bindings, OutputComponent};
 pub use caller::Caller;
 pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Update};
 pub use fault::Fault;
@@ -75,6 +78,8 @@ pub struct Blocks {
     pub pubsub: PubSub,
     /// Requests to applications.
     pub invoke: Invoke,
+    /// Operations of other systems.
+    pub bindings: Bindings,
     app_id: Arc<str>,
     meter: Meter,
 }
@@ -92,6 +97,7 @@ impl Blocks {
             files: Files::default(),
             pubsub: PubSub::default(),
             invoke: Invoke::default(),
+            bindings: Bindings::default(),
             app_id: app_id.into(),
             meter: Meter::new(metrics),
         }
@@ -104,7 +110,7 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        let (state, secrets, configuration, lock, sequencer, hello, files, pubsub) = tokio::join!(
+        let (state, secrets, configuration, lock, sequencer, hello, files, pubsub, bindings) = tokio::join!(
             self.state.stores.report(),
             self.secrets.stores.report(),
             self.configuration.stores.report(),
@@ -113,8 +119,9 @@ impl Blocks {
             self.hello.greeters.report(),
             self.files.stores.report(),
             self.pubsub.brokers().report(),
+            self.bindings.outputs.report(),
         );
-        [state, secrets, configuration, lock, sequencer, hello, files, pubsub].concat()
+        [state, secrets, configuration, lock, sequencer, hello, files, pubsub, bindings].concat()
     }
 
     /// Has calls to a component meet a fault from now on, or no longer; whether there is such a component. For tests.

@@ -22,6 +22,7 @@ use crate::{
     config::{self, Config, Loaded, Problems, Sources},
     doors::Doors,
     listeners::{Kind, Listeners, Plan},
+    outbound::Outbound,
     reload::Reloads,
     snapshot::Snapshot,
     telemetry::Telemetry,
@@ -84,7 +85,7 @@ impl App {
     /// Builds everything and listens. Returns when calls can be made; components connect in the background.
     pub async fn start(options: Options) -> anyhow::Result<Arc<Self>> {
         let started = Instant::now();
-        let registry = Arc::new(backends::registry());
+        let mut registry = backends::registry();
         let loaded = config::load(&options.sources, &registry)?;
         let config = &loaded.config;
         let logs = init_logs(&config.log, options.logs)
@@ -95,6 +96,8 @@ impl App {
         let blocks = Arc::new(Blocks::new(config.app.id.as_str(), &metrics));
         let control = tokio::runtime::Handle::current();
         let context = outrigger_cluster::Context::new(metrics.clone(), control.clone());
+        registry.carry_http(Arc::new(Outbound::new(context.clone())));
+        let registry = Arc::new(registry);
         let apps = Arc::new(Apps::new(context.clone(), blocks.meter().clone()));
         blocks.invoke.ask(Arc::clone(&apps) as _);
         let nothing = Snapshot::nothing(context);

@@ -57,6 +57,10 @@ pub fn registry() -> Registry {
     registry.configuration::<outrigger_local::FileConfigurationBackend>();
     #[cfg(not(feature = "local"))]
     registry.without("configuration.local.file", "local");
+    #[cfg(feature = "http")]
+    registry.output_binding::<outrigger_http_binding::HttpBindingBackend>();
+    #[cfg(not(feature = "http"))]
+    registry.without("bindings.http", "http");
     #[cfg(feature = "local")]
     registry.secrets::<outrigger_local::EnvSecretsBackend>();
     #[cfg(not(feature = "local"))]

@@ -12,7 +12,7 @@ use std::{
 
 use outrigger_blocks::{
     Blocks, BrokerComponent, ConfigurationComponent, FileComponent, GreeterComponent, LockComponent, Member,
-    Meter, Policy, Readiness, SecretComponent, SequencerComponent, StateComponent,
+    Meter, OutputComponent, Policy, Readiness, SecretComponent, SequencerComponent, StateComponent,
 };
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, ErrorKind, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
@@ -171,6 +171,7 @@ impl Components {
         blocks.sequencer.stores.replace(self.members());
         blocks.hello.greeters.replace(self.members());
         blocks.files.stores.replace(self.members());
+        blocks.bindings.outputs.replace(self.members());
         blocks.pubsub.replace(self.members());
     }
 
@@ -212,6 +213,7 @@ fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Mete
     Ok(match kind {
         BlockKind::State => seat(StateComponent::from_spec(spec, policy, meter)?),
         BlockKind::Secrets => seat(SecretComponent::from_spec(spec, policy, meter)?),
+        BlockKind::OutputBinding => seat(OutputComponent::from_spec(spec, policy, meter)?),
         BlockKind::File => seat(FileComponent::from_spec(spec, policy, meter)?),
         BlockKind::Configuration => seat(ConfigurationComponent::from_spec(spec, policy, meter)?),
         BlockKind::Lock => seat(LockComponent::from_spec(spec, policy, meter)?),

@@ -15,6 +15,7 @@ pub mod joints;
 pub mod life;
 pub mod listeners;
 pub mod operator;
+pub mod outbound;
 pub mod reload;
 pub mod secrets;
 pub mod shutdown;

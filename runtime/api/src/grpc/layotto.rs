@@ -1,5 +1,6 @@
 //! The Layotto dialect, `spec.proto.runtime.v1`.
 
+mod binding;
 mod configuration;
 mod extension;
 mod file;
@@ -44,13 +45,6 @@ impl RuntimeService {
     /// Counts what failed; `op` is the RPC.
     fn counted<T>(&self, op: &'static str, result: Result<T, Status>) -> Reply<T> {
         counted(&self.meter, op, result)
-    }
-
-    /// For the blocks that are not part of this release.
-    fn absent<T>(&self, op: &'static str, block: &'static str) -> Reply<T> {
-        let message = format!("{op}: the {block} block is not in this release of outrigger; State is");
-        self.counted(op, Err(Status::unimplemented(message)))
-            .map(|never: Response<std::convert::Infallible>| match never.into_inner() {})
     }
 }
 
@@ -205,9 +199,9 @@ impl Runtime for RuntimeService {
 
     async fn invoke_binding(
         &self,
-        _: Request<proto::InvokeBindingRequest>,
+        request: Request<proto::InvokeBindingRequest>,
     ) -> Reply<proto::InvokeBindingResponse> {
-        self.absent("InvokeBinding", "binding")
+        self.counted("InvokeBinding", self.binding_invoke(request).await)
     }
 
     async fn get_secret(&self, request: Request<proto::GetSecretRequest>) -> Reply<proto::GetSecretResponse> {

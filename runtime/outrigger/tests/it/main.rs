@@ -14,6 +14,7 @@ mod application;
 mod authority;
 mod backend;
 mod bad_config;
+mod bindings;
 mod collector;
 mod concurrency;
 mod coordination;

@@ -1,0 +1,6 @@
+//! `bindings.http`: operations that are requests to one HTTP server.
+
+mod binding;
+mod url;
+
+pub use binding::{HttpBinding, HttpBindingBackend, HttpBindingConfig};
