@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What blocks and backends return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -113,6 +114,7 @@ struct Inner {
     message: Cow<'static, str>,
     context: Vec<(&'static str, String)>,
     permanent: bool,
+    retry_after: Option<Duration>,
     source: Option<Source>,
 }
 
@@ -120,7 +122,14 @@ impl Error {
     /// An error of this kind.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self(Box::new(Inner { kind, message, context: Vec::new(), permanent: false, source: None }))
+        Self(Box::new(Inner {
+            kind,
+            message,
+            context: Vec::new(),
+            permanent: false,
+            retry_after: None,
+            source: None,
+        }))
     }
 
     /// The answer to an operation the backend does not declare among its capabilities.
@@ -162,6 +171,13 @@ impl Error {
         self
     }
 
+    /// Says when trying again may help. It is shown as `retry_in`.
+    #[must_use]
+    pub fn retry_in(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self.with("retry_in", format_args!("{wait:?}"))
+    }
+
     /// Says that trying again will not help although the kind usually passes: a disk stays full until someone acts.
     #[must_use]
     pub fn permanent(mut self) -> Self {
@@ -182,6 +198,11 @@ impl Error {
     /// The fields added with [`Error::with`].
     pub fn context(&self) -> &[(&'static str, String)] {
         &self.0.context
+    }
+
+    /// When trying again may help, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     /// Whether the same operation may succeed a moment later. Whether it may be *repeated* depends on the operation

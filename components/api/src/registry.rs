@@ -24,6 +24,9 @@ macro_rules! blocks {
         }
 
         impl BlockKind {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$kind),*];
+
             /// The block's name in metrics, the actuator and messages.
             pub const fn as_str(self) -> &'static str {
                 match self {

@@ -25,8 +25,8 @@ pub enum Exposure {
 /// The rules of all API listeners.
 #[derive(Clone, Default)]
 pub struct Access {
-    /// What callers must present; none is no token.
-    pub token: Option<Token>,
+    /// What callers must present one of; `None` is no token. Where none is known yet, nobody is let in.
+    pub tokens: Option<Vec<Token>>,
     /// Names, besides `localhost` and addresses, by which callers may reach us.
     pub hosts: Vec<String>,
 }
@@ -46,6 +46,11 @@ impl Token {
         let differing = self.0.iter().zip(presented).fold(0, |sum, (a, b)| sum | (a ^ b));
         self.0.len() == presented.len() && std::hint::black_box(differing) == 0
     }
+}
+
+/// All are compared, so that the time does not tell which one it was.
+fn any_matches(tokens: &[Token], presented: &[u8]) -> bool {
+    tokens.iter().fold(false, |found, token| found | token.matches(presented))
 }
 
 /// Why a request was turned away.
@@ -102,8 +107,8 @@ impl Access {
         headers: &HeaderMap,
     ) -> Result<(), Denied> {
         self.check_origin(exposure, authority, headers)?;
-        match &self.token {
-            Some(token) if !presented(headers).any(|presented| token.matches(presented)) => {
+        match &self.tokens {
+            Some(tokens) if !presented(headers).any(|presented| any_matches(tokens, presented)) => {
                 Err(Denied::Token)
             }
             _ => Ok(()),
@@ -132,9 +137,10 @@ impl Access {
 
     /// Takes off what let the request in: it is for nobody behind us.
     pub(crate) fn strip(&self, headers: &mut HeaderMap) {
-        let Some(token) = &self.token else { return };
+        let Some(tokens) = &self.tokens else { return };
         TOKEN_HEADERS.iter().for_each(|name| drop(headers.remove(name)));
-        if headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer).any(|sent| token.matches(sent)) {
+        let mut sent = headers.get_all(header::AUTHORIZATION).iter().filter_map(bearer);
+        if sent.any(|sent| any_matches(tokens, sent)) {
             headers.remove(header::AUTHORIZATION);
         }
     }
@@ -190,7 +196,7 @@ mod tests {
     fn pages_are_turned_away() {
         let check = |pairs: &[(&'static str, &str)], expected| {
             for exposure in [Exposure::Network, Exposure::Socket] {
-                let access = Access { token: Token::new("t"), hosts: Vec::new() };
+                let access = Access { tokens: Some(vec![Token::new("t").unwrap()]), hosts: Vec::new() };
                 let mut headers = headers(pairs);
                 headers.append("outrigger-api-token", "t".parse().unwrap());
                 assert_eq!(access.check(exposure, Some("localhost:1"), &headers), expected, "{pairs:?}");
@@ -207,7 +213,7 @@ mod tests {
 
     #[test]
     fn only_our_own_names_are_answered() {
-        let access = Access { token: None, hosts: vec!["sidecar.local".to_owned()] };
+        let access = Access { tokens: None, hosts: vec!["sidecar.local".to_owned()] };
         let check = |name: &'static str, ours: bool| {
             let expected = if ours { Ok(()) } else { Err(Denied::Host) };
             let by_header = headers(&[("host", name)]);
@@ -238,7 +244,7 @@ mod tests {
 
     #[test]
     fn the_token_is_taken_from_any_of_its_places() {
-        let access = Access { token: Token::new("s3cret"), hosts: Vec::new() };
+        let access = Access { tokens: Some(vec![Token::new("s3cret").unwrap()]), hosts: Vec::new() };
         let check = |pairs: &[(&'static str, &str)], welcome: bool| {
             let expected = if welcome { Ok(()) } else { Err(Denied::Token) };
             assert_eq!(access.check(Exposure::Network, None, &headers(pairs)), expected, "{pairs:?}");
@@ -254,6 +260,17 @@ mod tests {
         check(&[], false);
         check(&[("authorization", "Basic s3cret")], false);
         check(&[("authorization", "s3cret")], false);
+        let two = ["old", "new"].map(|token| Token::new(token).unwrap());
+        let rotating = Access { tokens: Some(two.into()), hosts: Vec::new() };
+        for (token, welcome) in [("old", true), ("new", true), ("oldnew", false), ("", false)] {
+            let sent = headers(&[("dapr-api-token", token)]);
+            assert_eq!(rotating.check(Exposure::Network, None, &sent).is_ok(), welcome, "{token}");
+        }
+        let unknown = Access { tokens: Some(Vec::new()), hosts: Vec::new() };
+        for token in ["", "x"] {
+            let sent = headers(&[("dapr-api-token", token)]);
+            assert_eq!(unknown.check(Exposure::Network, None, &sent), Err(Denied::Token));
+        }
         assert!(Token::new("").is_none());
         assert_eq!(
             access.check_origin(Exposure::Network, None, &HeaderMap::new()),

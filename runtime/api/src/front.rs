@@ -39,7 +39,30 @@ type Health = HealthServer<HealthService>;
 type Boxed = Box<dyn Fn(Request<Body>) -> Call + Send + Sync>;
 type Call = BoxFuture<Response<Body>, Infallible>;
 
-/// Everything API listeners serve. One for the process; a reload that changes `Access` makes another.
+/// What holds for all API listeners.
+#[derive(Clone)]
+pub struct Rules {
+    /// Who may come in.
+    pub access: Access,
+    /// The longest gRPC message, either way.
+    pub max_message_bytes: usize,
+}
+
+impl From<Access> for Rules {
+    /// With messages of 4 MiB, as gRPC has it everywhere.
+    fn from(access: Access) -> Self {
+        Self { access, max_message_bytes: 4 << 20 }
+    }
+}
+
+/// A tonic server that takes and gives no longer messages than this.
+macro_rules! within {
+    ($bytes:expr, $server:expr) => {
+        $server.max_decoding_message_size($bytes).max_encoding_message_size($bytes)
+    };
+}
+
+/// Everything API listeners serve. One for the process; a reload that changes the rules makes another.
 #[derive(Clone)]
 pub struct Api(Arc<Shared>);
 
@@ -53,8 +76,14 @@ struct Shared {
 }
 
 impl Api {
-    /// Serves these blocks and this actuator to whom `access` lets in.
-    pub fn new(blocks: Arc<Blocks>, actuator: Arc<dyn Actuator>, access: Access, metrics: &Metrics) -> Self {
+    /// Serves these blocks and this actuator under these rules.
+    pub fn new(
+        blocks: Arc<Blocks>,
+        actuator: Arc<dyn Actuator>,
+        rules: impl Into<Rules>,
+        metrics: &Metrics,
+    ) -> Self {
+        let Rules { access, max_message_bytes: most } = rules.into();
         let meter = Meter::new(metrics);
         let health = HealthService {
             actuator: Arc::clone(&actuator),
@@ -65,18 +94,16 @@ impl Api {
             ]
             .into(),
         };
+        let lifecycle = LifecycleService { blocks: Arc::clone(&blocks), meter: meter.clone() };
         let others = vec![
-            boxed(HealthServer::new(health)),
-            boxed(ActuatorServer::new(ActuatorService(actuator))),
-            boxed(LifecycleServer::new(LifecycleService {
-                blocks: Arc::clone(&blocks),
-                meter: meter.clone(),
-            })),
+            boxed(within!(most, HealthServer::new(health))),
+            boxed(within!(most, ActuatorServer::new(ActuatorService(actuator)))),
+            boxed(within!(most, LifecycleServer::new(lifecycle))),
             boxed(reflection::v1()),
             boxed(reflection::v1alpha()),
         ];
-        let runtime =
-            RuntimeServer::new(RuntimeService { blocks: Arc::clone(&blocks), meter: meter.clone() });
+        let service = RuntimeService { blocks: Arc::clone(&blocks), meter: meter.clone() };
+        let runtime = within!(most, RuntimeServer::new(service));
         let tracer = metrics.tracer().clone();
         Self(Arc::new(Shared { access, meter, tracer, blocks, runtime, others }))
     }
@@ -187,7 +214,9 @@ impl Shared {
 
 fn is_grpc<B>(request: &Request<B>) -> bool {
     let content_type = request.headers().get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    // Not gRPC-Web, which begins the same: its callers are pages.
+    let rest = content_type.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    rest.is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]))
 }
 
 /// In the caller's own protocol: gRPC clients show a gRPC message, everybody else shows a body.

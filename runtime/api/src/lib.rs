@@ -14,4 +14,4 @@ pub mod status;
 mod trace;
 mod wire;
 
-pub use front::{Api, Front, Reply};
+pub use front::{Api, Front, Reply, Rules};

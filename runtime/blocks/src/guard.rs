@@ -1,5 +1,6 @@
-//! What happens around every call to a component, once: deadline, retries, breaker, metrics, span, log.
+//! What happens around every call to a component, once: limits, deadline, retries, breaker, metrics, span, log.
 
+mod limits;
 mod meter;
 mod policy;
 
@@ -13,6 +14,7 @@ use outrigger_resilience::{Breaker, Outcome, Permit};
 use tokio::time::{Instant, timeout_at};
 use tracing::{Instrument, Span};
 
+pub use limits::{LimitConfig, Limits};
 pub use meter::{Meter, Op};
 pub use policy::Policy;
 
@@ -75,7 +77,10 @@ impl Guard {
         let traced = call.op.span(call.caller.trace.as_ref());
         let (deadline, whose) = self.deadline(call, started);
         let acquired = acquire(deadline.min(started + self.policy.timeout));
-        let work = async { self.attempts(call, acquired.await?, attempt).await };
+        let work = async {
+            let _pass = call.op.admit(call.caller.app_id)?;
+            self.attempts(call, acquired.await?, attempt).await
+        };
         let span = span(call);
         let result = match timeout_at(deadline, work.instrument(span.clone())).await {
             Ok(result) => result,
@@ -131,7 +136,7 @@ impl Guard {
     fn admit(&self, op: &Op) -> Result<Permit<'_>> {
         self.breaker.admit(Instant::now().into_std()).map_err(|refused| {
             let message = format!("component '{}' keeps failing and is given a rest", op.component());
-            Error::unavailable(message).with("retry_in", format_args!("{:?}", refused.retry_in)).permanent()
+            Error::unavailable(message).retry_in(refused.retry_in).permanent()
         })
     }
 

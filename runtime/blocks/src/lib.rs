@@ -39,7 +39,7 @@ pub use caller::Caller;
 pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Update};
 pub use fault::Fault;
 pub use file::{FileComponent, Files};
-pub use guard::{Call, Class, Guard, Meter, Op, Policy};
+pub use guard::{Call, Class, Guard, LimitConfig, Limits, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use hello::{GreeterComponent, Hello};
 pub use invoke::Invoke;

@@ -7,12 +7,13 @@ use std::{
 };
 
 use anyhow::Context;
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use outrigger_blocks::Blocks;
 use outrigger_component_api::Registry;
 use outrigger_net::{Address, Workers};
 use outrigger_telemetry::{Metrics, logs};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     apps::Apps,
@@ -26,6 +27,7 @@ use crate::{
     reload::Reloads,
     snapshot::Snapshot,
     telemetry::Telemetry,
+    tokens::{self, Kept, Keys},
     traffic::told,
 };
 
@@ -42,7 +44,9 @@ pub struct App {
     /// The runtime for everything that is not a connection. Background tasks are spawned here, so that none dies with
     /// the worker its request came in on.
     pub control: tokio::runtime::Handle,
-    pub doors: Doors,
+    pub doors: Arc<Doors>,
+    /// Asks secret stores for the tokens they keep.
+    asking: tokio::sync::Mutex<JoinSet<()>>,
     pub listeners: Listeners,
     pub reloads: Reloads,
     /// What brings events to the application.
@@ -105,7 +109,8 @@ impl App {
         let app = Arc::new_cyclic(|app: &Weak<Self>| Self {
             started,
             sources: options.sources,
-            doors: Doors::new(config, &blocks, &metrics, app),
+            doors: Arc::new(Doors::new(config, &blocks, &metrics, app)),
+            asking: tokio::sync::Mutex::default(),
             registry,
             reloads: Reloads::new(&metrics),
             watched: watch::Sender::default(),
@@ -140,23 +145,25 @@ impl App {
     /// Puts a snapshot in force: what calls find first, then the doors they come through. The proxy's sockets come
     /// before all, as they can still fail; then nothing has changed.
     pub async fn install(&self, snapshot: Snapshot, plan: Plan) -> anyhow::Result<()> {
+        let env = |name: &str| self.sources.variable(name);
+        let (keys, later) = tokens::read(&snapshot.loaded, &env).map_err(Problems::sorted)?;
         if let (Some(listeners), Some(proxy)) = (self.proxy.lock().await.as_mut(), &snapshot.traffic.proxy) {
             // A cluster's checks and look-ups begin before its first request.
             snapshot.traffic.clusters.activate();
             listeners.apply(proxy).await.map_err(|found| told(&snapshot.loaded, found))?;
         }
-        let env = |name: &str| self.sources.variable(name);
         let exporting = self.telemetry.follow(&snapshot.loaded, &env, &self.control);
         exporting.map_err(|problem| Problems(vec![problem]))?;
         snapshot.components.install(&self.blocks);
         self.apps.follow(&snapshot.loaded.config);
-        self.doors.follow(&snapshot.loaded.config);
+        self.blocks.meter().limits().replace(&snapshot.loaded.config.api.limits.calls);
+        let snapshot = Arc::new(snapshot);
+        self.hand_out(&snapshot, keys, later).await;
         let files = self.files(&snapshot.loaded.config);
         let differ = *self.watched.borrow() != files;
         if differ {
             self.watched.send_replace(files);
         }
-        let snapshot = Arc::new(snapshot);
         *self.snapshot.lock() = Arc::clone(&snapshot);
         self.callbacks.follow(&snapshot, &self.blocks).await;
         self.listeners.follow(plan, self).await?;
@@ -178,7 +185,27 @@ impl App {
 
     /// Everything whose change should lead to a reload.
     fn files(&self, config: &Config) -> Vec<PathBuf> {
-        self.sources.files.iter().cloned().chain(secret_files(config, &self.registry)).collect()
+        let secrets = secret_files(config, &self.registry).into_iter().chain(tokens::files(config));
+        self.sources.files.iter().cloned().chain(secrets).collect()
+    }
+
+    /// Gives the doors their keys: those that are known now, and each other one when its store has told.
+    async fn hand_out(&self, snapshot: &Arc<Snapshot>, mut keys: Keys, later: Vec<Kept>) {
+        let mut asking = self.asking.lock().await;
+        asking.shutdown().await;
+        self.doors.follow(&snapshot.loaded.config, &keys);
+        let ask = |(door, reference): Kept| {
+            let store = snapshot.components.secret_store(&reference.store)?;
+            Some(async move { (door, tokens::fetch(store, reference).await) })
+        };
+        let mut told: FuturesUnordered<_> = later.into_iter().filter_map(ask).collect();
+        let (doors, snapshot) = (Arc::clone(&self.doors), Arc::clone(snapshot));
+        asking.spawn(async move {
+            while let Some((door, token)) = told.next().await {
+                keys.add(door, &token);
+                doors.follow(&snapshot.loaded.config, &keys);
+            }
+        });
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {

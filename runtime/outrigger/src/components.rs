@@ -162,6 +162,14 @@ impl Components {
         stores.map(|(name, live)| (name.clone(), Arc::clone(&live.backing))).collect()
     }
 
+    /// A secret store by its key.
+    pub fn secret_store(&self, key: &str) -> Option<Arc<Backing>> {
+        self.live
+            .get(key)
+            .filter(|live| live.kind == BlockKind::Secrets)
+            .map(|live| Arc::clone(&live.backing))
+    }
+
     /// Makes these the components that calls find.
     pub fn install(&self, blocks: &Blocks) {
         blocks.state.stores.replace(self.members());

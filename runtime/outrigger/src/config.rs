@@ -86,7 +86,7 @@ fn finish(
 }
 
 /// Maps whose keys are names: `name: null` in a later layer takes away what an earlier one put there.
-const NAMED: [&[&str]; 7] = [
+const NAMED: [&[&str]; 10] = [
     &["components"],
     &["apps"],
     &["subscriptions"],
@@ -94,6 +94,9 @@ const NAMED: [&[&str]; 7] = [
     &["routes"],
     &["clusters"],
     &["api", "listeners"],
+    &["api", "tokens"],
+    &["admin", "tokens"],
+    &["api", "limits", "calls"],
 ];
 
 fn drop_removed(tree: &mut Node) {

@@ -5,16 +5,17 @@ use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use outrigger_api::{
-    Api, Front,
-    access::{Access, Exposure, Token},
+    Api, Front, Rules,
+    access::{Access, Exposure},
 };
 use outrigger_blocks::Blocks;
-use outrigger_component_api::Secret;
 use outrigger_http::{Handler, ServerConfig, tower::Adapter};
 use outrigger_net::{Accepted, Address, Service};
 use outrigger_telemetry::Metrics;
 
-use crate::{admin, app::App, config::Config, joints::Current, listeners::Kind, operator::Operator};
+use crate::{
+    admin, app::App, config::Config, joints::Current, listeners::Kind, operator::Operator, tokens::Keys,
+};
 
 /// The doors of the process.
 pub struct Doors {
@@ -30,25 +31,28 @@ pub struct Doors {
 impl Doors {
     pub fn new(config: &Config, blocks: &Arc<Blocks>, metrics: &Metrics, app: &Weak<App>) -> Self {
         let operator = Arc::new(Operator(Weak::clone(app)));
-        let api = Api::new(Arc::clone(blocks), Arc::clone(&operator) as _, api_access(config), metrics);
+        // They open when the first configuration is in force.
+        let closed = Keys::none_known();
+        let rules = api_rules(config, &closed);
+        let api = Api::new(Arc::clone(blocks), Arc::clone(&operator) as _, rules, metrics);
         Self {
             blocks: Arc::clone(blocks),
             operator,
             metrics: metrics.clone(),
             network: Arc::new(ArcSwap::from_pointee(api.front(Exposure::Network))),
             socket: Arc::new(ArcSwap::from_pointee(api.front(Exposure::Socket))),
-            admin_access: Arc::new(ArcSwap::from_pointee(admin_access(config))),
+            admin_access: Arc::new(ArcSwap::from_pointee(admin_access(config, &closed))),
             admin: Weak::clone(app),
         }
     }
 
-    /// The rules of `config` hold from the next request on.
-    pub fn follow(&self, config: &Config) {
+    /// The rules of `config` hold from the next request on, and these keys fit.
+    pub fn follow(&self, config: &Config, keys: &Keys) {
         let (blocks, operator) = (Arc::clone(&self.blocks), Arc::clone(&self.operator));
-        let api = Api::new(blocks, operator, api_access(config), &self.metrics);
+        let api = Api::new(blocks, operator, api_rules(config, keys), &self.metrics);
         self.network.store(Arc::new(api.front(Exposure::Network)));
         self.socket.store(Arc::new(api.front(Exposure::Socket)));
-        self.admin_access.store(Arc::new(admin_access(config)));
+        self.admin_access.store(Arc::new(admin_access(config, keys)));
     }
 
     /// What serves the connections of a listener, under these limits.
@@ -76,14 +80,11 @@ where
     Arc::new(move |conn: Accepted| outrigger_http::serve(conn, Arc::clone(&handler), Arc::clone(&config)))
 }
 
-fn api_access(config: &Config) -> Access {
-    Access { token: token(config.api.token.as_ref()), hosts: config.api.hosts.clone() }
+fn api_rules(config: &Config, keys: &Keys) -> Rules {
+    let access = Access { tokens: keys.api.clone(), hosts: config.api.hosts.clone() };
+    Rules { access, max_message_bytes: config.api.limits.max_message_bytes }
 }
 
-fn admin_access(config: &Config) -> Access {
-    Access { token: token(config.admin.token.as_ref()), hosts: config.admin.hosts.clone() }
-}
-
-fn token(secret: Option<&Secret>) -> Option<Token> {
-    secret.and_then(|secret| Token::new(secret.expose()))
+fn admin_access(config: &Config, keys: &Keys) -> Access {
+    Access { tokens: keys.admin.clone(), hosts: config.admin.hosts.clone() }
 }

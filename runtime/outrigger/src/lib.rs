@@ -23,4 +23,5 @@ pub mod signals;
 pub mod snapshot;
 pub mod telemetry;
 pub mod testing;
+pub mod tokens;
 pub mod traffic;

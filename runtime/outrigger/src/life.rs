@@ -13,6 +13,7 @@ use crate::{
     listeners::Kind,
     reload::{self, Watch},
     signals::Signals,
+    tokens,
 };
 
 /// What to run.
@@ -161,9 +162,9 @@ fn environment(app: &App) -> Vec<(&'static str, String)> {
     if let Some(Address::Unix(path)) = sockets().find(|address| matches!(address, Address::Unix(_))) {
         env.push(("OUTRIGGER_GRPC_SOCKET", path.display().to_string()));
     }
-    if let Some(token) = &config.api.token {
+    if let Some(token) = tokens::for_app(config, &|name| app.sources.variable(name)) {
         for name in ["OUTRIGGER_API_TOKEN", "LAYOTTO_API_TOKEN", "DAPR_API_TOKEN"] {
-            env.push((name, token.expose().clone()));
+            env.push((name, token.clone()));
         }
     }
     if !config.app.id.is_empty() {

@@ -78,6 +78,15 @@ pub async fn resolve(
     reference: &SecretRef,
     store: &dyn SecretStore,
 ) -> Result<()> {
+    let value = get(reference, store).await?;
+    if let Some(place) = place(settings, path) {
+        *place = Value::String(value);
+    }
+    Ok(())
+}
+
+/// The value a reference means.
+pub async fn get(reference: &SecretRef, store: &dyn SecretStore) -> Result<String> {
     let values = store.get(&reference.key, SecretOptions::default()).await?;
     let field = reference.field.as_ref().unwrap_or(&reference.key);
     let value = values.get(field).ok_or_else(|| {
@@ -85,10 +94,7 @@ pub async fn resolve(
         let message = format!("the secret has no value '{field}'; it has: {}", names.join(", "));
         Error::invalid(message).with("store", &reference.store).with("key", &reference.key)
     })?;
-    if let Some(place) = place(settings, path) {
-        *place = Value::String(value.expose().clone());
-    }
-    Ok(())
+    Ok(value.expose().clone())
 }
 
 fn place<'s>(settings: &'s mut Settings, path: &[Step]) -> Option<&'s mut Value> {

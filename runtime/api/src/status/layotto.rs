@@ -49,6 +49,7 @@ pub fn code(block: Block, kind: ErrorKind) -> Code {
 pub fn status(block: Block, error: &Error) -> Status {
     let mut reason = MetadataMap::new();
     reason.insert(REASON, MetadataValue::from_static(error.kind().as_str()));
+    super::hint(error, &mut reason);
     Status::with_metadata(code(block, error.kind()), error.to_string(), reason)
 }
 

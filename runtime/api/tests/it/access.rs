@@ -9,7 +9,7 @@ use tonic::{Code, Request, Status};
 use crate::harness::{Served, Sidecar};
 
 fn locked() -> Sidecar {
-    Sidecar::with(Access { token: Token::new("s3cret"), hosts: Vec::new() })
+    Sidecar::with(Access { tokens: Token::new("s3cret").map(|token| vec![token]), hosts: Vec::new() })
 }
 
 async fn get(served: &Served, headers: &[(&'static str, &'static str)]) -> Result<(), Status> {

@@ -27,7 +27,8 @@ async fn client(served: &Served) -> Client {
 
 #[tokio::test]
 async fn health_is_what_components_say_now_and_needs_no_token() {
-    let sidecar = Sidecar::with(Access { token: Token::new("s3cret"), hosts: Vec::new() });
+    let sidecar =
+        Sidecar::with(Access { tokens: Token::new("s3cret").map(|token| vec![token]), hosts: Vec::new() });
     let served = sidecar.serve().await;
     let mut health = HealthClient::new(served.channel().await);
     for service in ["", "spec.proto.runtime.v1.Runtime", "outrigger.v1.Actuator"] {

@@ -9,6 +9,8 @@ use outrigger_telemetry::trace::TraceContext;
 use outrigger_telemetry::{Counter, Family, Gauge, Histogram, Metrics};
 use tokio::time::Instant;
 
+use super::limits::{Limits, Pass};
+
 /// The metric families of all blocks.
 #[derive(Clone)]
 pub struct Meter {
@@ -18,6 +20,7 @@ pub struct Meter {
     tracer: Tracer,
     events: Family<Counter>,
     in_flight: Family<Gauge>,
+    limits: Limits,
 }
 
 impl Meter {
@@ -47,6 +50,7 @@ impl Meter {
                 "Events given to subscribers that have not answered yet",
                 &["component"],
             ),
+            limits: Limits::new(metrics),
         }
     }
 
@@ -65,6 +69,11 @@ impl Meter {
         self.in_flight.with(&[component])
     }
 
+    /// What calls are held to.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The handles of one operation of one component.
     pub fn op(&self, block: &'static str, component: &str, name: &'static str) -> Op {
         Op {
@@ -77,6 +86,7 @@ impl Meter {
             failed: std::array::from_fn(|_| OnceLock::new()),
             calls: self.calls.clone(),
             tracer: self.tracer.clone(),
+            limits: self.limits.clone(),
         }
     }
 }
@@ -93,6 +103,7 @@ pub struct Op {
     failed: [OnceLock<Counter>; ErrorKind::ALL.len()],
     calls: Family<Counter>,
     tracer: Tracer,
+    limits: Limits,
 }
 
 impl Op {
@@ -109,6 +120,11 @@ impl Op {
     /// The operation: `get`.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// Lets a call of this application in, unless a limit is reached.
+    pub(super) fn admit(&self, app: &str) -> Result<Pass> {
+        self.limits.admit(app, self.block, self.name)
     }
 
     /// A span below the caller's, when the caller is being traced.

@@ -104,6 +104,17 @@ impl Backing {
     }
 }
 
+impl Backing {
+    /// A secret of this store, once it is ready.
+    pub async fn secret(&self, reference: &secrets::SecretRef) -> Result<String> {
+        let Some(Built::Secrets(store)) = self.ready().await else {
+            let message = format!("no secret store '{}'", reference.store);
+            return Err(Error::new(ErrorKind::NotConfigured, message));
+        };
+        secrets::get(reference, &*store).await
+    }
+}
+
 fn used(source: &Source) -> BTreeMap<String, Arc<Backing>> {
     let references = secrets::references(&source.spec.settings).into_iter();
     let names = references.filter_map(|(_, reference)| Some(reference.ok()?.store));

@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
-use outrigger_blocks::take_block_settings;
+use outrigger_blocks::{LimitConfig, take_block_settings};
 use outrigger_component_api::{BlockKind, ComponentSpec, Error, Registry, Settings};
 use outrigger_net::Address;
 
@@ -15,7 +15,11 @@ use super::{
     problem::{Problem, suggestion},
     read::{Refusal, collect},
 };
-use crate::{secrets, telemetry};
+use crate::{
+    secrets::{self, SecretRef},
+    telemetry,
+    tokens::{self, TokenConfig},
+};
 
 pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec<Problem>) {
     let mut checker = Checker { config, tree, registry, problems };
@@ -29,7 +33,13 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
         checker.report(&keys(&["log", "level"]), error.to_string());
     }
-    for (path, message) in telemetry::check(&config.telemetry) {
+    let tokens = [("api", &config.api.tokens), ("admin", &config.admin.tokens)];
+    for (section, tokens) in tokens {
+        checker.token_refs(section, tokens);
+    }
+    let tokens = tokens.into_iter().flat_map(|(section, tokens)| tokens::check(section, tokens));
+    let calls = config.api.limits.calls.iter().flat_map(limit);
+    for (path, message) in telemetry::check(&config.telemetry).into_iter().chain(tokens).chain(calls) {
         checker.report(&tree.steps(&path), message);
     }
 }
@@ -71,19 +81,34 @@ impl Checker<'_> {
                     continue;
                 }
             };
-            let store = self.config.components.get(&reference.store);
             let named = below(&below(&steps, secrets::KEY), "store");
-            let is_secrets = |c: &ComponentConfig| self.block(c) == Some(BlockKind::Secrets);
             if kind == BlockKind::Secrets {
                 self.report(&named, "a secret store cannot take its settings from a secret store");
-            } else if store.is_none() && !self.exists(&["components", &reference.store]) {
-                let stores = self.config.components.iter().filter(|(_, c)| is_secrets(c));
-                let hint = suggestion(&reference.store, stores.map(|(name, _)| name.as_str()));
-                self.report(&named, format!("there is no secret store named '{}'{hint}", reference.store));
-            } else if store.is_some_and(|store| !is_secrets(store)) {
-                let message = format!("the component '{}' is not a secret store", reference.store);
-                self.report(&named, message);
+            } else {
+                self.store(&named, &reference);
             }
+        }
+    }
+
+    fn token_refs(&mut self, section: &str, tokens: &BTreeMap<String, TokenConfig>) {
+        for (name, token) in tokens {
+            if let Some(reference) = &token.secret_ref {
+                self.store(&keys(&[section, "tokens", name, secrets::KEY, "store"]), reference);
+            }
+        }
+    }
+
+    /// A reference has to name a secret store; `named` is where it does.
+    fn store(&mut self, named: &[Step], reference: &SecretRef) {
+        let store = self.config.components.get(&reference.store);
+        let is_secrets = |c: &ComponentConfig| self.block(c) == Some(BlockKind::Secrets);
+        if store.is_none() && !self.exists(&["components", &reference.store]) {
+            let stores = self.config.components.iter().filter(|(_, c)| is_secrets(c));
+            let hint = suggestion(&reference.store, stores.map(|(name, _)| name.as_str()));
+            self.report(named, format!("there is no secret store named '{}'{hint}", reference.store));
+        } else if store.is_some_and(|store| !is_secrets(store)) {
+            let message = format!("the component '{}' is not a secret store", reference.store);
+            self.report(named, message);
         }
     }
 
@@ -169,6 +194,27 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// What is wrong with a limit on calls, as paths and messages.
+fn limit((name, limit): (&String, &LimitConfig)) -> Vec<(String, String)> {
+    let at = |setting: &str| format!("api.limits.calls.{name}{setting}");
+    let mut wrong = Vec::new();
+    if limit.rate.is_none() && limit.concurrent.is_none() {
+        wrong.push((at(""), "it limits nothing: give a rate, or how many may be concurrent".to_owned()));
+    }
+    if let Some(Err(message)) = limit.rate.map(|rate| rate.validate()) {
+        wrong.push((at(".rate"), message.to_owned()));
+    }
+    if limit.concurrent == Some(0) {
+        wrong.push((at(".concurrent"), "must be at least 1".to_owned()));
+    }
+    let blocks = || BlockKind::ALL.iter().map(|kind| kind.as_str());
+    if let Some(block) = limit.block.as_deref().filter(|block| !blocks().any(|known| known == *block)) {
+        let hint = suggestion(block, blocks());
+        wrong.push((at(".block"), format!("there is no block `{block}`{hint}")));
+    }
+    wrong
 }
 
 /// Tries the settings on the component's type.

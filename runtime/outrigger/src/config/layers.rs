@@ -7,6 +7,7 @@ use super::{
     merge::Layers,
     node::{Entry, Node, Origin, Step, Value},
     problem::Problem,
+    show::holds_secret,
     span,
 };
 
@@ -67,7 +68,7 @@ impl Sources {
             stack.overlay(path.split("__").map(str::to_owned).collect(), value, &at, &env);
         }
         for set in &self.sets {
-            let at = Origin::Flag(format!("--set {set}").into());
+            let at = Origin::Flag(format!("--set {}", told(set)).into());
             match set.split_once('=') {
                 Some((path, value)) => stack.overlay(names(&stack.tree, path), value, &at, &env),
                 None => stack.problems.push(Problem::new(at, "", "expected a.b=value")),
@@ -81,6 +82,14 @@ impl Sources {
         let mut found: Vec<_> = self.env.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
         found.sort();
         found
+    }
+}
+
+/// A flag as it was typed, but for what may be secret.
+fn told(set: &str) -> String {
+    match set.split_once('=') {
+        Some((path, _)) if holds_secret(path.split(['.', '['])) => format!("{path}=***"),
+        _ => set.to_owned(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
-use outrigger_blocks::{Policy, SubscriptionConfig, invoke::Callers};
+use outrigger_blocks::{LimitConfig, Policy, SubscriptionConfig, invoke::Callers};
 use outrigger_cluster::ClusterConfig;
 use outrigger_component_api::{BlockKind, Secret, Settings};
 use outrigger_http::ServerConfig;
@@ -13,6 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::telemetry::TelemetryConfig;
+use crate::tokens::TokenConfig;
 
 /// Everything outrigger can be told. All maps are keyed by a name of your choice.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -147,6 +148,22 @@ pub struct ApiConfig {
     /// When set, callers must send it as `dapr-api-token` or as a bearer token. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// Further tokens, of which any will do: two while one takes the place of another.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, TokenConfig>,
+    /// Bounds on calls.
+    pub limits: ApiLimits,
+}
+
+/// Bounds on calls, whichever listener they come in by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiLimits {
+    /// The longest message of a gRPC call, either way; longer ones are refused. Default 4 MiB.
+    pub max_message_bytes: usize,
+    /// How many calls, by name of the limit. A call is held to every one it matches.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub calls: BTreeMap<String, LimitConfig>,
 }
 
 /// One API listener.
@@ -188,6 +205,9 @@ pub struct AdminConfig {
     /// When set, every request but the two health probes must carry it as a bearer token. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// Further tokens, of which any will do.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub tokens: BTreeMap<String, TokenConfig>,
 }
 
 /// One component.
@@ -239,13 +259,31 @@ pub const ADMIN_PORT: u16 = 34999;
 impl Default for ApiConfig {
     fn default() -> Self {
         let main = ApiListenerConfig::at(loopback(API_PORT));
-        Self { listeners: BTreeMap::from([("main".to_owned(), main)]), hosts: Vec::new(), token: None }
+        Self {
+            listeners: BTreeMap::from([("main".to_owned(), main)]),
+            hosts: Vec::new(),
+            token: None,
+            tokens: BTreeMap::new(),
+            limits: ApiLimits::default(),
+        }
     }
 }
 
 impl Default for AdminConfig {
     fn default() -> Self {
-        Self { address: Some(loopback(ADMIN_PORT)), tls: None, hosts: Vec::new(), token: None }
+        Self {
+            address: Some(loopback(ADMIN_PORT)),
+            tls: None,
+            hosts: Vec::new(),
+            token: None,
+            tokens: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for ApiLimits {
+    fn default() -> Self {
+        Self { max_message_bytes: 4 << 20, calls: BTreeMap::new() }
     }
 }
 

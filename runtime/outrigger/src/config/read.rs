@@ -6,6 +6,7 @@ use serde_path_to_error::Segment;
 use super::{
     node::{Node, Origin, Step, Text, Value, dotted},
     problem::{Problem, reword},
+    show::holds_secret,
 };
 
 /// More than this many problems help nobody.
@@ -55,7 +56,12 @@ pub fn collect<T>(
             let written = as_written(tree, &work, &path);
             let unknown = unknown_key(&message).is_some();
             let place = if unknown { work.key_place(&path) } else { work.place(&path) };
-            let problem = Problem::new(place, &dotted(&written), reword(&message));
+            let keys = written.iter().filter_map(|step| match step {
+                Step::Key(key) => Some(key.as_str()),
+                Step::Index(_) => None,
+            });
+            let message = if holds_secret(keys) { hush(reword(&message)) } else { reword(&message) };
+            let problem = Problem::new(place, &dotted(&written), message);
             problems.push((path.clone(), problem));
         }
         if path.len() <= base.len() || !cut(&mut work, &path) || problems.len() >= MAX_PROBLEMS {
@@ -63,6 +69,25 @@ pub fn collect<T>(
         }
     };
     (value, problems.into_iter().map(|(_, problem)| problem).collect())
+}
+
+/// The message without the value it quotes.
+fn hush(message: String) -> String {
+    if let Some((expected, found)) = message.split_once(", found ") {
+        let quotes = |mark| found.contains(mark);
+        let found = if quotes('"') {
+            "a text"
+        } else if quotes('`') {
+            "something else"
+        } else {
+            found
+        };
+        return format!("{expected}, found {found}");
+    }
+    match message.strip_prefix("unknown value `").and_then(|rest| rest.split_once('`')) {
+        Some((_, hint)) => format!("unknown value{hint}"),
+        None => message,
+    }
 }
 
 fn step(segment: &Segment) -> Option<Step> {

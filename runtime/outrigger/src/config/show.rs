@@ -57,8 +57,13 @@ fn mask(json: &mut Json, tree: Option<&Node>, key: &str) {
     }
 }
 
+/// Whether what stands at the end of a path may be secret, so that an error must not quote it.
+pub fn holds_secret<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
+    keys.into_iter().any(|key| is_secret(key) || matches!(key, "tokens" | "headers" | "secrets"))
+}
+
 fn is_secret(key: &str) -> bool {
-    const WORDS: [&str; 8] = [
+    const WORDS: [&str; 9] = [
         "password",
         "passwd",
         "token",
@@ -67,6 +72,7 @@ fn is_secret(key: &str) -> bool {
         "privatekey",
         "connectionstring",
         "authorization",
+        "cookie",
     ];
     let key: String =
         key.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect();

@@ -133,6 +133,31 @@ fn each_bad_value_is_told_at_its_place() {
             "f.yaml:1:52: components.a.settings.path: the key `store` is required",
         ),
         (
+            "api: { tokens: { a: {} } }",
+            "f.yaml:1:18: api.tokens.a: give one of value, env, file and secretRef",
+        ),
+        ("admin: { tokens: { a: s3cret } }", "f.yaml:1:23: admin.tokens.a: expected a map, found a text"),
+        (
+            "api: { tokens: { a: { secretRef: { store: vault, key: k } } } }",
+            "f.yaml:1:43: api.tokens.a.secretRef.store: there is no secret store named 'vault'",
+        ),
+        (
+            "api: { limits: { calls: { a: { block: state } } } }",
+            "f.yaml:1:27: api.limits.calls.a: it limits nothing",
+        ),
+        (
+            "api: { limits: { calls: { a: { block: sate, concurrent: 1 } } } }",
+            "f.yaml:1:39: api.limits.calls.a.block: there is no block `sate` (did you mean `state`?)",
+        ),
+        (
+            "api: { limits: { calls: { a: { concurrent: 0 } } } }",
+            "f.yaml:1:44: api.limits.calls.a.concurrent: must be at least 1",
+        ),
+        (
+            "api: { limits: { calls: { a: { rate: { capacity: 0, refill_per_second: 1 } } } } }",
+            "f.yaml:1:32: api.limits.calls.a.rate: capacity must be at least 1",
+        ),
+        (
             "telemetry: { traces: { otlp: { endpoint: nowhere } } }",
             "f.yaml:1:42: telemetry.traces.otlp.endpoint: 'nowhere' is neither http:// nor https://",
         ),

@@ -31,6 +31,8 @@ mod idle;
 mod invoke;
 mod layotto;
 mod layotto_file;
+mod leaks;
+mod limits;
 mod load;
 mod program;
 mod pubsub;
