@@ -1,9 +1,11 @@
-//! The project's one entry: `cargo xtask check|test|proto|protoc|quickstart|bench|fuzz`.
+//! The project's one entry: `cargo xtask check|test|proto|protoc|quickstart|demo|bench|fuzz`.
 //! Developers and CI call the same commands; everything fetched or written lands in `.tools/`.
 
+mod backends;
 mod bench;
 mod cases;
 mod check;
+mod demo;
 mod fuzz;
 mod metadata;
 mod process;
@@ -45,6 +47,12 @@ enum Command {
     Protoc,
     /// Builds the sidecar, starts it beside a demo application and walks through both.
     Quickstart,
+    /// Plays one of the stories of `demo/`: its servers and the sidecar, until Ctrl-C.
+    Demo {
+        /// A folder of `demo/`.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(demo::names()))]
+        name: String,
+    },
     /// Measures Outrigger beside its peers, in one run.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -66,6 +74,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Proto { check } => check::proto(check)?,
         Command::Protoc => println!("{}", workspace::protoc()?.display()),
         Command::Quickstart => quickstart::run()?,
+        Command::Demo { name } => demo::run(&name)?,
         Command::Bench(bench) => bench::run(&bench)?,
         Command::Fuzz(options) => fuzz::run(&options)?,
     }

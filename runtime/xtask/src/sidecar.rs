@@ -18,13 +18,13 @@ pub(crate) struct Sidecar {
     pub(crate) api_socket: PathBuf,
 }
 
-/// The release binary, built once in this run.
+/// The release binary with every backend, built once in this run.
 pub(crate) fn release_binary() -> Result<&'static Path> {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     if let Some(binary) = BINARY.get() {
         return Ok(binary);
     }
-    let binary = build("outrigger", "outrigger", "", Profile::Release)?;
+    let binary = build("outrigger", "outrigger", "full", Profile::Release)?;
     Ok(BINARY.get_or_init(|| binary))
 }
 

@@ -8,6 +8,7 @@ mod fuzz;
 mod grpc;
 mod h2spec;
 mod http1;
+mod layotto;
 mod newcomer;
 mod otlp;
 mod peer;
@@ -65,6 +66,25 @@ pub(crate) const ALL: &[Suite] = &[
         about: "the API through Python and Node clients, TCP and Unix sockets",
         needs: &[Need::Python, Need::Node],
         run: clients::run,
+    },
+    Suite {
+        name: "layotto",
+        about: "Layotto's published SDKs and our stubs on every backend, with only the components changed",
+        needs: &[
+            Need::Python,
+            Need::Node,
+            Need::Java,
+            Need::Go,
+            Need::Program("redis-server"),
+            Need::Program("etcd"),
+        ],
+        run: layotto::run,
+    },
+    Suite {
+        name: "demos",
+        about: "the stories of demo/, with what their clients must print",
+        needs: &[Need::Java, Need::Program("curl"), Need::Program("redis-server"), Need::Program("etcd")],
+        run: crate::demo::suite,
     },
     Suite {
         name: "http1",

@@ -1,5 +1,5 @@
 //! What suites and benchmarks need beyond Rust, and how it is installed: Debian packages for servers, and
-//! pinned versions from PyPI, npm and the Go proxy into `.tools/`.
+//! pinned versions from PyPI, npm, Maven Central and the Go proxy into `.tools/`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,8 @@ pub(crate) enum Need {
     Python,
     /// The npm packages in `.tools/node`.
     Node,
+    /// The jars in `.tools/java`.
+    Java,
     /// The Go programs in `.tools/go`.
     Go,
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Need {
             Self::Program(name) => f.write_str(name),
             Self::Python => f.write_str("python packages"),
             Self::Node => f.write_str("npm packages"),
+            Self::Java => f.write_str("jars"),
             Self::Go => f.write_str("go programs"),
         }
     }
@@ -47,16 +50,20 @@ const DEBIAN: &[(&str, &str)] = &[
     ("h2load", "nghttp2-client"),
     ("curl", "curl"),
     ("openssl", "openssl"),
+    ("etcd", "etcd-server"),
 ];
 
 const REQUIREMENTS: &str = include_str!("tools/requirements.txt");
 const PACKAGE_JSON: &str = include_str!("tools/package.json");
+const POM: &str = include_str!("tools/pom.xml");
 
 /// Go programs: the directory they go to (their own names are "client" and "server") and the pinned module.
 const GO: &[(&str, &str)] = &[
     ("grpc-interop", "google.golang.org/grpc/interop/client@v1.85.0"),
     ("grpc-interop", "google.golang.org/grpc/interop/server@v1.85.0"),
     ("h2spec", "github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible"),
+    ("protoc", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.11"),
+    ("protoc", "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1"),
 ];
 
 /// OpenTelemetry's collector is put together from its parts, as its own builder does it.
@@ -77,6 +84,7 @@ impl Tools {
         for (need, install) in [
             (Need::Python, install_python as fn() -> Result<()>),
             (Need::Node, install_node),
+            (Need::Java, install_java),
             (Need::Go, install_go),
         ] {
             if needs.contains(&need)
@@ -103,6 +111,11 @@ pub(crate) fn python(name: &str) -> PathBuf {
 /// A Go program: `grpc-interop/client`, `grpc-interop/server`, `h2spec/h2spec`, `otelcol/otelcol`.
 pub(crate) fn go(name: &str) -> PathBuf {
     root().join(".tools/go").join(name)
+}
+
+/// What Java finds our jars with.
+pub(crate) fn class_path() -> String {
+    format!("{}/*", root().join(".tools/java/lib").display())
 }
 
 /// The directory Node finds our packages from.
@@ -185,6 +198,26 @@ fn install_node() -> Result<()> {
         let mut npm = Command::new("npm");
         npm.current_dir(&dir).args(["install", "--silent", "--no-audit", "--no-fund"]);
         output(&mut npm).map(drop)
+    })
+}
+
+/// Maven only fetches; programs are single files that `java` compiles as it starts them.
+fn install_java() -> Result<()> {
+    let dir = tools_dir("java")?;
+    once(&dir, POM, || {
+        if find_program("java").is_none() || find_program("mvn").is_none() {
+            apt_install(&["default-jdk-headless", "maven"])?;
+        }
+        println!("installing jars");
+        std::fs::write(dir.join("pom.xml"), POM)?;
+        let mut mvn = Command::new("mvn");
+        mvn.current_dir(&dir).args([
+            "--quiet",
+            "--batch-mode",
+            "dependency:copy-dependencies",
+            "-DoutputDirectory=lib",
+        ]);
+        output(&mut mvn).map(drop)
     })
 }
 

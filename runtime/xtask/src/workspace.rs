@@ -82,6 +82,12 @@ pub(crate) fn build_all(binaries: &[(&str, &str)], features: &str, profile: Prof
     Ok(binaries.iter().map(|(_, binary)| dir.join(binary)).collect())
 }
 
+/// Builds the examples of a package for development and returns the directory they are in.
+pub(crate) fn build_examples(package: &str) -> Result<PathBuf> {
+    run(&mut cargo(&["build", "--package", package, "--examples"]))?;
+    Ok(target_dir()?.join("debug/examples"))
+}
+
 fn target_dir() -> Result<PathBuf> {
     let text = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: crate::metadata::TargetDirectory = serde_json::from_str(&text)?;

@@ -1,13 +1,14 @@
 //! Configuration that changes while the application watches. Start a sidecar, then
-//! `cargo run -p outrigger-sdk --example configuration`.
+//! `cargo run -p outrigger-sdk --example configuration [STORE]`.
 
 use outrigger_sdk::configuration::Item;
 use outrigger_sdk::{Client, Result};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    let store = std::env::args().nth(1).unwrap_or_else(|| "configuration".to_owned());
     let client = Client::connect().await?;
-    let settings = client.configuration("configuration", "shop");
+    let settings = client.configuration(store, "shop");
     settings.save([Item::new("colour", "blue")]).await?;
     println!("now: {:?}", settings.get(["colour"]).await?);
 

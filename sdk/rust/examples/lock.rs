@@ -1,5 +1,5 @@
 //! A lock, and a write that only its holder gets through. Start a sidecar, then
-//! `cargo run -p outrigger-sdk --example lock`.
+//! `cargo run -p outrigger-sdk --example lock [LOCK [STATE]]`.
 
 use std::time::Duration;
 
@@ -7,8 +7,11 @@ use outrigger_sdk::{Client, ErrorKind, Result, Write};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let lock = arguments.next().unwrap_or_else(|| "lock".to_owned());
+    let state = arguments.next().unwrap_or_else(|| "state".to_owned());
     let client = Client::connect().await?;
-    let (locks, state) = (client.lock("lock"), client.state("state"));
+    let (locks, state) = (client.lock(lock), client.state(state));
     let Some(first) = locks.try_lock("invoice-7", Duration::from_secs(1)).await? else {
         println!("somebody else holds invoice-7");
         return Ok(());

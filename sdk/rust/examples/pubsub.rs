@@ -1,11 +1,12 @@
-//! Events over one stream. Start a sidecar, then `cargo run -p outrigger-sdk --example pubsub`.
+//! Events over one stream. Start a sidecar, then `cargo run -p outrigger-sdk --example pubsub [BROKER]`.
 
 use outrigger_sdk::{Client, Outcome, Result};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
+    let broker = std::env::args().nth(1).unwrap_or_else(|| "pubsub".to_owned());
     let client = Client::connect().await?;
-    let events = client.pubsub("pubsub");
+    let events = client.pubsub(broker);
     let mut orders = events.subscribe("orders").await?;
     for order in ["apples", "pears", "plums"] {
         events.publish("orders", order, "text/plain").await?;

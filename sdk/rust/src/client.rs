@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use outrigger_proto::layotto::lifecycle_client::LifecycleClient;
 use outrigger_proto::layotto::runtime_client::RuntimeClient;
 use outrigger_proto::outrigger::actuator_client::ActuatorClient;
 use tonic::Request;
@@ -107,6 +108,10 @@ impl Client {
 
     pub(crate) fn runtime(&self) -> RuntimeClient<Channel> {
         RuntimeClient::new(self.channel.clone())
+    }
+
+    pub(crate) fn lifecycle(&self) -> LifecycleClient<Channel> {
+        LifecycleClient::new(self.channel.clone())
     }
 
     pub(crate) fn actuator_client(&self) -> ActuatorClient<Channel> {

@@ -190,7 +190,7 @@ async fn fast_floods(door: Door) {
     calmed!(settings, "settings");
     calmed!(priority, "priority");
     calmed!(window_update, "window_update");
-    calmed!(continuation, "continuation");
+    calmed!(continuation, "continuation", "codec");
     calmed!(rapid_reset, "rapid_reset", "codec");
     calmed!(empty_data, "empty_data", "codec");
     for trick in [Trick::Length, Trick::HalfClosed, Trick::Overflow, Trick::ZeroIncrement] {

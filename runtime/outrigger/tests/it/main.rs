@@ -41,6 +41,7 @@ mod redis;
 mod reload;
 mod reload_load;
 
+mod rpcs;
 mod rules;
 mod secrets;
 mod settings;

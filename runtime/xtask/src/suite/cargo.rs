@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 
+use crate::backends;
 use crate::cases::Cases;
 use crate::process::free_port;
 use crate::tools;
@@ -19,9 +20,9 @@ pub(super) fn test(cases: &mut Cases) -> Result<()> {
     let features = "xtask/fuzz,outrigger/full";
     let mut command = cargo_with_protoc(&["test", "--workspace", "--features", features, "--no-fail-fast"])?;
     let port = free_port()?;
-    let _redis = super::database::redis(port)?;
+    let _redis = backends::redis(port, "")?;
     let etcd_port = free_port()?;
-    let _etcd = super::database::etcd(etcd_port)?;
+    let _etcd = backends::etcd(etcd_port)?;
     command.env("OUTRIGGER_TEST_ETCD_URL", format!("http://127.0.0.1:{etcd_port}"));
     command.env("OUTRIGGER_TEST_REDIS_URL", format!("127.0.0.1:{port}"));
     command.env("OUTRIGGER_TEST_PYTHON", tools::python("python")).env("CARGO_TERM_COLOR", "never");

@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::peer;
+use crate::backends::redis;
 use crate::cases::Cases;
 use crate::process::{Server, free_port, scratch};
 use crate::sidecar::Sidecar;
@@ -14,7 +15,7 @@ use crate::tools::program;
 use crate::workspace::output;
 
 pub(super) fn run(cases: &mut Cases) -> Result<()> {
-    through(cases, redis, "redis_client.py")?;
+    through(cases, |port| redis(port, ""), "redis_client.py")?;
     through(cases, mariadb, "mariadb_client.py")
 }
 
@@ -23,27 +24,6 @@ fn through(cases: &mut Cases, start: fn(u16) -> Result<Server>, script: &str) ->
     let _server = start(port)?;
     let _proxy = Sidecar::start("database-outrigger", &peer::forward(listen, port), &[listen])?;
     peer::client(cases, &mut peer::python(script, &[&listen.to_string()]))
-}
-
-/// Redis that keeps nothing.
-pub(super) fn redis(port: u16) -> Result<Server> {
-    let dir = scratch()?;
-    let mut command = Command::new(program("redis-server")?);
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    command.arg("--dir").arg(dir.path());
-    Server::start("redis", &mut command, Some(dir))?.wait_port(port)
-}
-
-/// An etcd of one member. Its request limit is above the 1.5 MiB it has by default, as suites write larger values.
-pub(super) fn etcd(port: u16) -> Result<Server> {
-    let (dir, peers) = (scratch()?, format!("http://127.0.0.1:{}", free_port()?));
-    let clients = format!("http://127.0.0.1:{port}");
-    let mut command = Command::new(program("etcd")?);
-    command.arg("--data-dir").arg(dir.path()).args(["--max-request-bytes", "8388608", "--log-level", "warn"]);
-    command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
-    command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
-    command.args(["--initial-cluster", &format!("default={peers}")]);
-    Server::start("etcd", &mut command, Some(dir))?.wait_port(port)
 }
 
 fn mariadb(port: u16) -> Result<Server> {

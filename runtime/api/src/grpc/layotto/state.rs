@@ -149,9 +149,9 @@ fn delete_options(
     Ok(DeleteOptions { if_match: from_caller(etag), concurrency, consistency, fence: fence(metadata)? })
 }
 
-/// Layotto's SDKs send an empty etag where they mean none.
+/// Layotto's SDKs send an empty etag where they mean none, the one for Node "0". No store of ours gives out a "0".
 fn from_caller(etag: Option<proto::Etag>) -> Option<Etag> {
-    Etag::from_caller(&etag?.value)
+    etag.filter(|etag| etag.value != "0").and_then(|etag| Etag::from_caller(&etag.value))
 }
 
 fn state_options(options: Option<proto::StateOptions>) -> Result<(Concurrency, Consistency), Error> {

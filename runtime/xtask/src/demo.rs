@@ -1,0 +1,215 @@
+//! `cargo xtask demo NAME`: the stories of `demo/`. Starts what a story needs and the sidecar on its configuration, and
+//! stays; the suite `demos` runs each story's client as well, on free ports, and looks at what it prints.
+
+mod play;
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::cases::Cases;
+use crate::process::wait_until;
+use crate::tools::{self, Need, Tools};
+use crate::workspace::{Profile, output, root};
+use play::{Backend, Play, Ports, Programs};
+
+/// One folder of `demo/`.
+struct Story {
+    name: &'static str,
+    /// Of `configs/layotto`.
+    config: &'static str,
+    servers: &'static [Backend],
+    /// An example of the SDK that runs beside the sidecar, and its arguments.
+    app: &'static [&'static str],
+    clients: &'static [Client],
+}
+
+/// A client, and what it must print.
+enum Client {
+    /// An example of the SDK and its arguments.
+    Example(&'static [&'static str], &'static [&'static str]),
+    /// A Java program on the published SDK.
+    Java(&'static str, &'static [&'static str]),
+    /// A path of the admin listener.
+    Get(&'static str, &'static [&'static str]),
+}
+
+impl Client {
+    fn language(&self) -> &'static str {
+        match self {
+            Self::Example(..) => "Rust",
+            Self::Java(..) => "Java",
+            Self::Get(..) => "curl",
+        }
+    }
+
+    /// How it is called, and what it must print.
+    fn command(&self, story: &Story, programs: &Programs, play: &Play) -> (Command, &'static [&'static str]) {
+        let mut command = Command::new("timeout");
+        command
+            .arg("60")
+            .env("OUTRIGGER_GRPC_ENDPOINT", &play.endpoint)
+            .env("runtime_GRPC_PORT", play.port("34904"));
+        let expected = match self {
+            Self::Example(arguments, expected) => {
+                command.args(programs.example(arguments));
+                expected
+            }
+            Self::Java(file, expected) => {
+                command.args(["java", "-cp", &tools::class_path()]);
+                command.arg(root().join("demo").join(story.name).join(file));
+                expected
+            }
+            Self::Get(path, expected) => {
+                command.args(["curl", "-sS"]).arg(format!("http://127.0.0.1:{}{path}", play.port("34999")));
+                expected
+            }
+        };
+        (command, expected)
+    }
+}
+
+const REDIS: Backend = Backend::Redis { port: "6380", password: "" };
+
+const STORIES: &[Story] = &[
+    story(
+        "hello",
+        "standalone",
+        &[],
+        &[Client::Example(&["hello", "quick_start_demo", "eva"], &["greeting, eva"])],
+    ),
+    story("uds", "uds", &[], &[Client::Example(&["hello", "helloworld", "eva"], &["greeting, eva"])]),
+    story(
+        "lifecycle",
+        "standalone",
+        &[],
+        &[Client::Example(&["lifecycle", "quick_start_demo"], &["greeting, eva", "goodbye, eva"])],
+    ),
+    story(
+        "state",
+        "redis",
+        &[REDIS],
+        &[
+            Client::Example(
+                &["state", "state_demo"],
+                &["two apples", "a stale etag is refused", "today only"],
+            ),
+            Client::Java("JavaState.java", &["read: two apples", "moved: two apples", "left behind: "]),
+        ],
+    ),
+    Story {
+        app: &["app", "pub_subs_demo"],
+        ..story(
+            "pubsub",
+            "standalone",
+            &[],
+            &[Client::Example(&["publish", "pub_subs_demo"], &["published apples", "published plums"])],
+        )
+    },
+    story(
+        "lock",
+        "standalone",
+        &[],
+        &[Client::Example(&["lock", "lock_demo", "state_demo"], &["a second holder: false", "was refused"])],
+    ),
+    story(
+        "sequencer",
+        "etcd",
+        &[Backend::Etcd],
+        &[Client::Example(&["sequencer", "sequencer_demo"], &["order 5"])],
+    ),
+    story(
+        "secret-ref",
+        "ref",
+        &[Backend::Redis { port: "6379", password: "redis123" }, Backend::Etcd],
+        &[Client::Example(&["sequencer", "redis"], &["order 5"])],
+    ),
+    story(
+        "configuration",
+        "etcd",
+        &[Backend::Etcd],
+        &[
+            Client::Example(&["configuration", "config_demo"], &["now: ", "green"]),
+            Client::Java("JavaConfiguration.java", &["read: blue", "left: 0"]),
+        ],
+    ),
+    story(
+        "secrets",
+        "standalone",
+        &[],
+        &[Client::Example(&["secrets", "secret_demo", "db-user-pass:password"], &["8 characters"])],
+    ),
+    story(
+        "files",
+        "standalone",
+        &[],
+        &[Client::Example(&["files", "file_demo"], &["120000 bytes came back"])],
+    ),
+    story(
+        "actuator",
+        "standalone",
+        &[],
+        &[Client::Get("/actuator/health/readiness", &["\"status\":\"UP\"", "components"])],
+    ),
+];
+
+const fn story(
+    name: &'static str,
+    config: &'static str,
+    servers: &'static [Backend],
+    clients: &'static [Client],
+) -> Story {
+    Story { name, config, servers, app: &[], clients }
+}
+
+/// The stories there are.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    STORIES.iter().map(|story| story.name)
+}
+
+/// Plays a story on the ports its configuration names, until it is interrupted.
+pub(crate) fn run(name: &str) -> Result<()> {
+    let story = STORIES.iter().find(|story| story.name == name).context("there is no such story")?;
+    let needs: Vec<Need> = story.servers.iter().map(|server| server.need()).collect();
+    if let Some(why) = Tools::install(&needs).lacks(&needs) {
+        bail!("{why}");
+    }
+    let programs = Programs::build(Profile::Dev)?;
+    let mut play = Play::start(story, &programs, Ports::Documented)?;
+    println!("demo/{name}/README.md has the application's side; Ctrl-C ends this one");
+    play.sidecar.wait_end(Duration::from_secs(24 * 60 * 60)).map(drop)
+}
+
+/// Every story on free ports, with its clients.
+pub(crate) fn suite(cases: &mut Cases) -> Result<()> {
+    let programs = Programs::build(Profile::Release)?;
+    for story in STORIES {
+        for client in story.clients {
+            cases.case(&format!("demo/{} ({})", story.name, client.language()), || {
+                tell(story, client, &programs)
+            });
+        }
+    }
+    cases.case("planted: a story whose client prints something else is noticed", || {
+        let wrong = Client::Example(&["hello", "quick_start_demo", "eva"], &["greeting, adam"]);
+        let story = STORIES.first().context("there are stories")?;
+        ensure!(tell(story, &wrong, &programs).is_err(), "it was not");
+        Ok(())
+    });
+    Ok(())
+}
+
+fn tell(story: &Story, client: &Client, programs: &Programs) -> Result<()> {
+    let play = Play::start(story, programs, Ports::Free)?;
+    let (mut command, expected) = client.command(story, programs, &play);
+    let printed = output(&mut command)?;
+    let missing: Vec<_> = expected.iter().filter(|text| !printed.contains(**text)).collect();
+    ensure!(missing.is_empty(), "it did not print {missing:?} but:\n{printed}");
+    play.app.as_ref().map_or(Ok(()), |app| {
+        wait_until("the application sees the events", Duration::from_secs(10), || {
+            app.log_tail().contains("plums")
+        })
+        .map(drop)
+    })
+}

@@ -1,0 +1,143 @@
+//! One story being played: the servers it needs, the sidecar, and the application beside it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use super::Story;
+use crate::process::{Scratch, Server, accepts, free_port, scratch};
+use crate::sidecar::release_binary;
+use crate::tools::Need;
+use crate::workspace::{Profile, build, build_examples, root};
+
+/// Every port the configurations of the stories name.
+const PORTS: [&str; 6] = ["34904", "34999", "9999", "6379", "6380", "2379"];
+/// The Unix socket one of them names.
+const SOCKET: &str = "/tmp/client-proxy.sock";
+
+/// What a story needs beside the sidecar, at the port its configuration names.
+#[derive(Clone, Copy)]
+pub(super) enum Backend {
+    Redis { port: &'static str, password: &'static str },
+    Etcd,
+}
+
+/// Where everything listens.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ports {
+    /// Where the configuration says, for people.
+    Documented,
+    /// Wherever there is room, for tests.
+    Free,
+}
+
+/// What the stories run.
+pub(super) struct Programs {
+    outrigger: PathBuf,
+    examples: PathBuf,
+}
+
+/// Dropping it ends everything.
+pub(super) struct Play {
+    pub(super) sidecar: Server,
+    pub(super) app: Option<Server>,
+    /// Where the application finds the sidecar.
+    pub(super) endpoint: String,
+    ports: BTreeMap<&'static str, String>,
+    _backends: Vec<Server>,
+    _dir: Scratch,
+}
+
+impl Programs {
+    pub(super) fn build(profile: Profile) -> Result<Self> {
+        let outrigger = match profile {
+            Profile::Dev => build("outrigger", "outrigger", "full", profile)?,
+            Profile::Release => release_binary()?.to_owned(),
+        };
+        Ok(Self { outrigger, examples: build_examples("outrigger-sdk")? })
+    }
+
+    /// The command line of an example: its name comes first.
+    pub(super) fn example(&self, arguments: &[&str]) -> Vec<String> {
+        let mut words: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        if let Some(name) = words.first_mut() {
+            *name = self.examples.join(&name).display().to_string();
+        }
+        words
+    }
+}
+
+impl Backend {
+    pub(super) fn need(self) -> Need {
+        match self {
+            Self::Redis { .. } => Need::Program("redis-server"),
+            Self::Etcd => Need::Program("etcd"),
+        }
+    }
+
+    fn start(self, ports: &BTreeMap<&str, String>) -> Result<Server> {
+        let port = |documented: &str| -> Result<u16> {
+            Ok(ports.get(documented).context("a port of the list")?.parse()?)
+        };
+        match self {
+            Self::Redis { port: at, password } => crate::backends::redis(port(at)?, password),
+            Self::Etcd => crate::backends::etcd(port("2379")?),
+        }
+    }
+}
+
+impl Play {
+    pub(super) fn start(story: &Story, programs: &Programs, at: Ports) -> Result<Self> {
+        let dir = scratch()?;
+        let mut ports = BTreeMap::new();
+        for port in PORTS {
+            ports.insert(port, if at == Ports::Free { free_port()?.to_string() } else { port.to_owned() });
+        }
+        let socket = match at {
+            Ports::Documented => SOCKET.to_owned(),
+            Ports::Free => dir.path().join("api.sock").display().to_string(),
+        };
+        let backends = story.servers.iter().map(|server| server.start(&ports)).collect::<Result<Vec<_>>>()?;
+        let file = configure(story, dir.path(), &ports, &socket)?;
+        let over_socket = std::fs::read_to_string(&file)?.contains(&socket);
+        let mut command = Command::new(&programs.outrigger);
+        command.current_dir(dir.path()).env("HOME", dir.path()).arg("run").arg("-c").arg(&file);
+        let mut sidecar = Server::start(&format!("demo-{}", story.name), &mut command, None)?;
+        let port = |documented: &str| ports.get(documented).cloned().unwrap_or_default();
+        let api: u16 = port("34904").parse()?;
+        sidecar.wait_ready(|| if over_socket { Path::new(&socket).exists() } else { accepts(api) })?;
+        let endpoint = if over_socket { format!("unix:{socket}") } else { format!("127.0.0.1:{api}") };
+        let app = app(story, programs, &port("9999"))?;
+        Ok(Self { sidecar, app, endpoint, ports, _backends: backends, _dir: dir })
+    }
+
+    /// Where what the configuration has at this port listens.
+    pub(super) fn port(&self, documented: &str) -> &str {
+        self.ports.get(documented).map(String::as_str).unwrap_or_default()
+    }
+}
+
+/// The story's configuration with our ports, and the files it names beside it.
+fn configure(story: &Story, dir: &Path, ports: &BTreeMap<&str, String>, socket: &str) -> Result<PathBuf> {
+    let from = root().join("configs/layotto");
+    std::fs::copy(from.join("secrets.json"), dir.join("secrets.json")).context("copying secrets.json")?;
+    let mut text = std::fs::read_to_string(from.join(format!("{}.json", story.config)))?;
+    for (documented, port) in ports {
+        text = text.replace(&format!(":{documented}\""), &format!(":{port}\""));
+        text = text.replace(&format!(": {documented}"), &format!(": {port}"));
+    }
+    let file = dir.join("config.json");
+    std::fs::write(&file, text.replace(SOCKET, socket))?;
+    Ok(file)
+}
+
+fn app(story: &Story, programs: &Programs, port: &str) -> Result<Option<Server>> {
+    let words = programs.example(story.app);
+    let Some((program, arguments)) = words.split_first() else { return Ok(None) };
+    let mut command = Command::new(program);
+    command.args(arguments).env("APP_PORT", port);
+    let server = Server::start(&format!("demo-{}-app", story.name), &mut command, None)?;
+    server.wait_port(port.parse()?).map(Some)
+}
