@@ -201,24 +201,26 @@ func sequencer(ctx context.Context, c *client) {
 }
 
 func configuration(ctx context.Context, c *client) {
+	// Neither group nor label: not every store has them.
+	a, b := run+"-a", run+"-b"
 	item := func(key, content string) *pb.ConfigurationItem {
-		return &pb.ConfigurationItem{Key: key, Content: content, Group: "application", Label: "prod"}
+		return &pb.ConfigurationItem{Key: key, Content: content}
 	}
 	save := func(items ...*pb.ConfigurationItem) {
-		must(c.SaveConfiguration(ctx, &pb.SaveConfigurationRequest{StoreName: "settings", AppId: run, Items: items}))
+		must(c.SaveConfiguration(ctx, &pb.SaveConfigurationRequest{StoreName: "settings", AppId: "shop", Items: items}))
 	}
 	get := func(keys ...string) []*pb.ConfigurationItem {
-		request := &pb.GetConfigurationRequest{StoreName: "settings", AppId: run, Group: "application", Label: "prod", Keys: keys}
+		request := &pb.GetConfigurationRequest{StoreName: "settings", AppId: "shop", Keys: keys}
 		return must(c.GetConfiguration(ctx, request)).Items
 	}
-	save(item("a", "1"), item("b", "2"))
-	found := get("a", "b")
+	save(item(a, "1"), item(b, "2"))
+	found := get(a, b)
 	check(len(found) == 2 && found[0].Content == "1" && found[1].Content == "2", "%v", found)
 
 	stream := must(c.SubscribeConfiguration(ctx))
 	// Two requests on one stream: both keys are watched.
-	for _, key := range []string{"a", "b"} {
-		request := &pb.SubscribeConfigurationRequest{StoreName: "settings", AppId: run, Group: "application", Label: "prod", Keys: []string{key}}
+	for _, key := range []string{a, b} {
+		request := &pb.SubscribeConfigurationRequest{StoreName: "settings", AppId: "shop", Keys: []string{key}}
 		check(stream.Send(request) == nil, "subscribe")
 	}
 	var mu sync.Mutex
@@ -244,14 +246,14 @@ func configuration(ctx context.Context, c *client) {
 	}
 	eventually("changes of both keys", func() bool {
 		version++
-		save(item("a", fmt.Sprint(version)), item("b", fmt.Sprint(version)))
-		return last("a") != "" && last("b") != ""
+		save(item(a, fmt.Sprint(version)), item(b, fmt.Sprint(version)))
+		return last(a) != "" && last(b) != ""
 	})
-	eventually("the last change", func() bool { return last("a") == fmt.Sprint(version) && last("b") == fmt.Sprint(version) })
-	must(c.DeleteConfiguration(ctx, &pb.DeleteConfigurationRequest{StoreName: "settings", AppId: run, Group: "application", Label: "prod", Keys: []string{"a"}}))
-	eventually("the deletion", func() bool { return last("a") == "" })
+	eventually("the last change", func() bool { return last(a) == fmt.Sprint(version) && last(b) == fmt.Sprint(version) })
+	must(c.DeleteConfiguration(ctx, &pb.DeleteConfigurationRequest{StoreName: "settings", AppId: "shop", Keys: []string{a}}))
+	eventually("the deletion", func() bool { return last(a) == "" })
 	check(stream.CloseSend() == nil, "closing the stream")
-	check(len(get("a")) == 0 && len(get("b")) == 1, "a delete takes its key alone")
+	check(len(get(a)) == 0 && len(get(b)) == 1, "a delete takes its key alone")
 }
 
 func pubsub(ctx context.Context, c *client) {

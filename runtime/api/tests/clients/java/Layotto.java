@@ -223,10 +223,11 @@ public final class Layotto {
 
     private static void configuration(RuntimeGrpc.RuntimeBlockingStub runtime, RuntimeGrpc.RuntimeStub async)
             throws Exception {
-        String app = "java-" + RUN;
+        // Neither group nor label: not every store has them.
+        String key = "java-" + RUN + "-a";
         RuntimeProto.GetConfigurationRequest get = RuntimeProto.GetConfigurationRequest.newBuilder()
-            .setStoreName("settings").setAppId(app).setGroup("application").setLabel("prod").addKeys("a").build();
-        RuntimeProto.SaveConfigurationRequest save = save(app, "1");
+            .setStoreName("settings").setAppId("shop").addKeys(key).build();
+        RuntimeProto.SaveConfigurationRequest save = save(key, "1");
         runtime.saveConfiguration(save);
         same("1", runtime.getConfiguration(get).getItems(0).getContent());
         List<String> seen = new CopyOnWriteArrayList<>();
@@ -245,25 +246,24 @@ public final class Layotto {
                 }
             });
         stream.onNext(RuntimeProto.SubscribeConfigurationRequest.newBuilder()
-            .setStoreName("settings").setAppId(app).setGroup("application").setLabel("prod").addKeys("a").build());
+            .setStoreName("settings").setAppId("shop").addKeys(key).build());
         int[] version = {1};
         eventually("a change", () -> {
             version[0]++;
-            runtime.saveConfiguration(save(app, String.valueOf(version[0])));
+            runtime.saveConfiguration(save(key, String.valueOf(version[0])));
             return !seen.isEmpty();
         });
         eventually("the last change", () -> seen.get(seen.size() - 1).equals(String.valueOf(version[0])));
         stream.onCompleted();
         holds(failed.isEmpty(), failed.toString());
         runtime.deleteConfiguration(RuntimeProto.DeleteConfigurationRequest.newBuilder()
-            .setStoreName("settings").setAppId(app).setGroup("application").setLabel("prod").addKeys("a").build());
+            .setStoreName("settings").setAppId("shop").addKeys(key).build());
         same(0, runtime.getConfiguration(get).getItemsCount());
     }
 
-    private static RuntimeProto.SaveConfigurationRequest save(String app, String content) {
-        return RuntimeProto.SaveConfigurationRequest.newBuilder().setStoreName("settings").setAppId(app)
-            .addItems(RuntimeProto.ConfigurationItem.newBuilder()
-                .setKey("a").setContent(content).setGroup("application").setLabel("prod")).build();
+    private static RuntimeProto.SaveConfigurationRequest save(String key, String content) {
+        return RuntimeProto.SaveConfigurationRequest.newBuilder().setStoreName("settings").setAppId("shop")
+            .addItems(RuntimeProto.ConfigurationItem.newBuilder().setKey(key).setContent(content)).build();
     }
 
     private static HttpServer echo(int port) throws Exception {
@@ -280,7 +280,18 @@ public final class Layotto {
         return server;
     }
 
-    public static void main(String[] args) throws Exception {
+    public static void main(String[] args) {
+        try {
+            check(args);
+            System.exit(0);
+        } catch (Throwable error) {
+            // The servers' threads would keep the program alive.
+            error.printStackTrace();
+            System.exit(1);
+        }
+    }
+
+    private static void check(String[] args) throws Exception {
         DefaultSubscriber subscriber = new DefaultSubscriber("events");
         subscriber.subscribe("orders", event -> {
             String data = new String(event.getData(), StandardCharsets.UTF_8);
@@ -307,6 +318,5 @@ public final class Layotto {
         client.shutdown();
         web.stop(0);
         app.stop();
-        System.exit(0);
     }
 }

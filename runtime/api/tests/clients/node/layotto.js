@@ -86,26 +86,28 @@ async function sequencer({ sequencer }) {
 }
 
 async function configuration({ configuration }) {
-  const at = { storeName: 'settings', appId: `sdk-${run}`, group: 'application', label: 'prod' };
-  const item = (key, content) => ({ key, content, group: at.group, label: at.label });
+  // Neither group nor label: not every store has them.
+  const at = { storeName: 'settings', appId: 'shop' };
+  const [a, ab] = ['a', 'ab'].map((name) => `sdk-${run}-${name}`);
+  const item = (key, content) => ({ key, content });
   const save = (...items) => configuration.save({ ...at, items });
   const get = async (...keys) => (await configuration.get({ ...at, keys })).map(({ key, content }) => [key, content]);
-  await save(item('a', '1'), item('ab', '2'));
-  assert.deepEqual(await get('a', 'ab'), [['a', '1'], ['ab', '2']]);
+  await save(item(a, '1'), item(ab, '2'));
+  assert.deepEqual(await get(a, ab), [[a, '1'], [ab, '2']]);
   const seen = [];
-  const call = configuration.subscribe({ ...at, keys: ['a'], onData: (items) => seen.push(...items), onClose() {} });
+  const call = configuration.subscribe({ ...at, keys: [a], onData: (items) => seen.push(...items), onClose() {} });
   // The stream says nothing until something changes, so changes are made until one is seen.
   let version = 1;
   await eventually('a change', async () => {
-    await save(item('a', `${version += 1}`), item('ab', 'unwatched'));
+    await save(item(a, `${version += 1}`), item(ab, 'unwatched'));
     return seen.length > 0;
   });
   await eventually('the last change', () => seen.at(-1).content === `${version}`);
-  assert.ok(seen.every(({ key }) => key === 'a'), JSON.stringify(seen));
+  assert.ok(seen.every(({ key }) => key === a), JSON.stringify(seen));
   call.cancel();
-  await configuration.delete({ ...at, keys: ['a'] });
-  assert.deepEqual(await get('a', 'ab'), [['ab', 'unwatched']], 'a delete takes its key alone');
-  await configuration.delete({ ...at, keys: ['ab'] });
+  await configuration.delete({ ...at, keys: [a] });
+  assert.deepEqual(await get(a, ab), [[ab, 'unwatched']], 'a delete takes its key alone');
+  await configuration.delete({ ...at, keys: [ab] });
 }
 
 async function pubsub({ pubsub }, received) {
