@@ -122,7 +122,7 @@ const STORIES: &[Story] = &[
     story(
         "secret-ref",
         "ref",
-        &[Backend::Redis { port: "6379", password: "redis123" }, Backend::Etcd],
+        &[Backend::Redis { port: "6380", password: "redis123" }, Backend::Etcd],
         &[Client::Example(&["sequencer", "redis"], &["order 5"])],
     ),
     story(

@@ -13,7 +13,7 @@ use crate::tools::Need;
 use crate::workspace::{Profile, build, build_examples, root};
 
 /// Every port the configurations of the stories name.
-const PORTS: [&str; 6] = ["34904", "34999", "9999", "6379", "6380", "2379"];
+const PORTS: [&str; 5] = ["34904", "34999", "9999", "6380", "2379"];
 /// The Unix socket one of them names.
 const SOCKET: &str = "/tmp/client-proxy.sock";
 
