@@ -82,7 +82,8 @@ impl EtcdLock {
         let lease = lease::grant(&self.links, ttl).await?;
         let put = TxnOp::put(key.to_vec(), owner, Some(PutOptions::new().with_lease(lease)));
         let decided = self.decide(Txn::new().when([condition]).and_then([put])).await;
-        if !matches!(decided, Ok(Some(_))) {
+        // Where the answer was lost the owner may be on this lease; it ends by itself.
+        if matches!(decided, Ok(None)) {
             lease::revoke(&self.links, lease).await;
         }
         decided

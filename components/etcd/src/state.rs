@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use etcd_client::TxnOpResponse;
 use outrigger_component_api::{
-    Backend, BuildContext, Change, Component, DeleteOptions, Entry, Error, Etag, GetOptions, Key, Result,
-    SetOptions, StateCapabilities, StateStore, async_trait,
+    Backend, BuildContext, Change, Component, DeleteOptions, Entry, Error, ErrorKind, Etag, GetOptions, Key,
+    Result, SetOptions, StateCapabilities, StateStore, async_trait,
 };
 
 use crate::config::EtcdConfig;
@@ -62,7 +62,8 @@ impl EtcdState {
             });
         }
         let applied = self.apply_with(changes, &leases).await;
-        if applied.is_err() {
+        // Where the answer was lost the keys may hang on these leases; they end by themselves.
+        if applied.as_ref().is_err_and(|error| !is_lost(error)) {
             for lease in leases {
                 lease::revoke(&self.links, lease).await;
             }
@@ -164,4 +165,9 @@ fn alone(error: Error) -> Error {
         Some(source) => plain.with_source(source.to_string()),
         None => plain,
     }
+}
+
+/// Whether the transaction may have been carried out without our hearing of it.
+fn is_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Internal)
 }

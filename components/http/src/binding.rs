@@ -93,7 +93,7 @@ impl HttpBinding {
         if !path.bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(Error::invalid("metadata path has characters that a URL writes as %.."));
         }
-        if path.split(['/', '?']).any(|part| part == "..") {
+        if leads_up(path) {
             return Err(Error::invalid("metadata path leads up, out of the binding's url"));
         }
         let is_header = |name: &String| name.starts_with(|first: char| first.is_ascii_uppercase());
@@ -145,6 +145,12 @@ impl OutputBinding for HttpBinding {
         let (timeout, limit) = (self.config.response_timeout, self.config.max_response_body_size);
         Ok(self.answer(self.client.send(request, timeout, limit).await?))
     }
+}
+
+/// Whether a server that decodes or tidies the path may leave the url we were given.
+fn leads_up(path: &str) -> bool {
+    let plain = path.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "\\");
+    plain.split(['/', '\\', '?']).any(|part| part == "..")
 }
 
 #[cfg(test)]

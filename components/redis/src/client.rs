@@ -474,5 +474,8 @@ fn code(error: &RedisError) -> (ErrorKind, bool, &'static str) {
 
 fn is_tls(error: &RedisError) -> bool {
     let text = error.to_string().to_ascii_lowercase();
-    ["certificate", "tls", "fatal alert", "invalidcontenttype"].iter().any(|word| text.contains(word))
+    // The end of a connection, not of a handshake.
+    let ended = ["without sending tls close_notify", "handshake eof"];
+    !ended.iter().any(|words| text.contains(words))
+        && ["certificate", "tls", "fatal alert", "invalidcontenttype"].iter().any(|word| text.contains(word))
 }

@@ -130,6 +130,11 @@ impl PubSub {
         if settings.dead_letter_topic.as_deref() == Some(topic) {
             return Err(Error::invalid(format!("topic '{topic}' cannot be its own dead-letter topic")));
         }
+        // A subscriber that names the topic itself publishes there as much as anybody.
+        let named_here = metadata.keys().any(|name| name.eq_ignore_ascii_case("deadLetterTopic"));
+        if let Some(dead) = settings.dead_letter_topic.as_deref().filter(|_| named_here) {
+            broker.topics.check(Wish::Publish, caller.app_id, dead)?;
+        }
         let options = &SubscribeOptions {
             credit: settings.concurrency,
             processing_timeout: settings.processing_timeout,

@@ -122,6 +122,8 @@ pub async fn fetch(store: Arc<Backing>, reference: SecretRef) -> String {
 /// The token to tell the application: the first that can be read.
 pub fn for_app(config: &Config, env: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let own = config.api.token.as_ref().map(|token| token.expose().clone());
+    // An empty one is none: a later layer may take a token away.
+    let own = own.filter(|token| !token.is_empty());
     own.or_else(|| config.api.tokens.values().find_map(|token| token.read(env).ok()))
 }
 

@@ -194,7 +194,9 @@ pub(crate) fn suite(cases: &mut Cases) -> Result<()> {
     cases.case("planted: a story whose client prints something else is noticed", || {
         let wrong = Client::Example(&["hello", "quick_start_demo", "eva"], &["greeting, adam"]);
         let story = STORIES.first().context("there are stories")?;
-        ensure!(tell(story, &wrong, &programs).is_err(), "it was not");
+        let noticed =
+            tell(story, &wrong, &programs).is_err_and(|why| why.to_string().contains("did not print"));
+        ensure!(noticed, "it was not");
         Ok(())
     });
     Ok(())

@@ -61,7 +61,11 @@ pub(super) fn claim(
 ) -> Result<Vec<(Claim, Message)>> {
     let most = most.min(CLAIMED_AT_ONCE);
     let mut claimed = Vec::with_capacity(most);
-    while claimed.len() < most {
+    // Others wait for the writer: the rest of what has expired is for the next look.
+    for _ in 0..4 * CLAIMED_AT_ONCE {
+        if claimed.len() == most {
+            break;
+        }
         let message = match due(batch, place)? {
             Some(message) => message,
             None => match fresh(batch, place)? {

@@ -148,6 +148,11 @@ fn ending() -> Error {
 }
 
 impl Incoming {
+    /// Whether the broker delivers the same message once more.
+    pub fn is_redelivery_of(&self, earlier: &Self) -> bool {
+        self.delivery.id == earlier.delivery.id
+    }
+
     /// Says what became of it. What cannot be noted is logged and delivered again.
     pub async fn settle(self, answer: Answer) {
         let Self { event, attempt, delivery, shared, span, _in_flight, .. } = self;

@@ -75,6 +75,9 @@ impl Defaults {
     }
 }
 
+/// Far beyond what anybody waits for, and within what clocks can add.
+const MOST_PROCESSING: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 impl DeliverySettings {
     fn checked(self) -> Result<Self> {
         let wrong = |name, message| Err(Error::invalid(message).with("setting", name));
@@ -83,6 +86,9 @@ impl DeliverySettings {
         }
         if self.processing_timeout.is_zero() {
             return wrong("processingTimeout", "processingTimeout is more than nothing");
+        }
+        if self.processing_timeout > MOST_PROCESSING {
+            return wrong("processingTimeout", "processingTimeout is at most 30 days");
         }
         Ok(self)
     }

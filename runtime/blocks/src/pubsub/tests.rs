@@ -256,7 +256,12 @@ async fn what_is_not_allowed_is_refused() {
     );
     assert_eq!(kind(f.pubsub.publish(&caller, "evens", "a", &publication).await), ErrorKind::NotConfigured);
     assert_eq!(kind(f.pubsub.publish(&caller, "events", "", &publication).await), ErrorKind::InvalidArgument);
-    for wrong in [("deadLetterTopic", "b"), ("maxRetries", "many"), ("concurrency", "0")] {
+    for wrong in [
+        ("deadLetterTopic", "b"),
+        ("maxRetries", "many"),
+        ("concurrency", "0"),
+        ("processingTimeout", "300000years"),
+    ] {
         let refused = f.pubsub.subscribe(&caller, "events", "b", &metadata(&[wrong])).await.map(drop);
         assert_eq!(kind(refused), ErrorKind::InvalidArgument, "{wrong:?}");
     }

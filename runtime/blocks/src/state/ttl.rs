@@ -6,6 +6,8 @@ use std::time::Duration;
 use outrigger_component_api::{Error, Result};
 
 const NAME: &str = "ttlInSeconds";
+/// A hundred years: beyond it clocks and calendars give out.
+const MOST: i64 = 36_525 * 24 * 60 * 60;
 
 /// Reads `ttlInSeconds`, whatever its case. Zero and less mean that the value stays; what is not a whole number is
 /// [`InvalidArgument`](outrigger_component_api::ErrorKind::InvalidArgument).
@@ -17,6 +19,9 @@ pub fn ttl(metadata: &BTreeMap<String, String>) -> Result<Option<Duration>> {
         .trim()
         .parse()
         .map_err(|_| Error::invalid(format!("metadata.{NAME} '{value}' is not a whole number")))?;
+    if seconds > MOST {
+        return Err(Error::invalid(format!("metadata.{NAME} '{value}' is more than a hundred years")));
+    }
     Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs))
 }
 
@@ -35,7 +40,7 @@ mod tests {
         check("ttlInSeconds", "0", None);
         check("ttlInSeconds", "-1", None);
         check("other", "soon", None);
-        for malformed in ["", "soon", "1.5", "10s", "9223372036854775808"] {
+        for malformed in ["", "300000000000", "soon", "1.5", "10s", "9223372036854775808"] {
             assert!(
                 read("ttlInSeconds", malformed).unwrap_err().message().contains("ttlInSeconds"),
                 "{malformed}"

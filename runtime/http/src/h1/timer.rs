@@ -27,8 +27,10 @@ impl Timer {
             if knows_us && !sleep.is_elapsed() {
                 return Poll::Pending;
             }
+            // A task that has used up its budget is sent away before the timer has heard of it: then it must ask again.
+            let heard = tokio::task::coop::has_budget_remaining();
             if sleep.as_mut().poll(cx).is_pending() {
-                self.waker = Some(cx.waker().clone());
+                self.waker = heard.then(|| cx.waker().clone());
                 return Poll::Pending;
             }
             self.waker = None;
@@ -44,6 +46,25 @@ impl Timer {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[tokio::test(start_paused = true)]
+    async fn rings_also_for_a_task_without_budget() {
+        let mut timer = Timer::default();
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut first = true;
+        let ringing = std::future::poll_fn(|cx| {
+            if std::mem::take(&mut first) {
+                while tokio::task::coop::has_budget_remaining() {
+                    if let Poll::Ready(spent) = tokio::task::coop::poll_proceed(cx) {
+                        spent.made_progress();
+                    }
+                }
+            }
+            timer.poll(cx, deadline)
+        });
+        tokio::time::timeout(Duration::from_secs(60), ringing).await.expect("it rings");
+        assert_eq!(Instant::now(), deadline);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn rings_at_the_deadline_given_last() {

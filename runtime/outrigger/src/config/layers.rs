@@ -86,7 +86,7 @@ impl Sources {
 }
 
 /// A flag as it was typed, but for what may be secret.
-fn told(set: &str) -> String {
+pub(super) fn told(set: &str) -> String {
     match set.split_once('=') {
         Some((path, _)) if holds_secret(path.split(['.', '['])) => format!("{path}=***"),
         _ => set.to_owned(),

@@ -16,7 +16,7 @@ use outrigger_component_api::{BlockKind, Registry};
 
 use super::{
     Config,
-    layers::Sources,
+    layers::{Sources, told},
     node::{Node, Origin, Value},
     problem::Problem,
 };
@@ -57,7 +57,7 @@ pub fn stands_alone(sources: &Sources, document: &Node) -> Result<(), Vec<Proble
         problems.push(Problem::new(place(), "", "a Layotto configuration stands alone: give no other file"));
     }
     for set in &sources.sets {
-        let at = Origin::Flag(format!("--set {set}").into());
+        let at = Origin::Flag(format!("--set {}", told(set)).into());
         let message = "nothing can be laid over a Layotto configuration; `outrigger config show -c FILE` writes it \
                        as an outrigger.yaml, to which this applies";
         problems.push(Problem::new(at, "", message));

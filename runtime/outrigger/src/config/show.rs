@@ -63,13 +63,14 @@ pub fn holds_secret<'k>(keys: impl IntoIterator<Item = &'k str>) -> bool {
 }
 
 fn is_secret(key: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 10] = [
         "password",
         "passwd",
         "token",
         "apikey",
         "accesskey",
         "privatekey",
+        "clientkey",
         "connectionstring",
         "authorization",
         "cookie",

@@ -90,7 +90,9 @@ fn each_failure_is_internal_and_tells_what_it_was() {
         refused(c.operate("", "get", &[], "").await, Code::Internal, "name is empty");
         refused(c.operate("server", "", &[], "").await, Code::Internal, "operation is empty");
         refused(c.operate("server", "drop", &[], "").await, Code::Internal, "'drop' does not exist here");
-        refused(c.operate("server", "get", &[("path", "/../x")], "").await, Code::Internal, "leads up");
+        for path in ["/../x", "/%2e%2e/x", "/.%2E/x", "/a%2f..%2fx", "/..\\x"] {
+            refused(c.operate("server", "get", &[("path", path)], "").await, Code::Internal, "leads up");
+        }
         refused(c.operate("server", "get", &[("X-A", "a\nb")], "").await, Code::Internal, "X-A");
         refused(
             c.operate("theirs", "get", &[], "").await,

@@ -3,6 +3,7 @@
 mod chunks;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
@@ -130,7 +131,10 @@ fn signed(size: u64) -> i64 {
 }
 
 fn time(modified: Option<SystemTime>) -> String {
-    modified.map(|time| humantime::format_rfc3339_seconds(time).to_string()).unwrap_or_default()
+    let mut text = String::new();
+    // Calendars end with the year 9999; files may claim to be younger.
+    let written = modified.map(|time| write!(text, "{}", humantime::format_rfc3339_seconds(time)));
+    if written.is_some_and(|written| written.is_ok()) { text } else { String::new() }
 }
 
 fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> Status {

@@ -147,8 +147,12 @@ impl Open {
             self.forget_late(Instant::now());
             self.look_at = self.count * 2;
         }
-        self.count += 1;
-        self.by_id.entry(incoming.event.id.clone()).or_default().push_back(incoming);
+        let same_id = self.by_id.entry(incoming.event.id.clone()).or_default();
+        // What comes again took too long before: the answer will be for this delivery.
+        let before = same_id.len();
+        same_id.retain(|open| !incoming.is_redelivery_of(open));
+        self.count = self.count + 1 + same_id.len() - before;
+        same_id.push_back(incoming);
     }
 
     fn take(&mut self, id: &str) -> Option<Incoming> {
