@@ -93,10 +93,20 @@ async fn write(store: &RedisState, name: &str, consistency: Consistency) -> Resu
     store.set(&key(name), Bytes::from_static(b"value"), options).await.map(drop)
 }
 
+/// Until the first synchronisation is over the master has no replica to wait for.
+async fn replicating(trio: &Trio) {
+    let started = Instant::now();
+    while !trio.master.ask("INFO replication").contains("state=online") {
+        assert!(started.elapsed() < FAIL_OVER, "the replica does not come online");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_fail_over_is_followed_and_loses_no_strong_write() {
     let Some(mut trio) = Trio::start() else { return };
     let store = RedisState::new(&trio.config()).expect("valid");
+    replicating(&trio).await;
     for number in 0..50 {
         write(&store, &format!("strong-{number}"), Consistency::Strong).await.expect("on both");
     }
@@ -119,6 +129,7 @@ async fn a_fail_over_is_followed_and_loses_no_strong_write() {
 async fn a_strong_write_waits_for_the_replica() {
     let Some(trio) = Trio::start() else { return };
     let store = RedisState::new(&trio.config()).expect("valid");
+    replicating(&trio).await;
     write(&store, "both", Consistency::Strong).await.expect("on both");
     assert_eq!(trio.replica.ask("HGET both data"), "$5\r\nvalue\r\n");
     trio.replica.pause();
