@@ -18,7 +18,7 @@ pub use watching::*;
 #[macro_export]
 macro_rules! configuration_suite {
     ($make:expr) => {
-        $crate::configuration_suite! { @each $make;
+        $crate::cases! { $make, configuration, $crate::configuration::ConfigurationStore;
             ping_succeeds
             missing_key_is_left_out
             content_round_trips
@@ -44,21 +44,6 @@ macro_rules! configuration_suite {
             resuming_goes_on_after_the_revision
             foreign_revision_is_refused
         }
-    };
-    (@each $make:expr; $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::run(async {
-                    use $crate::IntoSubject as _;
-                    let subject: Option<$crate::Subject<dyn $crate::configuration::ConfigurationStore>> =
-                        ($make).into_subject();
-                    if let Some(subject) = subject {
-                        $crate::configuration::$case(subject.handle()).await;
-                    }
-                });
-            }
-        )*
     };
 }
 

@@ -13,7 +13,7 @@ pub use names::*;
 #[macro_export]
 macro_rules! file_suite {
     ($make:expr) => {
-        $crate::file_suite! { @each $make;
+        $crate::cases! { $make, file, $crate::file::FileStoreUnderTest;
             ping_succeeds
             a_file_is_read_as_it_was_written
             writing_again_replaces_the_whole_file
@@ -30,21 +30,6 @@ macro_rules! file_suite {
             names_that_lead_out_are_refused
             outlives_the_runtime_that_used_it_first
         }
-    };
-    (@each $make:expr; $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::run(async {
-                    use $crate::IntoSubject as _;
-                    let subject: Option<$crate::Subject<dyn $crate::file::FileStoreUnderTest>> =
-                        ($make).into_subject();
-                    if let Some(subject) = subject {
-                        $crate::file::$case(subject.handle()).await;
-                    }
-                });
-            }
-        )*
     };
 }
 

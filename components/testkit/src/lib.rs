@@ -24,3 +24,23 @@ mod subject;
 pub use crowd::{CALLERS, contend};
 pub use names::{unique_key, unique_name};
 pub use subject::{IntoSubject, Subject, in_other_runtime, run};
+
+/// Makes the named cases of a suite's module tests against what the expression makes: the one way every `*_suite!` runs.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! cases {
+    ($make:expr, $suite:ident, $block:path; $($case:ident)*) => {
+        $(
+            #[test]
+            fn $case() {
+                $crate::run(async {
+                    use $crate::IntoSubject as _;
+                    let subject: Option<$crate::Subject<dyn $block>> = ($make).into_subject();
+                    if let Some(subject) = subject {
+                        $crate::$suite::$case(subject.handle()).await;
+                    }
+                });
+            }
+        )*
+    };
+}

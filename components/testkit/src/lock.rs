@@ -13,7 +13,7 @@ pub use holding::*;
 #[macro_export]
 macro_rules! lock_suite {
     ($make:expr) => {
-        $crate::lock_suite! { @each $make;
+        $crate::cases! { $make, lock, $crate::lock::LockStore;
             ping_succeeds
             free_resource_is_got
             held_resource_is_refused_to_everybody
@@ -38,20 +38,6 @@ macro_rules! lock_suite {
             holders_never_overlap_and_tokens_increase
             outlives_the_runtime_that_used_it_first
         }
-    };
-    (@each $make:expr; $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::run(async {
-                    use $crate::IntoSubject as _;
-                    let subject: Option<$crate::Subject<dyn $crate::lock::LockStore>> = ($make).into_subject();
-                    if let Some(subject) = subject {
-                        $crate::lock::$case(subject.handle()).await;
-                    }
-                });
-            }
-        )*
     };
 }
 

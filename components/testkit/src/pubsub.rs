@@ -21,7 +21,7 @@ pub use settling::*;
 #[macro_export]
 macro_rules! pubsub_suite {
     ($make:expr) => {
-        $crate::pubsub_suite! { @each $make;
+        $crate::cases! { $make, pubsub, $crate::pubsub::PubSub;
             ping_succeeds
             message_round_trips
             big_message_round_trips
@@ -56,20 +56,6 @@ macro_rules! pubsub_suite {
             member_in_a_runtime_that_ends_passes_its_messages_on
         }
     };
-    (@each $make:expr; $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::run(async {
-                    use $crate::IntoSubject as _;
-                    let subject: Option<$crate::Subject<dyn $crate::pubsub::PubSub>> = ($make).into_subject();
-                    if let Some(subject) = subject {
-                        $crate::pubsub::$case(subject.handle()).await;
-                    }
-                });
-            }
-        )*
-    };
 }
 
 /// One test per promise of a broker that is full. The expression makes one that nobody else uses and that holds
@@ -77,7 +63,7 @@ macro_rules! pubsub_suite {
 #[macro_export]
 macro_rules! bounded_pubsub_suite {
     ($make:expr) => {
-        $crate::pubsub_suite! { @each $make;
+        $crate::cases! { $make, pubsub, $crate::pubsub::PubSub;
             full_broker_refuses_and_keeps_what_it_took
             settling_makes_room_in_a_full_broker
             what_nobody_waits_for_makes_room

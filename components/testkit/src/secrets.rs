@@ -16,7 +16,7 @@ type Store = Arc<dyn SecretStore>;
 #[macro_export]
 macro_rules! secret_suite {
     ($make:expr) => {
-        $crate::secret_suite! { @each $make;
+        $crate::cases! { $make, secrets, $crate::secrets::SecretStoreUnderTest;
             ping_succeeds
             known_secrets_are_read
             unknown_secret_is_not_found
@@ -24,21 +24,6 @@ macro_rules! secret_suite {
             values_do_not_show
             outlives_the_runtime_that_used_it_first
         }
-    };
-    (@each $make:expr; $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::run(async {
-                    use $crate::IntoSubject as _;
-                    let subject: Option<$crate::Subject<dyn $crate::secrets::SecretStoreUnderTest>> =
-                        ($make).into_subject();
-                    if let Some(subject) = subject {
-                        $crate::secrets::$case(subject.handle()).await;
-                    }
-                });
-            }
-        )*
     };
 }
 

@@ -13,7 +13,7 @@ pub use segments::*;
 #[macro_export]
 macro_rules! sequencer_suite {
     ($make:expr) => {
-        $crate::sequencer_suite! { @each $make;
+        $crate::cases! { $make, sequencer, $crate::sequencer::Sequencer;
             ping_succeeds
             new_sequence_begins_at_one_without_gaps
             similar_keys_are_apart
@@ -29,21 +29,6 @@ macro_rules! sequencer_suite {
             segments_are_disjoint
             outlives_the_runtime_that_used_it_first
         }
-    };
-    (@each $make:expr; $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::run(async {
-                    use $crate::IntoSubject as _;
-                    let subject: Option<$crate::Subject<dyn $crate::sequencer::Sequencer>> =
-                        ($make).into_subject();
-                    if let Some(subject) = subject {
-                        $crate::sequencer::$case(subject.handle()).await;
-                    }
-                });
-            }
-        )*
     };
 }
 

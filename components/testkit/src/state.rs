@@ -26,7 +26,7 @@ pub use transactions::*;
 #[macro_export]
 macro_rules! state_suite {
     ($make:expr) => {
-        $crate::state_suite! { @each $make;
+        $crate::cases! { $make, state, $crate::state::StateStore;
             ping_succeeds
             missing_key_reads_as_none
             value_round_trips
@@ -80,20 +80,6 @@ macro_rules! state_suite {
 
             random_operations_agree_with_the_model
         }
-    };
-    (@each $make:expr; $($case:ident)*) => {
-        $(
-            #[test]
-            fn $case() {
-                $crate::run(async {
-                    use $crate::IntoSubject as _;
-                    let subject: Option<$crate::Subject<dyn $crate::state::StateStore>> = ($make).into_subject();
-                    if let Some(subject) = subject {
-                        $crate::state::$case(subject.handle()).await;
-                    }
-                });
-            }
-        )*
     };
 }
 

@@ -147,21 +147,25 @@ impl Directory for Apps {
 /// The clusters of the applications a configuration names.
 fn wanted(config: &Config) -> BTreeMap<String, ClusterConfig> {
     let others = config.apps.iter().map(|(id, other)| (format!("{PREFIX}{id}"), other.cluster()));
-    let own = own(&config.app).map(|cluster| (format!("{PREFIX}{}", config.app.id), cluster));
+    let own = Some(&config.app).filter(|app| !app.id.is_empty()).and_then(AppConfig::cluster);
+    let own = own.map(|cluster| (format!("{PREFIX}{}", config.app.id), cluster));
     others.chain(own).collect()
 }
 
-fn own(app: &AppConfig) -> Option<ClusterConfig> {
-    let port = app.port.filter(|_| !app.id.is_empty())?;
-    let mut cluster = ClusterConfig { protocol: spoken(app.protocol), ..ClusterConfig::default() };
-    // There is one application: leaving it out for failing would only turn its answers into ours.
-    cluster.health.passive =
-        PassiveConfig { consecutive_5xx: 0, consecutive_gateway: 0, ..cluster.health.passive };
-    match app.host.parse::<IpAddr>() {
-        Ok(ip) => cluster.endpoints = vec![Address::Tcp((ip, port).into()).into()],
-        Err(_) => cluster.dns = Some(DnsConfig { name: app.host.clone(), port, refresh: None }),
+impl AppConfig {
+    /// What the application beside us is to whoever sends there; `None` without a port.
+    pub fn cluster(&self) -> Option<ClusterConfig> {
+        let port = self.port?;
+        let mut cluster = ClusterConfig { protocol: spoken(self.protocol), ..ClusterConfig::default() };
+        // There is one application: leaving it out for failing would only turn its answers into ours.
+        cluster.health.passive =
+            PassiveConfig { consecutive_5xx: 0, consecutive_gateway: 0, ..cluster.health.passive };
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) => cluster.endpoints = vec![Address::Tcp((ip, port).into()).into()],
+            Err(_) => cluster.dns = Some(DnsConfig { name: self.host.clone(), port, refresh: None }),
+        }
+        Some(cluster)
     }
-    Some(cluster)
 }
 
 impl OtherApp {

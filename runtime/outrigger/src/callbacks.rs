@@ -1,14 +1,10 @@
 //! Calls to the application: which cluster it is, and the courier that brings it events.
 
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use outrigger_api::app::AppCallback;
 use outrigger_blocks::{Blocks, Courier, SubscriptionConfig};
-use outrigger_cluster::{
-    Cluster, ClusterConfig,
-    config::{DnsConfig, PassiveConfig, Protocol},
-};
-use outrigger_net::Address;
+use outrigger_cluster::{Cluster, ClusterConfig};
 
 use crate::{
     config::{
@@ -25,23 +21,9 @@ pub const APP: &str = "outrigger:app";
 /// The clusters of a configuration, with that of the application.
 pub fn clusters(config: &Config) -> BTreeMap<String, ClusterConfig> {
     let mut clusters = config.clusters.clone();
-    if let Some(app) = app_cluster(&config.app) {
-        clusters.insert(APP.to_owned(), app);
-    }
+    let called = Some(&config.app).filter(|app| app.protocol == AppProtocol::Grpc);
+    clusters.extend(called.and_then(AppConfig::cluster).map(|app| (APP.to_owned(), app)));
     clusters
-}
-
-fn app_cluster(app: &AppConfig) -> Option<ClusterConfig> {
-    let port = app.port.filter(|_| app.protocol == AppProtocol::Grpc)?;
-    let mut cluster = ClusterConfig { protocol: Protocol::Http2, ..ClusterConfig::default() };
-    // There is one application: leaving it out for failing would only turn its answers into ours.
-    cluster.health.passive =
-        PassiveConfig { consecutive_5xx: 0, consecutive_gateway: 0, ..cluster.health.passive };
-    match app.host.parse::<IpAddr>() {
-        Ok(ip) => cluster.endpoints = vec![Address::Tcp((ip, port).into()).into()],
-        Err(_) => cluster.dns = Some(DnsConfig { name: app.host.clone(), port, refresh: None }),
-    }
-    Some(cluster)
 }
 
 /// The courier of the configuration in force.

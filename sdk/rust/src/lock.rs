@@ -7,6 +7,7 @@ use outrigger_proto::layotto::lock_keep_alive_response::Status as KeptAlive;
 use outrigger_proto::layotto::unlock_response::Status as Unlocked;
 use tonic::Response;
 
+use crate::state::whole_seconds;
 use crate::{Client, Error, ErrorKind, Result};
 
 /// Response header with the token of a lock.
@@ -137,7 +138,6 @@ fn token(response: &Response<proto::TryLockResponse>) -> Result<Option<u64>> {
 }
 
 fn seconds(ttl: Duration) -> Result<i32> {
-    let whole = ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1);
-    i32::try_from(whole)
+    i32::try_from(whole_seconds(ttl))
         .map_err(|_| Error::new(ErrorKind::InvalidArgument, format!("a lock cannot be held for {ttl:?}")))
 }

@@ -9,6 +9,7 @@ use outrigger_proto::layotto as proto;
 use outrigger_proto::layotto::state_options::StateConsistency;
 
 use crate::{Client, Error, ErrorKind, Result};
+pub(crate) use change::whole_seconds;
 pub use change::{Delete, Transaction, Write};
 
 /// One state store. Cheap to clone.

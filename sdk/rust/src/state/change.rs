@@ -153,7 +153,8 @@ impl Condition {
     }
 }
 
-fn whole_seconds(ttl: Duration) -> u64 {
+/// A time as the wire has it: whole seconds, rounded up, at least one.
+pub(crate) fn whole_seconds(ttl: Duration) -> u64 {
     ttl.as_secs().saturating_add(u64::from(ttl.subsec_nanos() > 0)).max(1)
 }
 
