@@ -1,6 +1,7 @@
 //! `cargo xtask check`: what holds for every commit, without running the program.
 
 mod deny;
+mod guests;
 mod licence;
 
 use std::process::Command;
@@ -15,7 +16,7 @@ use crate::workspace::{self, cargo, cargo_with_protoc};
 type Check = (&'static str, fn() -> Result<()>);
 
 /// Every check, the cheap ones first.
-pub(crate) const ALL: [Check; 5] = [
+pub(crate) const ALL: [Check; 6] = [
     ("formatting", || workspace::run(&mut cargo(&["fmt", "--all", "--", "--check"]))),
     ("dependency rules", deny::run),
     ("lints", || {
@@ -23,6 +24,7 @@ pub(crate) const ALL: [Check; 5] = [
         let arguments = ["clippy", "--quiet", "--workspace", "--all-targets", "--features", programs];
         workspace::run(cargo_with_protoc(&arguments)?.args(["--", "-D", "warnings"]))
     }),
+    ("guests", guests::check),
     ("documentation", || workspace::run(documentation().env("RUSTDOCFLAGS", "-D warnings"))),
     ("generated code", || proto(true)),
 ];

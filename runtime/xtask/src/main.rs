@@ -1,4 +1,4 @@
-//! The project's one entry: `cargo xtask check|test|proto|protoc|quickstart|demo|bench|fuzz`.
+//! The project's one entry: `cargo xtask check|test|proto|protoc|quickstart|demo|bench|fuzz|wasm-toolchain`.
 //! Developers and CI call the same commands; everything fetched or written lands in `.tools/`.
 
 mod backends;
@@ -18,6 +18,7 @@ mod table;
 mod test;
 mod tools;
 mod usage;
+mod wasm;
 mod workspace;
 
 use std::process::ExitCode;
@@ -58,6 +59,12 @@ enum Command {
     Bench(bench::Bench),
     /// Feeds mutated input to a parser.
     Fuzz(fuzz::Options),
+    /// Sets up what the filters of `wasm/` are built with, and says what there is.
+    WasmToolchain {
+        /// Builds them as well, and prints where they are.
+        #[arg(long)]
+        build: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -77,6 +84,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo { name } => demo::run(&name)?,
         Command::Bench(bench) => bench::run(&bench)?,
         Command::Fuzz(options) => fuzz::run(&options)?,
+        Command::WasmToolchain { build } => wasm::run(build)?,
     }
     Ok(ExitCode::SUCCESS)
 }

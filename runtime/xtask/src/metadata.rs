@@ -39,9 +39,10 @@ struct Node {
     id: String,
 }
 
-/// Every package a build with all features could contain, on any platform.
-pub(crate) fn packages() -> Result<Vec<Package>> {
-    let text = output(&mut cargo(&["metadata", "--format-version", "1", "--all-features", "--locked"]))?;
+/// Every package a build of a workspace with all features could contain, on any platform.
+pub(crate) fn packages(manifest: &str) -> Result<Vec<Package>> {
+    let mut command = cargo(&["metadata", "--format-version", "1", "--all-features", "--locked"]);
+    let text = output(command.args(["--manifest-path", manifest]))?;
     let metadata: Metadata = serde_json::from_str(&text).context("reading cargo metadata")?;
     let built: BTreeSet<&str> = metadata.resolve.nodes.iter().map(|node| node.id.as_str()).collect();
     Ok(metadata.packages.into_iter().filter(|package| built.contains(package.id.as_str())).collect())

@@ -12,6 +12,7 @@ mod layotto;
 mod newcomer;
 mod otlp;
 mod peer;
+mod wasm;
 mod websocket;
 
 use anyhow::Result;
@@ -103,6 +104,12 @@ pub(crate) const ALL: &[Suite] = &[
         about: "traces and metrics at OpenTelemetry's collector",
         needs: &[Need::Python, Need::Go],
         run: otlp::run,
+    },
+    Suite {
+        name: "wasm",
+        about: "proxy filters in Rust, Go and AssemblyScript, built from source against the published SDKs",
+        needs: &[Need::Python, Need::Guests],
+        run: wasm::run,
     },
     Suite {
         name: "websocket",

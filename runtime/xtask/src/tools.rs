@@ -1,6 +1,7 @@
 //! What suites and benchmarks need beyond Rust, and how it is installed: Debian packages for servers, and
 //! pinned versions from PyPI, npm, Maven Central and the Go proxy into `.tools/`.
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +23,8 @@ pub(crate) enum Need {
     Java,
     /// The Go programs in `.tools/go`.
     Go,
+    /// The toolchains of `wasm/filters`.
+    Guests,
 }
 
 impl fmt::Display for Need {
@@ -32,6 +35,7 @@ impl fmt::Display for Need {
             Self::Node => f.write_str("npm packages"),
             Self::Java => f.write_str("jars"),
             Self::Go => f.write_str("go programs"),
+            Self::Guests => f.write_str("wasm toolchains"),
         }
     }
 }
@@ -86,6 +90,7 @@ impl Tools {
             (Need::Node, install_node),
             (Need::Java, install_java),
             (Need::Go, install_go),
+            (Need::Guests, crate::wasm::install),
         ] {
             if needs.contains(&need)
                 && let Err(error) = install()
@@ -176,27 +181,36 @@ fn install_python() -> Result<()> {
         println!("installing Python packages");
         let file = dir.join("requirements.txt");
         std::fs::write(&file, REQUIREMENTS)?;
-        if output(Command::new("python3").args(["-m", "venv"]).arg(&dir)).is_err() {
-            // Debian splits venv off from python3; a Python from elsewhere has it.
-            apt_install(&["python3", "python3-venv"])?;
-            output(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
-        }
-        let mut pip = Command::new(python("python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"]).arg(&file);
-        output(&mut pip).map(drop)
+        pip_install(&dir, &[OsStr::new("-r"), file.as_os_str()])
     })
 }
 
+/// Makes a Python environment of `dir` and installs into it what pip's arguments say.
+pub(crate) fn pip_install(dir: &Path, arguments: &[&OsStr]) -> Result<()> {
+    if output(Command::new("python3").args(["-m", "venv"]).arg(dir)).is_err() {
+        // Debian splits venv off from python3; a Python from elsewhere has it.
+        apt_install(&["python3", "python3-venv"])?;
+        output(Command::new("python3").args(["-m", "venv"]).arg(dir))?;
+    }
+    let mut pip = Command::new(dir.join("bin/python"));
+    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(arguments);
+    output(&mut pip).map(drop)
+}
+
 fn install_node() -> Result<()> {
+    npm_install(&tools_dir("node")?, PACKAGE_JSON)
+}
+
+/// Installs what a `package.json` names into `dir`, once.
+pub(crate) fn npm_install(dir: &Path, package_json: &str) -> Result<()> {
     if find_program("npm").is_none() {
         bail!("Node.js 18 or newer with npm is not installed");
     }
-    let dir = tools_dir("node")?;
-    once(&dir, PACKAGE_JSON, || {
+    once(dir, package_json, || {
         println!("installing npm packages");
-        std::fs::write(dir.join("package.json"), PACKAGE_JSON)?;
+        std::fs::write(dir.join("package.json"), package_json)?;
         let mut npm = Command::new("npm");
-        npm.current_dir(&dir).args(["install", "--silent", "--no-audit", "--no-fund"]);
+        npm.current_dir(dir).args(["install", "--silent", "--no-audit", "--no-fund"]);
         output(&mut npm).map(drop)
     })
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
-use super::licence;
+use super::{guests, licence};
 use crate::metadata::{self, Package};
 use crate::workspace::root;
 
@@ -39,7 +39,8 @@ struct Ban {
 pub(super) fn run() -> Result<()> {
     let text = std::fs::read_to_string(root().join("deny.toml")).context("reading deny.toml")?;
     let rules: Rules = toml::from_str(&text).context("reading deny.toml")?;
-    let violations = violations(&rules, &metadata::packages()?);
+    let mut violations = violations_of(&rules, &metadata::packages("Cargo.toml")?);
+    violations.extend(violations_of(&rules, &metadata::packages(guests::MANIFEST)?));
     if !violations.is_empty() {
         bail!("deny.toml is violated:\n  {}", violations.join("\n  "));
     }
@@ -47,7 +48,7 @@ pub(super) fn run() -> Result<()> {
 }
 
 /// One sentence for each broken rule.
-fn violations(rules: &Rules, packages: &[Package]) -> Vec<String> {
+fn violations_of(rules: &Rules, packages: &[Package]) -> Vec<String> {
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for package in packages {
         versions.entry(&package.name).or_default().insert(&package.version);
@@ -98,7 +99,7 @@ mod tests {
             package("readline", "8.0.0", "GPL-3.0-only"),
         ];
         assert_eq!(
-            violations(&rules, &packages),
+            violations_of(&rules, &packages),
             [
                 "aws-lc-rs 1.0.0 is banned",
                 "http is there in several versions: 0.2.0, 1.0.0",

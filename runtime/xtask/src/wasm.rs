@@ -1,0 +1,194 @@
+//! Modules for the wasm host, built from the sources of `wasm/filters`: the toolchains they need
+//! (`cargo xtask wasm-toolchain`), and what they made, kept in `.tools/wasm` by a hash of what it was made from.
+
+mod assemblyscript;
+mod debian;
+mod go;
+mod rust;
+
+use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cases::seconds;
+use crate::workspace::{root, tools_dir};
+
+/// What a filter is written in; each has a folder of its own in `wasm/filters`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Language {
+    Rust,
+    Go,
+    AssemblyScript,
+}
+
+impl Language {
+    pub(crate) const ALL: [Self; 3] = [Self::Rust, Self::Go, Self::AssemblyScript];
+
+    fn folder(self) -> &'static str {
+        match self {
+            Self::Rust => "rust",
+            Self::Go => "go",
+            Self::AssemblyScript => "assemblyscript",
+        }
+    }
+
+    fn sources(self) -> PathBuf {
+        root().join("wasm/filters").join(self.folder())
+    }
+
+    /// Finds the language's toolchain, or installs it.
+    fn toolchain(self) -> Result<Toolchain> {
+        match self {
+            Self::Rust => rust::toolchain(),
+            Self::Go => go::toolchain(),
+            Self::AssemblyScript => assemblyscript::toolchain(),
+        }
+    }
+}
+
+impl fmt::Display for Language {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Rust => "Rust",
+            Self::Go => "Go",
+            Self::AssemblyScript => "AssemblyScript",
+        })
+    }
+}
+
+/// A compiler that is there.
+struct Toolchain {
+    /// What it says of itself: modules of another one are not taken for its own.
+    version: String,
+    program: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+impl Toolchain {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// Sets every toolchain up and says what there is; builds the filters, if asked to, and says where they are.
+pub(crate) fn run(build: bool) -> Result<()> {
+    let mut missing = Vec::new();
+    for language in Language::ALL {
+        let start = Instant::now();
+        match language.toolchain() {
+            Ok(found) => println!("{language}: {} ({})", found.version, seconds(start.elapsed())),
+            Err(error) => {
+                println!("{language}: not to be had: {error:#}");
+                missing.push(language.to_string());
+            }
+        }
+    }
+    if !missing.is_empty() {
+        bail!("no toolchain for {}", missing.join(", "));
+    }
+    for language in Language::ALL.into_iter().filter(|_| build) {
+        println!("{}", filters(language)?.display());
+    }
+    Ok(())
+}
+
+/// The same for the suites: the first that cannot be had is why they do not run.
+pub(crate) fn install() -> Result<()> {
+    for language in Language::ALL {
+        language.toolchain().with_context(|| format!("guests in {language}"))?;
+    }
+    Ok(())
+}
+
+/// The folder with `NAME.wasm` of each filter in a language; built, unless it has been from the same sources.
+pub(crate) fn filters(language: Language) -> Result<PathBuf> {
+    let toolchain = language.toolchain()?;
+    let sources = language.sources();
+    let key = hash(&toolchain.version, &sources)?;
+    let dir = tools_dir("wasm")?.join(format!("{}-{key:016x}", language.folder()));
+    if dir.is_dir() {
+        return Ok(dir);
+    }
+    println!("  building the filters in {language}");
+    let start = Instant::now();
+    // Built beside and renamed, so that a folder with the name is whole.
+    let fresh = tempfile::tempdir_in(tools_dir("wasm")?).context("creating a folder for the modules")?;
+    match language {
+        Language::Rust => rust::build(&toolchain, &sources, fresh.path()),
+        Language::Go => go::build(&toolchain, &sources, fresh.path()),
+        Language::AssemblyScript => assemblyscript::build(&toolchain, &sources, fresh.path()),
+    }
+    .with_context(|| format!("building the filters in {language}"))?;
+    std::fs::rename(fresh.keep(), &dir).with_context(|| format!("moving them to {}", dir.display()))?;
+    println!("  {language}: built in {}", seconds(start.elapsed()));
+    Ok(dir)
+}
+
+/// Of the compiler and of every file's name and content.
+fn hash(version: &str, sources: &Path) -> Result<u64> {
+    let mut hasher = DefaultHasher::new();
+    version.hash(&mut hasher);
+    for file in files(sources)? {
+        file.strip_prefix(sources).unwrap_or(&file).hash(&mut hasher);
+        std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?.hash(&mut hasher);
+    }
+    Ok(hasher.finish())
+}
+
+/// Every file below a folder, but for what tools leave there.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in entries(dir)? {
+        if entry.ends_with("target") || entry.ends_with("node_modules") {
+            continue;
+        }
+        if entry.is_dir() {
+            found.extend(files(&entry)?);
+        } else {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
+
+/// The names, without extension, of the files of a folder that end in `.extension`.
+pub(crate) fn stems(dir: &Path, extension: &str) -> Result<Vec<String>> {
+    let files = entries(dir)?.into_iter().filter(|file| file.extension().is_some_and(|e| e == extension));
+    Ok(files.filter_map(|file| Some(file.file_stem()?.to_str()?.to_owned())).collect())
+}
+
+/// What is in a folder, in the order of the names.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_changed_source_or_compiler_makes_another_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.rs");
+        std::fs::write(&file, "one").unwrap();
+        let first = hash("1.0", dir.path()).unwrap();
+        assert_eq!(hash("1.0", dir.path()).unwrap(), first);
+        assert_ne!(hash("1.1", dir.path()).unwrap(), first);
+        std::fs::write(&file, "two").unwrap();
+        assert_ne!(hash("1.0", dir.path()).unwrap(), first);
+        std::fs::write(&file, "one").unwrap();
+        std::fs::create_dir(dir.path().join("sub")).unwrap();
+        std::fs::rename(&file, dir.path().join("sub/a.rs")).unwrap();
+        assert_ne!(hash("1.0", dir.path()).unwrap(), first);
+    }
+}
