@@ -34,6 +34,8 @@ pub trait Backend: Send + Sync + 'static {
     const ALIASES: &'static [&'static str] = &[];
     /// One sentence for the list of components.
     const ABOUT: &'static str;
+    /// Settings for the example on its page, as text: those without a default, and what most people set first.
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[];
     /// The settings: plain data, every field documented and defaulted, unknown keys denied.
     type Config: DeserializeOwned + JsonSchema + Send;
     /// The block: `dyn StateStore`.

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{Component, Error, Result};
 
@@ -46,7 +48,7 @@ pub trait ConfigurationStore: Component {
 }
 
 /// What a store honours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ConfigurationCapabilities {
     /// `save` and `delete` work.
     pub writable: bool,

@@ -7,6 +7,7 @@
 
 mod backend;
 mod binding;
+mod capability;
 mod configuration;
 mod error;
 mod file;
@@ -27,6 +28,7 @@ pub use backend::{Backend, BuildContext, Component, ComponentSpec};
 pub use binding::{
     BindingEvents, BindingRequest, BindingResponse, InputBinding, OutputBinding, unknown_operation,
 };
+pub use capability::Capability;
 pub use configuration::{
     Change as ConfigurationChange, ConfigurationCapabilities, ConfigurationStore,
     Event as ConfigurationEvent, Item as ConfigurationItem, Revision, Selector, Watch,

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{Component, Key, Result};
 
@@ -32,7 +34,7 @@ pub trait LockStore: Component {
 }
 
 /// What a store honours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct LockCapabilities {
     /// Leases survive the end of this process.
     pub persistent: bool,

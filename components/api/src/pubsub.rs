@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{Component, Result};
 
@@ -45,7 +47,7 @@ pub trait PubSub: Component {
 }
 
 /// What a broker honours. The default is a plain queue without memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PubSubCapabilities {
     /// Messages with a `ttl` are not delivered after it.
     pub ttl: bool,

@@ -99,6 +99,8 @@ pub struct TypeInfo {
     pub aliases: &'static [&'static str],
     pub about: &'static str,
     pub kind: BlockKind,
+    /// The settings of an example, as text.
+    pub example: &'static [(&'static str, &'static str)],
     /// The JSON schema of its settings.
     pub schema: fn() -> Schema,
 }
@@ -145,6 +147,7 @@ impl Registry {
             aliases: B::ALIASES,
             about: B::ABOUT,
             kind,
+            example: B::EXAMPLE,
             schema: || schemars::schema_for!(B::Config),
         };
         let check = |settings| settings::parse::<B::Config>(settings).map(drop);

@@ -1,6 +1,8 @@
 //! The sequencer block: numbers that only grow.
 
 use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{Component, Error, ErrorKind, Key, Result};
 
@@ -27,7 +29,7 @@ pub trait Sequencer: Component {
 }
 
 /// What a sequencer honours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct SequencerCapabilities {
     /// `segment` works.
     pub segments: bool,

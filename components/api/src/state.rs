@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::{Component, Error, Result};
 
@@ -74,7 +76,7 @@ pub trait StateStore: Component {
 }
 
 /// What a store honours. The default is a plain key-value store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StateCapabilities {
     /// Etags are checked, and first-write holds under concurrency.
     pub etags: bool,

@@ -24,11 +24,11 @@ pub struct EtcdConfig {
     pub username: String,
     pub password: Secret,
     /// How long connecting may take, in seconds or as in `500ms`. Default: 5.
-    #[serde(deserialize_with = "seconds")]
+    #[serde(deserialize_with = "seconds", serialize_with = "humantime_serde::option::serialize")]
     #[schemars(with = "Option<String>")]
     pub dial_timeout: Option<Duration>,
     /// The same, as configuration stores are given it.
-    #[serde(deserialize_with = "seconds")]
+    #[serde(deserialize_with = "seconds", serialize_with = "humantime_serde::option::serialize")]
     #[schemars(with = "Option<String>")]
     pub timeout: Option<Duration>,
     /// PEM file with the authorities that vouch for the cluster. With it, connections use TLS. Read at every connect.

@@ -21,6 +21,7 @@ pub struct EtcdConfigurationBackend;
 impl Backend for EtcdConfigurationBackend {
     const TYPE: &'static str = "configuration.etcd";
     const ABOUT: &'static str = "Configuration in an etcd cluster, watched with every change and resumable.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("endpoints", "localhost:2379")];
     type Config = EtcdConfig;
     type Block = dyn ConfigurationStore;
 

@@ -21,6 +21,7 @@ impl Backend for EtcdLockBackend {
     const TYPE: &'static str = "lock.etcd";
     const ABOUT: &'static str =
         "Locks in an etcd cluster, on leases of two seconds or more, with fencing tokens.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("endpoints", "localhost:2379")];
     type Config = EtcdConfig;
     type Block = dyn LockStore;
 

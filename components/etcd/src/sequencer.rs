@@ -21,6 +21,7 @@ pub struct EtcdSequencerBackend;
 impl Backend for EtcdSequencerBackend {
     const TYPE: &'static str = "sequencer.etcd";
     const ABOUT: &'static str = "Sequences in an etcd cluster: one agreed write a number, or a segment.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("endpoints", "localhost:2379")];
     type Config = EtcdConfig;
     type Block = dyn Sequencer;
 

@@ -26,6 +26,7 @@ impl Backend for EtcdStateBackend {
     const TYPE: &'static str = "state.etcd";
     const ABOUT: &'static str =
         "State in an etcd cluster: every read is the latest, every write agreed upon.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("endpoints", "localhost:2379")];
     type Config = EtcdConfig;
     type Block = dyn StateStore;
 

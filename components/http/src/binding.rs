@@ -57,6 +57,7 @@ fn yes() -> bool {
 impl Backend for HttpBindingBackend {
     const TYPE: &'static str = "bindings.http";
     const ABOUT: &'static str = "Calls one HTTP server.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("url", "http://127.0.0.1:8080/hooks")];
     type Config = HttpBindingConfig;
     type Block = dyn OutputBinding;
 

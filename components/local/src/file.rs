@@ -46,6 +46,7 @@ impl Backend for FileSecretsBackend {
     const TYPE: &'static str = "secretstores.local.file";
     const ALIASES: &'static [&'static str] = &["local.file"];
     const ABOUT: &'static str = "Secrets from a JSON file.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("secretsFile", "secrets.json")];
     type Config = FileSecretsConfig;
     type Block = dyn SecretStore;
 

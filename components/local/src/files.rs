@@ -45,6 +45,7 @@ pub struct LocalFilesConfig {
 impl Backend for LocalFilesBackend {
     const TYPE: &'static str = "file.local";
     const ABOUT: &'static str = "Files under one directory of the host.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("rootPath", "files")];
     type Config = LocalFilesConfig;
     type Block = dyn FileStore;
 

@@ -21,6 +21,7 @@ pub struct RedisBindingBackend;
 impl Backend for RedisBindingBackend {
     const TYPE: &'static str = "bindings.redis";
     const ABOUT: &'static str = "Writes, reads, deletes and counts plain Redis keys.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("redisHost", "localhost:6379")];
     type Config = RedisConfig;
     type Block = dyn OutputBinding;
 

@@ -71,20 +71,20 @@ macro_rules! config {
             #[serde(alias = "maxRetries")]
             pub redis_max_retries: u32,
             /// The pause after the first attempt to connect; it doubles with each. Default: 8ms.
-            #[serde(deserialize_with = "duration")]
+            #[serde(deserialize_with = "duration", serialize_with = "humantime_serde::serialize")]
             #[schemars(with = "String")]
             pub redis_min_retry_interval: Duration,
             /// The longest pause between attempts, and how long calls fail at once after the last of them. Default:
             /// 512ms; never more than a second.
-            #[serde(alias = "maxRetryBackoff", deserialize_with = "duration")]
+            #[serde(alias = "maxRetryBackoff", deserialize_with = "duration", serialize_with = "humantime_serde::serialize")]
             #[schemars(with = "String")]
             pub redis_max_retry_interval: Duration,
             /// How long connecting may take, handshake and attempts included. Default: 5s.
-            #[serde(deserialize_with = "duration")]
+            #[serde(deserialize_with = "duration", serialize_with = "humantime_serde::serialize")]
             #[schemars(with = "String")]
             pub dial_timeout: Duration,
             /// How long Redis may take to answer a command. Default: 3s.
-            #[serde(deserialize_with = "duration")]
+            #[serde(deserialize_with = "duration", serialize_with = "humantime_serde::serialize")]
             #[schemars(with = "String")]
             pub read_timeout: Duration,
             $($(#[$meta])* pub $field: $type,)*
@@ -172,12 +172,12 @@ config! {
         consumer_id: Option<String> = None,
         /// How long a message may stay unsettled before another member of the group gets it. Default: what the
         /// subscription asks for.
-        #[serde(deserialize_with = "some_duration")]
+        #[serde(deserialize_with = "some_duration", serialize_with = "humantime_serde::option::serialize")]
         #[schemars(with = "Option<String>")]
         processing_timeout: Option<Duration> = None,
         /// How often to look for messages that have been unsettled for too long, at the least. Default: when the next
         /// one may be due.
-        #[serde(deserialize_with = "some_duration")]
+        #[serde(deserialize_with = "some_duration", serialize_with = "humantime_serde::option::serialize")]
         #[schemars(with = "Option<String>")]
         redeliver_interval: Option<Duration> = None,
         /// The most messages that are fetched at once. Default: 100.

@@ -31,6 +31,7 @@ impl Backend for RedisConfigurationBackend {
     const TYPE: &'static str = "configuration.redis";
     const ALIASES: &'static [&'static str] = &["config_store.redis"];
     const ABOUT: &'static str = "Items as plain keys of a Redis database, watched by its notifications.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("redisHost", "localhost:6379")];
     type Config = RedisConfig;
     type Block = dyn ConfigurationStore;
 

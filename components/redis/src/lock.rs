@@ -24,6 +24,7 @@ pub struct RedisLockBackend;
 impl Backend for RedisLockBackend {
     const TYPE: &'static str = "lock.redis";
     const ABOUT: &'static str = "Locks in Redis, with fencing tokens; not for safety across a fail-over.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("redisHost", "localhost:6379")];
     type Config = RedisConfig;
     type Block = dyn LockStore;
 

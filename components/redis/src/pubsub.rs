@@ -30,6 +30,7 @@ pub struct RedisPubSubBackend;
 impl Backend for RedisPubSubBackend {
     const TYPE: &'static str = "pubsub.redis";
     const ABOUT: &'static str = "Topics as Redis streams, read through consumer groups.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("redisHost", "localhost:6379")];
     type Config = RedisPubSubConfig;
     type Block = dyn PubSub;
 

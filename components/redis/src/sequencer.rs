@@ -19,6 +19,7 @@ pub struct RedisSequencerBackend;
 impl Backend for RedisSequencerBackend {
     const TYPE: &'static str = "sequencer.redis";
     const ABOUT: &'static str = "Sequences in Redis, as durable as Redis is configured to be.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("redisHost", "localhost:6379")];
     type Config = RedisConfig;
     type Block = dyn Sequencer;
 

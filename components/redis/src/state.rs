@@ -35,6 +35,7 @@ pub struct RedisStateBackend;
 impl Backend for RedisStateBackend {
     const TYPE: &'static str = "state.redis";
     const ABOUT: &'static str = "State in Redis, a cluster of it, or what sentinels say is the master.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] = &[("redisHost", "localhost:6379")];
     type Config = RedisStateConfig;
     type Block = dyn StateStore;
 

@@ -3,6 +3,7 @@
 mod check;
 mod components;
 mod config;
+mod docs;
 mod run;
 mod start;
 
@@ -38,6 +39,8 @@ enum Verb {
     Check(check::CheckArgs),
     Components(components::ComponentsArgs),
     Config(config::ConfigArgs),
+    #[command(hide = true)]
+    Docs(docs::DocsArgs),
 }
 
 /// Where the configuration comes from, lowest layer first: files in order, OUTRIGGER__A__B variables, --set flags.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(args),
         Verb::Components(args) => components::run(args),
         Verb::Config(args) => config::run(args),
+        Verb::Docs(args) => docs::run(args),
     };
     outcome.unwrap_or_else(|error| {
         if error.is::<crate::config::Problems>() {

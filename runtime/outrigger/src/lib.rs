@@ -16,6 +16,7 @@ pub mod life;
 pub mod listeners;
 pub mod operator;
 pub mod outbound;
+mod pages;
 pub mod reload;
 pub mod secrets;
 pub mod shutdown;

@@ -44,6 +44,8 @@ enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// Builds the sidecar with everything in it and writes the pages of `components/docs`.
+    Docs,
     /// Builds the stand-in for protoc and prints where it is, for `PROTOC`: the feature `etcd` needs one.
     Protoc,
     /// Builds the sidecar, starts it beside a demo application and walks through both.
@@ -80,6 +82,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Test(options) => return test::run(&options),
         Command::Proto { check } => check::proto(check)?,
         Command::Protoc => println!("{}", workspace::protoc()?.display()),
+        Command::Docs => docs()?,
         Command::Quickstart => quickstart::run()?,
         Command::Demo { name } => demo::run(&name)?,
         Command::Bench(bench) => bench::run(&bench)?,
@@ -87,4 +90,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::WasmToolchain { build } => wasm::run(build)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The pages of the component types, told by the program itself.
+fn docs() -> anyhow::Result<()> {
+    let sidecar = workspace::build("outrigger", "outrigger", "outrigger/full", workspace::Profile::Dev)?;
+    let folder = workspace::root().join("components/docs");
+    workspace::run(std::process::Command::new(sidecar).arg("docs").arg(folder))
 }

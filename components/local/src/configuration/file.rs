@@ -38,6 +38,8 @@ pub struct FileConfigurationConfig {
 impl Backend for FileConfigurationBackend {
     const TYPE: &'static str = "configuration.local.file";
     const ABOUT: &'static str = "Configuration from a YAML, JSON or properties file, watched for changes.";
+    const EXAMPLE: &'static [(&'static str, &'static str)] =
+        &[("file", "settings.yaml"), ("writable", "true")];
     type Config = FileConfigurationConfig;
     type Block = dyn ConfigurationStore;
 

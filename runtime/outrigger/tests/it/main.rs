@@ -19,6 +19,8 @@ mod collector;
 mod concurrency;
 mod coordination;
 mod coverage;
+#[cfg(all(feature = "redis", feature = "etcd"))]
+mod docs;
 mod durability;
 #[cfg(feature = "etcd")]
 mod etcd;

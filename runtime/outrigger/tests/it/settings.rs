@@ -66,7 +66,7 @@ fn types_and_their_settings_are_listed() {
         assert!(list.lines().any(|line| line.starts_with(name)), "{list}");
     }
     let page = output(&folder, &["components", "state.sqlite"]);
-    assert!(page.contains("path (") && page.contains("Settings:"), "{page}");
+    assert!(page.contains("| `path` | string |") && page.contains("| fencing | yes |"), "{page}");
     let unknown = folder.command(&["components", "state.sqlit"]).output().unwrap();
     let error = String::from_utf8(unknown.stderr).unwrap();
     assert!(error.contains("did you mean state.sqlite?"), "{error}");
