@@ -1,5 +1,7 @@
 //! Reaching Redis, in each of its three shapes. The one file that names the driver's errors and turns them into ours.
 
+mod masters;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,7 +10,6 @@ use outrigger_component_api::{Error, ErrorKind, Result, Secret};
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::cluster::{ClusterClient, ClusterClientBuilder, ClusterConfig};
 use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
     AsyncConnectionConfig, Client as NodeClient, Cmd, ConnectionAddr, ErrorKind as DriverKind,
@@ -18,7 +19,7 @@ use redis::{
 
 use crate::address::{addresses, certificates, check, login, tcp};
 use crate::config::{Pace, RedisType, Server};
-use crate::link::Links;
+pub(crate) use masters::Slots;
 
 /// Where Redis is and who we are there. Connects to nothing by itself.
 #[derive(Clone)]
@@ -105,6 +106,25 @@ impl Client {
         matches!(self.shape, Shape::Cluster(_))
     }
 
+    /// Connects for commands that may take as long as `answer`, with as many attempts as are allowed.
+    pub(crate) async fn dial(&self, answer: Duration) -> Result<Connection> {
+        let attempts = tokio::time::timeout(self.pace.dial, self.attempts(answer)).await;
+        attempts.unwrap_or_else(|_| Err(Error::unavailable("redis did not answer within dialTimeout")))
+    }
+
+    async fn attempts(&self, answer: Duration) -> Result<Connection> {
+        let mut attempt = 0;
+        loop {
+            match self.connect_for(answer).await {
+                Err(error) if attempt < self.pace.retries && error.is_retryable() => {
+                    tokio::time::sleep(self.pace.pause(attempt)).await;
+                    attempt += 1;
+                }
+                connected => return connected,
+            }
+        }
+    }
+
     /// One attempt. The connection's driver runs on the runtime that calls, and ends with it.
     pub(crate) async fn connect(&self) -> Result<Connection> {
         self.connect_for(self.pace.answer).await
@@ -152,31 +172,6 @@ impl Client {
         };
         let node = node.get_multiplexed_async_connection_with_config(&config).await.map_err(from_redis)?;
         Ok(Connection { kind: Kind::Node(node), pace: self.pace, lost })
-    }
-
-    /// One client for each server that holds keys of its own.
-    pub(crate) async fn masters(&self, links: &Links) -> Result<Vec<Self>> {
-        if !self.is_cluster() {
-            return Ok(vec![self.clone()]);
-        }
-        let slots = links.send(redis::cmd("CLUSTER").arg("SLOTS")).await?;
-        let ranges: Vec<Vec<Value>> = redis::from_redis_value(slots).map_err(from_reading)?;
-        let mut masters: Vec<(String, u16)> = Vec::new();
-        for range in ranges {
-            let Some(Value::Array(master)) = range.into_iter().nth(2) else { continue };
-            let mut master = master.into_iter();
-            let (Some(host), Some(port)) = (master.next(), master.next()) else { continue };
-            let host = redis::from_redis_value(host).map_err(from_reading)?;
-            let address = (host, redis::from_redis_value(port).map_err(from_reading)?);
-            if !masters.contains(&address) {
-                masters.push(address);
-            }
-        }
-        let client = |(host, port)| {
-            let shape = Shape::Node(Box::new(self.identity.node(self.identity.address(host, port))?));
-            Ok(Self { shape, identity: self.identity.clone(), pace: self.pace })
-        };
-        masters.into_iter().map(client).collect()
     }
 }
 
@@ -278,18 +273,6 @@ impl Connection {
         }
     }
 
-    /// Sends a command without a key to the node of a cluster that holds `key`.
-    pub(crate) async fn send_to(&mut self, key: &[u8], command: &Cmd) -> Result<Value, RedisError> {
-        match &mut self.kind {
-            Kind::Node(node) => node.req_packed_command(command).await.and_then(Value::extract_error),
-            Kind::Cluster(cluster) => {
-                let master = Route::with_key(key, SlotAddr::Master);
-                let routing = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(master));
-                cluster.route_command(command.clone(), routing).await.and_then(Value::extract_error)
-            }
-        }
-    }
-
     /// Has the server tell what happens on channels.
     pub(crate) async fn listen_to(&mut self, channels: &[String]) -> Result<(), RedisError> {
         match &mut self.kind {
@@ -318,7 +301,7 @@ impl Connection {
 }
 
 /// Whether a node of a cluster says that it has not even begun.
-fn was_not_done(error: &RedisError) -> bool {
+pub(crate) fn was_not_done(error: &RedisError) -> bool {
     use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
     matches!(
         error.kind(),

@@ -154,7 +154,7 @@ impl Items {
         let mut keys = Vec::new();
         let nodes = self.links.client().masters(&self.links).await?;
         for node in nodes {
-            let mut connection = node.connect().await?;
+            let mut connection = node.client.connect().await?;
             let mut cursor = "0".to_owned();
             loop {
                 let mut scan = redis::cmd("SCAN");

@@ -1,4 +1,4 @@
-//! Names of keys that belong to another key.
+//! Names of keys that belong to another key, and where a cluster keeps a key.
 
 use outrigger_component_api::{Error, Result};
 
@@ -30,6 +30,21 @@ fn tag(key: &[u8]) -> Option<&[u8]> {
     rest.get(..length).filter(|tag| !tag.is_empty())
 }
 
+/// How many parts a cluster divides its keys into.
+const SLOTS: u16 = 16_384;
+
+/// The part a key is in: the CRC-16 of its tag, or of the whole key.
+pub(crate) fn slot(key: &[u8]) -> u16 {
+    let mut sum = 0_u16;
+    for byte in tag(key).unwrap_or(key) {
+        sum ^= u16::from(*byte) << 8;
+        for _ in 0..8 {
+            sum = if sum & 0x8000 == 0 { sum << 1 } else { (sum << 1) ^ 0x1021 };
+        }
+    }
+    sum % SLOTS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -48,5 +63,14 @@ mod tests {
         check("a}b", None);
         check("{}a", None);
         assert_eq!(beside(b"a}b", "fence", false).expect("one server has all keys"), b"{a}b}||fence");
+    }
+
+    #[test]
+    fn slots_are_those_of_the_cluster() {
+        let check = |key: &str, expected: u16| assert_eq!(slot(key.as_bytes()), expected, "{key}");
+        check("123456789", 0x31C3);
+        check("foo", 12_182);
+        check("cart{foo}more", 12_182);
+        check("", 0);
     }
 }

@@ -78,13 +78,6 @@ impl Links {
         Ok(open.seen(answer))
     }
 
-    /// Sends a command to the node that holds `key`.
-    pub(crate) async fn send_to(&self, key: &[u8], command: &Cmd) -> Result<Value> {
-        let mut open = self.here().open().await?;
-        let answer = open.connection.send_to(key, command).await;
-        open.seen(answer).map_err(from_redis)
-    }
-
     /// Sends commands in one go; each has its own answer or refusal.
     pub(crate) async fn send_all(&self, commands: &Pipeline) -> Result<Vec<Result<Value, RedisError>>> {
         let mut open = self.here().open().await?;
@@ -163,29 +156,13 @@ impl Link {
 
     async fn dial(&self) -> Result<(Connection, u64)> {
         let pace = self.client.pace;
-        let attempts = tokio::time::timeout(pace.dial, self.attempts()).await;
-        let late = || Error::unavailable("redis did not answer within dialTimeout");
+        let connection = self.client.dial(pace.answer).await;
         let serial = self.dials.fetch_add(1, Ordering::Relaxed);
-        let connection = attempts.unwrap_or_else(|_| Err(late()));
         *self.state.lock() = match &connection {
             Ok(connection) => State::Open(connection.clone(), serial),
             Err(error) => State::Refused(error.clone(), Instant::now() + pace.longest_pause),
         };
         connection.map(|connection| (connection, serial))
-    }
-
-    async fn attempts(&self) -> Result<Connection> {
-        let pace = self.client.pace;
-        let mut attempt = 0;
-        loop {
-            match self.client.connect().await {
-                Err(error) if attempt < pace.retries && error.is_retryable() => {
-                    tokio::time::sleep(pace.pause(attempt)).await;
-                    attempt += 1;
-                }
-                connected => return connected,
-            }
-        }
     }
 
     /// Lets the next call make a new connection, unless somebody has done so already. Calls under way keep theirs.

@@ -53,7 +53,7 @@ impl Listener {
                     full.store(true, Ordering::Release);
                 }
             };
-            connections.push(listen(&master, push, &prefix, keys).await?);
+            connections.push(listen(&master.client, push, &prefix, keys).await?);
         }
         Ok(Self { touched, prefix, full, connections })
     }

@@ -3,7 +3,7 @@
 use outrigger_component_api::Result;
 use redis::{Cmd, RedisError, Value};
 
-use crate::client::{from_redis, lacks_script};
+use crate::client::{Connection, from_redis, lacks_script};
 use crate::link::Links;
 
 /// A script and its hash.
@@ -53,6 +53,18 @@ impl Script {
         match links.try_send(&self.by_hash(call)).await? {
             Err(error) if lacks_script(&error) => links.try_send(&self.by_text(call)).await,
             answer => Ok(answer),
+        }
+    }
+
+    /// Runs the script on this very connection.
+    pub(crate) async fn run_on(
+        &self,
+        connection: &mut Connection,
+        call: &Call<'_>,
+    ) -> Result<Value, RedisError> {
+        match connection.send(&self.by_hash(call)).await {
+            Err(error) if lacks_script(&error) => connection.send(&self.by_text(call)).await,
+            answer => answer,
         }
     }
 

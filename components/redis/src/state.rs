@@ -61,7 +61,6 @@ impl RedisState {
         let server = config.server();
         Ok(Self {
             links: Links::new(Client::new(&server)?),
-            // A connection of its own: whoever waits for replicas keeps everything behind it waiting.
             replicas: Replicas::new(Client::new(&server)?),
             write: Script::new(include_str!("state/write.lua")),
             ttl: config.ttl_in_seconds.map(Duration::from_secs),
@@ -72,7 +71,8 @@ impl RedisState {
     async fn apply(&self, changes: &[Change]) -> Result<Vec<Option<Etag>>> {
         let call = Arguments::of(changes, self.ttl, self.links.client().is_cluster())?;
         let answer = if changes.iter().any(|change| consistency(change) == Consistency::Strong) {
-            self.replicas.write(&self.write, &call.call()).await?
+            // Boxed: the others should not carry its size.
+            Box::pin(self.replicas.write(&self.links, &self.write, &call.call(), was_applied)).await?
         } else {
             self.write.run(&self.links, &call.call()).await?
         };
@@ -318,6 +318,11 @@ fn read_answer(changes: &[Change], answer: &Value) -> Result<Vec<Option<Etag>>> 
             .collect()),
         _ => Err(Error::internal("redis gave an answer of the wrong length")),
     }
+}
+
+/// Whether the script did what it was asked.
+fn was_applied(answer: &Value) -> bool {
+    !matches!(answer, Value::Array(numbers) if numbers.first() == Some(&Value::Int(-1)))
 }
 
 fn refused(reason: i64) -> Error {

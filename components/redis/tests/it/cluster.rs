@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_component_api::{
-    BulkOptions, Change, Component, DeleteOptions, Entry, ErrorKind, Etag, GetOptions, Key, Result,
-    SetOptions, StateCapabilities, StateStore, async_trait,
+    BulkOptions, Change, Component, Consistency, DeleteOptions, Entry, ErrorKind, Etag, GetOptions, Key,
+    Result, SetOptions, StateCapabilities, StateStore, async_trait,
 };
 use outrigger_redis::{
     RedisConfig, RedisConfiguration, RedisLock, RedisPubSub, RedisPubSubConfig, RedisSequencer, RedisState,
@@ -236,6 +236,43 @@ async fn keys_are_spread_over_the_nodes() {
         store.set(&key("a}b"), Bytes::new(), SetOptions { fence: Some(1), ..SetOptions::default() }).await;
     assert_eq!(odd.expect_err("its fence has no place").kind(), ErrorKind::InvalidArgument);
     store.set(&key("a}b"), Bytes::new(), SetOptions::default()).await.expect("without a fence it has");
+}
+
+/// Each master has its own replicas, and a strong write waits for those of the master that has its key.
+#[tokio::test]
+async fn a_strong_write_waits_for_the_replica_of_its_master() {
+    let Some(cluster) = Cluster::start() else { return };
+    let Some(replica) = node() else { return };
+    let first = &cluster.nodes[0];
+    replica.ask(&format!("CLUSTER MEET 127.0.0.1 {} {}", first.port(), first.setting("--cluster-port")));
+    let id = first.ask("CLUSTER MYID").lines().nth(1).expect("an id").to_owned();
+    wait_until("the replica", || replica.ask(&format!("CLUSTER REPLICATE {id}")).starts_with("+OK"));
+    wait_until("the synchronisation", || first.ask("INFO replication").contains("state=online"));
+    let store = RedisState::new(&cluster.state_config()).expect("valid");
+    let write = async |name: &str| {
+        let options = SetOptions { consistency: Consistency::Strong, ..SetOptions::default() };
+        store.set(&key(name), Bytes::new(), options).await
+    };
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    for name in names {
+        write(name).await.expect("on both, or on the only one");
+    }
+    replica.pause();
+    let mut waited = 0;
+    for name in names {
+        let slot = first.ask(&format!("CLUSTER KEYSLOT {name}"));
+        let slot: usize = slot.trim_start_matches(':').trim().parse().expect("a number");
+        let answer = write(name).await;
+        if slot < SLOTS / MASTERS {
+            let error = answer.expect_err("the replica stands still");
+            assert!(error.to_string().contains("(confirmed=0, replicas=1)"), "{error}");
+            waited += 1;
+        } else {
+            answer.expect("no replica to wait for");
+        }
+    }
+    assert!((1..names.len()).contains(&waited), "{waited}");
+    replica.resume();
 }
 
 /// Every node is killed and comes back; then all is well within two seconds.

@@ -12,6 +12,7 @@ mod cluster;
 mod faults;
 mod loss;
 mod pubsub_settings;
+mod replicas;
 mod sentinel;
 mod server;
 mod settings;
