@@ -93,6 +93,12 @@ impl ErrorKind {
     pub const fn is_transient(self) -> bool {
         matches!(self, Self::Unavailable | Self::Timeout | Self::RateLimited)
     }
+
+    /// Whether the backend, or a rule, does not let us. Its operator can put that right without our being told, so
+    /// whoever waits for something keeps asking.
+    pub const fn is_refusal(self) -> bool {
+        matches!(self, Self::Unauthenticated | Self::PermissionDenied)
+    }
 }
 
 impl fmt::Display for ErrorKind {

@@ -55,7 +55,7 @@ pub struct Guard {
 impl Guard {
     /// A guard with a closed breaker.
     pub fn new(policy: Policy) -> Self {
-        let breaker = Breaker::new(policy.breaker, Instant::now().into_std());
+        let breaker = Breaker::new(policy.breaker(), Instant::now().into_std());
         Self { policy, breaker, complaints: Complaints::new() }
     }
 

@@ -33,11 +33,15 @@ pub struct BreakerConfig {
     #[serde(with = "humantime_serde")]
     #[schemars(with = "String")]
     pub min_open: Duration,
-    /// The longest it stays open: each failed probe doubles the time up to this. Default 60 s.
-    #[serde(with = "humantime_serde")]
-    #[schemars(with = "String")]
-    pub max_open: Duration,
+    /// The longest it stays open: each failed probe doubles the time up to this. Default: 60 s for a cluster, 1 s for a
+    /// component.
+    #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub max_open: Option<Duration>,
 }
+
+/// The longest a breaker stays open that was told nothing else.
+const MAX_OPEN: Duration = Duration::from_secs(60);
 
 impl Default for BreakerConfig {
     fn default() -> Self {
@@ -47,7 +51,7 @@ impl Default for BreakerConfig {
             min_requests: 20,
             window: Duration::from_secs(10),
             min_open: Duration::from_secs(1),
-            max_open: Duration::from_secs(60),
+            max_open: None,
         }
     }
 }
@@ -62,10 +66,14 @@ impl BreakerConfig {
         if self.window.is_zero() {
             problems.push(("window", "must be above 0".to_owned()));
         }
-        if self.max_open < self.min_open {
+        if self.max_open.is_some_and(|longest| longest < self.min_open) {
             problems.push(("max_open", "must not be below min_open".to_owned()));
         }
         problems
+    }
+
+    fn longest(&self) -> Duration {
+        self.max_open.unwrap_or(MAX_OPEN).max(self.min_open)
     }
 }
 
@@ -247,7 +255,7 @@ impl Breaker {
             self.failures.clear();
             self.closed.store(true, Ordering::Release);
         } else {
-            gate.open_for = gate.open_for.saturating_mul(2).min(self.config.max_open);
+            gate.open_for = gate.open_for.saturating_mul(2).min(self.config.longest());
             self.open(&mut gate, now);
         }
     }
@@ -400,7 +408,7 @@ mod tests {
         let bad = BreakerConfig {
             min_success_ratio: Some(1.5),
             window: Duration::ZERO,
-            max_open: Duration::ZERO,
+            max_open: Some(Duration::ZERO),
             ..Default::default()
         };
         let fields: Vec<_> = bad.problems().into_iter().map(|(field, _)| field).collect();

@@ -63,7 +63,7 @@ impl ConfigurationWatch {
                     return Ok(Update::Changed { changes, revision });
                 }
                 Ok(Event::Compacted) => self.missed = true,
-                Err(error) if error.is_retryable() => self.pause().await,
+                Err(error) if error.is_retryable() || error.kind().is_refusal() => self.pause().await,
                 Err(error) => return Err(error),
             }
         }
@@ -75,7 +75,7 @@ impl ConfigurationWatch {
             match self.store.read(&caller, &self.selector).await {
                 Ok(items) => break items,
                 // Also while the store is given a rest: that passes too.
-                Err(error) if error.kind().is_transient() => self.pause().await,
+                Err(error) if error.kind().is_transient() || error.kind().is_refusal() => self.pause().await,
                 Err(error) => return Err(error),
             }
         };

@@ -22,6 +22,18 @@ pub struct Policy {
     pub breaker: BreakerConfig,
 }
 
+/// The longest rest of a component, unless it is told otherwise: one that is back is of use within two seconds, however
+/// long it was away.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+
+impl Policy {
+    /// The breaker's numbers, with what a component has where none was given.
+    pub(super) fn breaker(&self) -> BreakerConfig {
+        let longest = self.breaker.max_open.unwrap_or(LONGEST_REST);
+        BreakerConfig { max_open: Some(longest), ..self.breaker }
+    }
+}
+
 impl Default for Policy {
     fn default() -> Self {
         Self {

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use outrigger_component_api::{Component, Error, ErrorKind, Result, async_trait};
-use outrigger_resilience::Deadline;
+use outrigger_resilience::{BreakerConfig, Deadline};
 use outrigger_telemetry::Metrics;
 use tokio::time::Instant;
 
-use super::{Call, Class, Complaints, Meter, Op, Policy};
+use super::{Call, Class, Complaints, Guard, Meter, Op, Policy};
 use crate::caller::Caller;
 use crate::slot::{Slot, SlotConfig};
 
@@ -144,6 +144,28 @@ async fn a_component_that_keeps_failing_is_given_a_rest() {
     tokio::time::sleep(Policy::default().breaker.min_open).await;
     assert_eq!(bench.call(Class::Once).await.unwrap(), "done");
     assert_eq!(bench.call(Class::Once).await.unwrap(), "done");
+}
+
+/// The rests do not grow with the length of an outage, unless somebody wants that.
+#[tokio::test(start_paused = true)]
+async fn a_component_that_was_gone_for_long_is_of_use_soon() {
+    let back_after = async |longest: Option<Duration>| {
+        let breaker = BreakerConfig { max_open: longest, ..BreakerConfig::default() };
+        let guard = Guard::new(Policy { breaker, ..Policy::default() });
+        let op = Meter::new(&Metrics::new()).op("state", "cart", "get");
+        let call = Call { op: &op, class: Class::Once, caller: &Caller::new("orders") };
+        let back = Instant::now() + Duration::from_secs(60);
+        let attempt =
+            |()| async { if Instant::now() < back { Err(Error::unavailable("away")) } else { Ok(()) } };
+        while guard.run(call, async |_| Ok(()), attempt).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        back.elapsed()
+    };
+    let usual = back_after(None).await;
+    assert!(usual < Duration::from_millis(1100), "{usual:?}");
+    let patient = back_after(Some(Duration::from_secs(60))).await;
+    assert!(patient > Duration::from_secs(1), "{patient:?}");
 }
 
 #[tokio::test(start_paused = true)]

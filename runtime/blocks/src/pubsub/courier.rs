@@ -227,9 +227,10 @@ impl Route {
     }
 }
 
-/// What passes is tried again soon, what does not only when something has changed.
+/// What may pass is tried again soon, the rest only when the configuration has changed.
 async fn pause(error: &Error, failures: u32) {
-    if error.is_retryable() {
+    // Also while the broker is given a rest: that passes too.
+    if error.kind().is_transient() || error.kind().is_refusal() {
         sleep(NOT_UP.delay(failures, &mut fastrand::Rng::new())).await;
     } else {
         std::future::pending::<()>().await;

@@ -114,7 +114,9 @@ impl Events {
                         return Ok(incoming);
                     }
                 }
-                Err(error) if error.is_retryable() => self.wait_out(&error).await,
+                Err(error) if error.is_retryable() || error.kind().is_refusal() => {
+                    self.wait_out(&error).await
+                }
                 Err(error) => return Err(error),
             }
         }
