@@ -1,22 +1,50 @@
 //! Who is on this host: the sidecars of one user, by the ids of their applications.
 //!
 //! A row stands for a running process. It needs no heartbeat, which would wake an idle process: a process that is gone,
-//! or whose number belongs to another one now, is known to be gone by asking the system.
+//! or whose number belongs to another one now, is known to be gone by asking the system. What a look into the file
+//! showed is believed for a while, whichever ids are asked for.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use outrigger_component_api::{Error, Result};
 use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::config::SqliteConfig;
 use crate::database::Database;
 use crate::failure::from_sqlite;
+
+/// How long a look into the file is believed.
+const FRESH: Duration = Duration::from_secs(2);
 
 /// The table of sidecars in the embedded store's file. Connections are opened for each use, as uses are rare.
 #[derive(Clone, Debug)]
 pub struct SqliteHosts {
     database: Database,
     process: String,
+    seen: Arc<Seen>,
+}
+
+/// What was found in the file last.
+#[derive(Debug, Default)]
+struct Seen {
+    last: ArcSwapOption<Look>,
+    /// One look at a time; the others wait for what it shows.
+    looking: Mutex<()>,
+}
+
+/// One look into the file.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    /// The addresses of each id. Where this look failed, those of the one before.
+    apps: BTreeMap<String, Vec<String>>,
+    failure: Option<Error>,
 }
 
 impl SqliteHosts {
@@ -24,13 +52,13 @@ impl SqliteHosts {
     pub fn new(config: SqliteConfig) -> Result<Self> {
         let id = std::process::id();
         let process = format!("{id}:{}", started(id).unwrap_or_default());
-        Ok(Self { database: Database::new(config)?, process })
+        Ok(Self { database: Database::new(config)?, process, seen: Arc::default() })
     }
 
     /// Says under which id, at which address this process is reached, in place of what it said before.
     pub async fn announce(&self, app: &str, address: &str) -> Result<()> {
         let (this, app, address) = (self.clone(), app.to_owned(), address.to_owned());
-        blocking(move || {
+        let announced = blocking(move || {
             let mut connection = this.database.open_writer()?;
             let mut write = || -> rusqlite::Result<()> {
                 let all = connection.transaction()?;
@@ -41,40 +69,91 @@ impl SqliteHosts {
             };
             write().map_err(|error| from_sqlite(&error))?;
             clear(&connection)
-        })
-        .await
+        });
+        let announced = announced.await;
+        self.seen.last.store(None);
+        announced
     }
 
     /// Takes back what this process announced.
     pub async fn withdraw(&self) -> Result<()> {
         let this = self.clone();
-        blocking(move || {
+        let withdrawn = blocking(move || {
             if !this.database.path().exists() {
                 return Ok(());
             }
             let connection = this.database.open_writer()?;
             let deleted = connection.execute("DELETE FROM hosts WHERE process = ?1", params![this.process]);
             deleted.map(drop).map_err(|error| from_sqlite(&error))
-        })
-        .await
+        });
+        let withdrawn = withdrawn.await;
+        self.seen.last.store(None);
+        withdrawn
     }
 
-    /// The addresses of the running processes of this id; this one is among them.
+    /// The addresses of the running processes of this id; this one is among them. The file is looked into at most every
+    /// two seconds, whatever is asked. When that fails, those seen before are still found; others are the failure.
     pub async fn find(&self, app: &str) -> Result<Vec<String>> {
-        let (this, app) = (self.clone(), app.to_owned());
+        let look = self.look().await;
+        match (look.apps.get(app), &look.failure) {
+            (Some(addresses), _) => Ok(addresses.clone()),
+            (None, Some(failure)) => Err(failure.clone()),
+            (None, None) => Ok(Vec::new()),
+        }
+    }
+
+    async fn look(&self) -> Arc<Look> {
+        if let Some(look) = self.seen.fresh() {
+            return look;
+        }
+        let _looking = self.seen.looking.lock().await;
+        if let Some(look) = self.seen.fresh() {
+            return look;
+        }
+        let look = Arc::new(match self.read().await {
+            Ok(apps) => Look { at: Instant::now(), apps, failure: None },
+            Err(failure) => self.seen.failed(failure),
+        });
+        self.seen.last.store(Some(Arc::clone(&look)));
+        look
+    }
+
+    async fn read(&self) -> Result<BTreeMap<String, Vec<String>>> {
+        let this = self.clone();
         blocking(move || {
+            let mut apps: BTreeMap<String, Vec<String>> = BTreeMap::new();
             if !this.database.path().exists() {
-                return Ok(Vec::new());
+                return Ok(apps);
             }
             let connection = this.database.open_reader()?;
-            let rows = if has_table(&connection)? { rows(&connection, Some(&app))? } else { Vec::new() };
-            Ok(rows.into_iter().filter(|row| is_running(&row.process)).map(|row| row.address).collect())
+            let rows = if has_table(&connection)? { rows(&connection)? } else { Vec::new() };
+            for row in rows.into_iter().filter(|row| is_running(&row.process)) {
+                apps.entry(row.app).or_default().push(row.address);
+            }
+            Ok(apps)
         })
         .await
     }
 }
 
+impl Seen {
+    fn fresh(&self) -> Option<Arc<Look>> {
+        self.last.load_full().filter(|look| look.at.elapsed() < FRESH)
+    }
+
+    /// A failure is believed for as long, so that a file that cannot be read is not tried by every call.
+    fn failed(&self, failure: Error) -> Look {
+        let before = self.last.load_full();
+        if before.as_ref().is_none_or(|before| before.failure.is_none()) {
+            tracing::warn!(error = %failure, "the sidecars of this host cannot be looked up");
+        }
+        let apps = before.map(|before| before.apps.clone()).unwrap_or_default();
+        Look { at: Instant::now(), apps, failure: Some(failure) }
+    }
+}
+
 struct Row {
+    app: String,
     process: String,
     address: String,
 }
@@ -85,20 +164,20 @@ fn has_table(connection: &Connection) -> Result<bool> {
     found.map(|found| found.is_some()).map_err(|error| from_sqlite(&error))
 }
 
-fn rows(connection: &Connection, app: Option<&str>) -> Result<Vec<Row>> {
+fn rows(connection: &Connection) -> Result<Vec<Row>> {
     let read = || -> rusqlite::Result<Vec<Row>> {
-        let mut all = connection
-            .prepare("SELECT process, address FROM hosts WHERE ?1 IS NULL OR app = ?1 ORDER BY address")?;
-        let rows =
-            all.query_map(params![app], |row| Ok(Row { process: row.get(0)?, address: row.get(1)? }))?;
-        rows.collect()
+        let mut all = connection.prepare("SELECT app, process, address FROM hosts ORDER BY address")?;
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok(Row { app: row.get(0)?, process: row.get(1)?, address: row.get(2)? })
+        };
+        all.query_map([], row)?.collect()
     };
     read().map_err(|error| from_sqlite(&error))
 }
 
 /// Takes away what processes that were killed left behind.
 fn clear(connection: &Connection) -> Result<()> {
-    for row in rows(connection, None)?.iter().filter(|row| !is_running(&row.process)) {
+    for row in rows(connection)?.iter().filter(|row| !is_running(&row.process)) {
         connection
             .execute("DELETE FROM hosts WHERE process = ?1", params![row.process])
             .map_err(|error| from_sqlite(&error))?;
@@ -163,6 +242,37 @@ mod tests {
         assert_eq!(hosts.find("orders").await.expect("read"), [""; 0]);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn one_look_into_the_file_serves_every_question_for_a_while() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (ours, theirs) = (hosts(&directory), hosts(&directory));
+        let nobody = [""; 0];
+        assert_eq!(ours.find("orders").await.expect("no file is nobody"), nobody);
+        theirs.announce("orders", "127.0.0.1:1").await.expect("written");
+        for app in ["orders", "shop"] {
+            assert_eq!(ours.find(app).await.expect("as seen before"), nobody);
+        }
+        tokio::time::advance(FRESH).await;
+        assert_eq!(ours.find("orders").await.expect("looked again"), ["127.0.0.1:1"]);
+
+        // A file that cannot be read leaves what was seen, and is not tried by each question.
+        let path = ours.database.path();
+        let good = fs::read(path).expect("read");
+        for file in fs::read_dir(directory.path()).expect("listed") {
+            fs::write(file.expect("a file").path(), "no database").expect("written");
+        }
+        tokio::time::advance(FRESH).await;
+        assert_eq!(ours.find("orders").await.expect("still found"), ["127.0.0.1:1"]);
+        ours.find("shop").await.expect_err("nobody knows");
+        for file in fs::read_dir(directory.path()).expect("listed") {
+            fs::remove_file(file.expect("a file").path()).expect("removed");
+        }
+        fs::write(path, good).expect("written");
+        ours.find("shop").await.expect_err("the failure is believed as long");
+        tokio::time::advance(FRESH).await;
+        assert_eq!(ours.find("shop").await.expect("looked again"), nobody);
+    }
+
     #[tokio::test]
     async fn the_dead_are_not_found_and_are_cleared_away() {
         let directory = tempfile::tempdir().expect("a directory");
@@ -176,7 +286,7 @@ mod tests {
         }
         hosts.announce("orders", "127.0.0.1:1").await.expect("written");
         assert_eq!(hosts.find("orders").await.expect("read"), ["127.0.0.1:1"]);
-        let left = rows(&hosts.database.open_reader().expect("opens"), None).expect("reads").len();
+        let left = rows(&hosts.database.open_reader().expect("opens")).expect("reads").len();
         assert_eq!(left, 1);
     }
 }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use outrigger_cluster::{Body, SendError, SendErrorKind, SendOptions};
 use outrigger_component_api::{Error, ErrorKind, Result, async_trait};
 
-pub use target::{Callers, Place, Speaks, Target};
+pub use target::{Callers, Place, SharedToken, Speaks, Target};
 
 use crate::caller::Caller;
 use crate::guard::{Call, Class};
@@ -108,7 +108,7 @@ fn prepared(
             headers.insert(APP, value(app));
             headers.insert(CALLER, from);
             headers.insert(PASSED_ON, HeaderValue::from_static("1"));
-            headers.extend(token.as_ref().map(|token| (TOKEN, value(token.expose()))));
+            headers.extend(token.load().as_ref().map(|token| (TOKEN, value(token.expose()))));
         }
     }
     Ok(request)

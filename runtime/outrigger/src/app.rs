@@ -194,16 +194,21 @@ impl App {
         let mut asking = self.asking.lock().await;
         asking.shutdown().await;
         self.doors.follow(&snapshot.loaded.config, &keys);
-        let ask = |(door, reference): Kept| {
+        // As long as none is known, what was presented before may still do.
+        if later.is_empty() || keys.to_present().is_some() {
+            self.apps.present(keys.to_present());
+        }
+        let ask = |Kept { door, name, reference }: Kept| {
             let store = snapshot.components.secret_store(&reference.store)?;
-            Some(async move { (door, tokens::fetch(store, reference).await) })
+            Some(async move { (door, name, tokens::fetch(store, reference).await) })
         };
         let mut told: FuturesUnordered<_> = later.into_iter().filter_map(ask).collect();
-        let (doors, snapshot) = (Arc::clone(&self.doors), Arc::clone(snapshot));
+        let (doors, apps, snapshot) = (Arc::clone(&self.doors), Arc::clone(&self.apps), Arc::clone(snapshot));
         asking.spawn(async move {
-            while let Some((door, token)) = told.next().await {
-                keys.add(door, &token);
+            while let Some((door, name, token)) = told.next().await {
+                keys.add(door, &name, &token);
                 doors.follow(&snapshot.loaded.config, &keys);
+                apps.present(keys.to_present());
             }
         });
     }

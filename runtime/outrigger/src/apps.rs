@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use arc_swap::ArcSwap;
 use outrigger_blocks::{
     Error, ErrorKind, Meter, Result,
-    invoke::{Directory, Place, Speaks, Target},
+    invoke::{Directory, Place, SharedToken, Speaks, Target},
 };
 use outrigger_cluster::{
     ClusterConfig, Clusters, Context,
@@ -25,13 +25,15 @@ pub struct Apps {
     meter: Meter,
     known: ArcSwap<Known>,
     hosts: Hosts,
+    /// What other sidecars ask of us.
+    token: SharedToken,
 }
 
 /// What one configuration says.
 struct Known {
     own: AppConfig,
     others: BTreeMap<String, OtherApp>,
-    token: Option<Secret>,
+    token: SharedToken,
     targets: BTreeMap<String, Arc<Target>>,
     clusters: Clusters,
 }
@@ -43,15 +45,16 @@ const PREFIX: &str = "app:";
 
 impl Apps {
     pub fn new(context: Context, meter: Meter) -> Self {
-        let clusters = Clusters::empty(context.clone());
+        let (clusters, token) = (Clusters::empty(context.clone()), SharedToken::default());
         let known = Known {
             own: AppConfig::default(),
             others: BTreeMap::new(),
-            token: None,
+            token: Arc::clone(&token),
             targets: BTreeMap::new(),
             clusters,
         };
-        Self { meter: meter.clone(), known: ArcSwap::from_pointee(known), hosts: Hosts::new(context, meter) }
+        let hosts = Hosts::new(context, meter.clone(), Arc::clone(&token));
+        Self { meter, known: ArcSwap::from_pointee(known), hosts, token }
     }
 
     /// The applications of `config` are the ones that calls find. It has been checked.
@@ -69,7 +72,7 @@ impl Apps {
         let mut known = Known {
             own: config.app.clone(),
             others: config.apps.clone(),
-            token: config.api.token.clone(),
+            token: Arc::clone(&self.token),
             targets: BTreeMap::new(),
             clusters,
         };
@@ -79,8 +82,12 @@ impl Apps {
                 known.targets.insert(id.clone(), target);
             }
         }
-        self.hosts.ask_with(config.api.token.clone());
         self.known.store(Arc::new(known));
+    }
+
+    /// Presents this token to other sidecars from now on: those that call each other share theirs.
+    pub fn present(&self, token: Option<&Secret>) {
+        self.token.store(token.cloned().map(Arc::new));
     }
 
     /// Tells the other sidecars of this host where ours is reached.
@@ -98,9 +105,7 @@ impl Known {
     /// The target of an id, the one of before where nothing about it changed.
     fn target(&self, id: &str, previous: &Self, meter: &Meter) -> Option<Arc<Target>> {
         let cluster = self.clusters.get(&format!("{PREFIX}{id}"))?;
-        let same = self.own == previous.own
-            && self.others.get(id) == previous.others.get(id)
-            && self.token == previous.token;
+        let same = self.own == previous.own && self.others.get(id) == previous.others.get(id);
         let kept = previous.targets.get(id).filter(|old| same && Arc::ptr_eq(old.cluster(), cluster));
         let made = || Arc::new(Target::new(id, Arc::clone(cluster), self.place(id), meter));
         Some(kept.cloned().unwrap_or_else(made))
@@ -109,7 +114,7 @@ impl Known {
     fn place(&self, id: &str) -> Place {
         match self.others.get(id).filter(|_| id != self.own.id) {
             None => Place::App { speaks: speaks(self.own.protocol), callers: self.own.callers.clone() },
-            Some(OtherApp { via: Via::Sidecar, .. }) => Place::Sidecar { token: self.token.clone() },
+            Some(OtherApp { via: Via::Sidecar, .. }) => Place::Sidecar { token: Arc::clone(&self.token) },
             Some(other) => Place::App { speaks: speaks(other.protocol), callers: Default::default() },
         }
     }
@@ -135,12 +140,14 @@ impl Directory for Apps {
         if let Some(target) = known.targets.get(app) {
             return Ok(Arc::clone(target));
         }
-        if app != known.own.id
-            && let Some(target) = self.hosts.find(app).await?
-        {
-            return Ok(target);
+        let found = if app == known.own.id { Ok(None) } else { self.hosts.find(app).await };
+        match (found, known.targets.get(ANY)) {
+            (Ok(Some(target)), _) => Ok(target),
+            // Whoever stands for every other app also stands for those that cannot be looked up.
+            (_, Some(any)) => Ok(Arc::clone(any)),
+            (Ok(None), None) => Err(known.unknown(app)),
+            (Err(error), None) => Err(error),
         }
-        known.targets.get(ANY).cloned().ok_or_else(|| known.unknown(app))
     }
 }
 

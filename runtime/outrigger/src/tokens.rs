@@ -41,29 +41,43 @@ pub enum Door {
     Admin,
 }
 
-/// A token that a secret store keeps, and whose it is.
-pub type Kept = (Door, SecretRef);
+/// A token that a secret store keeps: whose it is, and its name.
+pub struct Kept {
+    pub door: Door,
+    pub name: String,
+    pub reference: SecretRef,
+}
 
 /// What each door takes. `None`: it asks for nothing.
 #[derive(Clone, Default)]
 pub struct Keys {
     pub api: Option<Vec<Token>>,
     pub admin: Option<Vec<Token>>,
+    /// The API's tokens that are known, by name; the one without a name comes first.
+    shared: BTreeMap<String, Secret>,
 }
 
 impl Keys {
     /// Nobody is let in: what holds until the configuration has been read.
     pub fn none_known() -> Self {
-        Self { api: Some(Vec::new()), admin: Some(Vec::new()) }
+        Self { api: Some(Vec::new()), admin: Some(Vec::new()), ..Self::default() }
     }
 
-    /// A token more.
-    pub fn add(&mut self, door: Door, token: &str) {
+    /// A token more. An empty one is not known yet.
+    pub fn add(&mut self, door: Door, name: &str, token: &str) {
         let tokens = match door {
             Door::Api => &mut self.api,
             Door::Admin => &mut self.admin,
         };
         tokens.get_or_insert_default().extend(Token::new(token));
+        if door == Door::Api && !token.is_empty() {
+            self.shared.insert(name.to_owned(), token.to_owned().into());
+        }
+    }
+
+    /// What we present to other sidecars, which share their tokens with us: the first that is known.
+    pub fn to_present(&self) -> Option<&Secret> {
+        self.shared.values().next()
     }
 }
 
@@ -79,16 +93,16 @@ pub fn read(
     for (door, section, token, tokens) in doors {
         // An empty one asks for nothing: so a later layer can take it away.
         if let Some(token) = token.as_ref().filter(|token| !token.expose().is_empty()) {
-            keys.add(door, token.expose());
+            keys.add(door, "", token.expose());
         }
         for (name, config) in tokens {
             if let Some(reference) = &config.secret_ref {
-                keys.add(door, "");
-                later.push((door, reference.clone()));
+                keys.add(door, name, "");
+                later.push(Kept { door, name: name.clone(), reference: reference.clone() });
                 continue;
             }
             match config.read(env) {
-                Ok(token) => keys.add(door, &token),
+                Ok(token) => keys.add(door, name, &token),
                 Err(message) => problems.push(loaded.problem(&format!("{section}.tokens.{name}"), message)),
             }
         }

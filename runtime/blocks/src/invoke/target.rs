@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arc_swap::ArcSwapOption;
 use http::{HeaderMap, HeaderValue};
 use outrigger_cluster::Cluster;
 use outrigger_component_api::{Error, ErrorKind, Result, Secret};
@@ -32,9 +33,12 @@ pub enum Place {
     /// The sidecar beside it, which decides who may call it.
     Sidecar {
         /// What it asks of its callers.
-        token: Option<Secret>,
+        token: SharedToken,
     },
 }
+
+/// What sidecars ask of each other. Shared, so that it may change, or come to be known, while the targets stay.
+pub type SharedToken = Arc<ArcSwapOption<Secret>>;
 
 /// What an application understands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

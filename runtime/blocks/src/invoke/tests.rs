@@ -31,7 +31,9 @@ fn to_app(callers: &str) -> Place {
 
 #[tokio::test]
 async fn a_sidecar_is_told_for_whom_and_from_whom_and_an_app_is_told_from_whom() {
-    let sidecar = target(Place::Sidecar { token: Some(Secret::new("t".to_owned())) });
+    let token = SharedToken::default();
+    let sidecar = target(Place::Sidecar { token: Arc::clone(&token) });
+    token.store(Some(Arc::new(Secret::new("t".to_owned()))));
     let sent = prepared(&Caller::new("shop"), "orders", &sidecar, request(&[])).expect("passed on");
     let header = |name: HeaderName| sent.headers().get(name).map(|value| value.to_str().expect("text"));
     assert_eq!((header(APP), header(CALLER)), (Some("orders"), Some("shop")));
@@ -55,7 +57,7 @@ async fn nobody_can_say_they_are_somebody_else_to_their_own_sidecar() {
 
 #[tokio::test]
 async fn a_request_is_passed_on_once() {
-    let sidecar = target(Place::Sidecar { token: None });
+    let sidecar = target(Place::Sidecar { token: SharedToken::default() });
     let again = request(&[("outrigger-passed-on", "1")]);
     let error = prepared(&Caller::new("shop"), "orders", &sidecar, again).expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Unavailable);

@@ -1,26 +1,18 @@
-//! The other sidecars of this user on this host. They are looked up in the embedded store's file, at most every two
-//! seconds for one id, and what was found is kept between: its connections, and how its endpoints are doing.
+//! The other sidecars of this user on this host. They are looked up in the embedded store's file, and what was found is
+//! kept: its connections, and how its endpoints are doing.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use arc_swap::ArcSwapOption;
 use outrigger_blocks::{
     Error, Meter, Result,
-    invoke::{Place, Target},
+    invoke::{Place, SharedToken, Target},
 };
 use outrigger_cluster::{ClusterConfig, Clusters, Context, config::Protocol};
-use outrigger_component_api::Secret;
 use outrigger_net::Address;
 use parking_lot::Mutex;
 
 use crate::config::native::AppConfig;
 
-/// How long a look into the file is believed.
-const FRESH: Duration = Duration::from_secs(2);
 /// Taking our row away must not hold up the end of the process.
 const WITHDRAWAL: Duration = Duration::from_secs(2);
 
@@ -28,7 +20,7 @@ pub(super) struct Hosts {
     #[cfg(feature = "sqlite")]
     table: Option<outrigger_sqlite::SqliteHosts>,
     meter: Meter,
-    token: ArcSwapOption<Secret>,
+    token: SharedToken,
     found: Mutex<Found>,
 }
 
@@ -40,40 +32,24 @@ struct Found {
 struct Entry {
     addresses: Vec<Address>,
     target: Arc<Target>,
-    looked: Instant,
 }
 
 impl Hosts {
-    pub(super) fn new(context: Context, meter: Meter) -> Self {
+    pub(super) fn new(context: Context, meter: Meter, token: SharedToken) -> Self {
         let found = Found { clusters: Clusters::empty(context), entries: BTreeMap::new() };
         Self {
             #[cfg(feature = "sqlite")]
             table: outrigger_sqlite::SqliteHosts::new(outrigger_sqlite::SqliteConfig::default()).ok(),
             meter,
-            token: ArcSwapOption::empty(),
+            token,
             found: Mutex::new(found),
-        }
-    }
-
-    /// Sidecars that call each other share their token.
-    pub(super) fn ask_with(&self, token: Option<Secret>) {
-        let token = token.map(Arc::new);
-        if *self.token.load() != token {
-            self.token.store(token);
-            self.found.lock().entries.clear();
         }
     }
 
     /// The target of an id, if a sidecar of this host answers for it.
     pub(super) async fn find(&self, app: &str) -> Result<Option<Arc<Target>>> {
-        let now = Instant::now();
-        let fresh = |entry: &&Entry| now.duration_since(entry.looked) < FRESH;
-        if let Some(entry) = self.found.lock().entries.get(app).filter(fresh) {
-            return Ok(Some(Arc::clone(&entry.target)));
-        }
         let addresses = self.look(app).await?;
-        let token = self.token.load_full().map(|token| (*token).clone());
-        self.found.lock().take_in(app, addresses, now, token, &self.meter)
+        self.found.lock().take_in(app, addresses, &self.token, &self.meter)
     }
 
     #[cfg(feature = "sqlite")]
@@ -121,16 +97,14 @@ impl Found {
         &mut self,
         app: &str,
         addresses: Vec<Address>,
-        now: Instant,
-        token: Option<Secret>,
+        token: &SharedToken,
         meter: &Meter,
     ) -> Result<Option<Arc<Target>>> {
         if addresses.is_empty() {
             self.entries.remove(app);
             return Ok(None);
         }
-        if let Some(entry) = self.entries.get_mut(app).filter(|entry| entry.addresses == addresses) {
-            entry.looked = now;
+        if let Some(entry) = self.entries.get(app).filter(|entry| entry.addresses == addresses) {
             return Ok(Some(Arc::clone(&entry.target)));
         }
         let known = self.entries.iter().filter(|(id, _)| *id != app);
@@ -141,8 +115,9 @@ impl Found {
             Error::internal(format!("a sidecar's address cannot be used: {problems:?}"))
         })?;
         let Some(cluster) = self.clusters.get(&format!("host:{app}")) else { return Ok(None) };
-        let target = Arc::new(Target::new(app, Arc::clone(cluster), Place::Sidecar { token }, meter));
-        self.entries.insert(app.to_owned(), Entry { addresses, target: Arc::clone(&target), looked: now });
+        let place = Place::Sidecar { token: Arc::clone(token) };
+        let target = Arc::new(Target::new(app, Arc::clone(cluster), place, meter));
+        self.entries.insert(app.to_owned(), Entry { addresses, target: Arc::clone(&target) });
         Ok(Some(target))
     }
 }

@@ -257,6 +257,57 @@ fn one_that_does_not_announce_itself_is_reached_by_its_address() {
 }
 
 #[test]
+fn sidecars_present_a_token_of_the_list_wherever_it_is_kept() {
+    let app = Application::echo();
+    let kept: [&[&str]; 3] = [
+        &["--set", "api.tokens.main.value=hunter2"],
+        &["--set", "api.tokens.main.env=API_TOKEN"],
+        &[
+            "--set",
+            "api.tokens.main.secretRef.store=vault",
+            "--set",
+            "api.tokens.main.secretRef.key=API_TOKEN",
+        ],
+    ];
+    for arguments in kept {
+        let laptop = Folder::empty();
+        let sidecar = |app: &str| {
+            let vault = "components: { vault: { type: secretstores.local.env } }";
+            let folder = Folder::with(&format!("app: {{ {app} }}\n{vault}\n")).arguments(arguments);
+            beside(folder.env("API_TOKEN", "hunter2"), &laptop)
+        };
+        let (orders, shop) = (sidecar(&format!("id: orders, port: {}", app.port())), sidecar("id: shop"));
+        let (_orders, shop) = (orders.run(), shop.run());
+        let ask = |token| {
+            let token = [("dapr-api-token", token)];
+            run(&shop, async |c| c.invoke_with("orders", message("x", ""), &token).await)
+        };
+        let asked = eventually("orders lets the shop's sidecar in", || ask("hunter2").ok());
+        assert!(!asked.answer.contains("hunter2"), "the token is not the application's: {asked:?}");
+        assert_eq!(ask("wrong").unwrap_err().code(), Code::Unauthenticated);
+    }
+}
+
+#[test]
+fn a_table_of_hosts_that_cannot_be_read_leaves_what_the_configuration_names() {
+    let rest = Application::echo();
+    let folder = Folder::with(&format!("apps: {{ '*': {{ addresses: ['{}'] }} }}\n", rest.address));
+    std::fs::create_dir_all(folder.path("data/outrigger")).unwrap();
+    folder.write("data/outrigger/outrigger.db", &"no database at all ".repeat(100));
+    let mut program = folder.run();
+    run(&program, async |c| {
+        let asked = c.invoke("HelloService:1.0", message("x", "")).await.unwrap();
+        assert!(asked.answer.contains("id: HelloService:1.0\n"), "{asked:?}");
+    });
+    folder.configure("apps: {}\n");
+    program.wait_for("configuration reloaded");
+    run(&program, async |c| {
+        let asked = c.invoke("HelloService:1.0", message("x", "")).await;
+        refused(asked, Code::FailedPrecondition, "not an SQLite database");
+    });
+}
+
+#[test]
 fn who_may_call_what_is_decided_beside_the_app() {
     let laptop = Folder::empty();
     let app = Application::echo();
