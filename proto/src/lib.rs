@@ -15,6 +15,18 @@ pub mod layotto {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/layotto.bin");
 }
 
+/// The Dapr dialect, package `dapr.proto.runtime.v1`: what applications implement.
+#[cfg(feature = "dapr")]
+pub mod dapr {
+    mod generated {
+        include!("gen/dapr.proto.runtime.v1.rs");
+    }
+    pub use generated::*;
+
+    /// Every file of the package and what it imports, as reflection serves them.
+    pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!("gen/dapr.bin");
+}
+
 /// What only Outrigger has, package `outrigger.v1`.
 #[cfg(feature = "outrigger")]
 pub mod outrigger {

@@ -1,4 +1,8 @@
-//! Calls to the application: what it implements of the Layotto dialect, seen by the blocks.
+//! Calls to the application: what it implements of the Layotto dialect, seen by the blocks. Beside it, what takes the
+//! events of input bindings.
+
+mod dapr;
+mod http;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -16,6 +20,9 @@ use tonic::client::GrpcService;
 use tonic::codegen::StdError as BoxedError;
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Status, async_trait};
+
+pub use self::dapr::DaprCallback;
+pub use self::http::HttpApp;
 
 /// The most an answer of the application may weigh.
 const ANSWER: usize = 4 << 20;

@@ -1,4 +1,7 @@
-//! Bindings: operations of other systems, by the name of a component.
+//! Bindings: operations of other systems, by the name of a component, and events that come in from them.
+
+mod inlet;
+mod input;
 
 use std::sync::Arc;
 
@@ -11,11 +14,16 @@ use crate::guard::{Call, Class, Meter, Op, Policy};
 use crate::slot::{Slot, SlotConfig};
 use crate::stores::{Member, Stores};
 
+pub use inlet::{AppInputs, Inlet};
+pub use input::{InputComponent, InputEvent};
+
 /// The bindings block.
 #[derive(Default)]
 pub struct Bindings {
     /// The systems calls can name.
     pub outputs: Stores<OutputComponent>,
+    /// The systems events come from.
+    pub inputs: Stores<InputComponent>,
 }
 
 impl Bindings {

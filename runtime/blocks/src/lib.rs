@@ -34,7 +34,7 @@ pub use outrigger_component_api::{
 };
 pub use outrigger_resilience::Deadline;
 
-pub use bindings::{Bindings, OutputComponent};
+pub use bindings::{AppInputs, Bindings, Inlet, InputComponent, InputEvent, OutputComponent};
 pub use caller::Caller;
 pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Update};
 pub use fault::Fault;
@@ -110,7 +110,7 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        let (state, secrets, configuration, lock, sequencer, hello, files, pubsub, bindings) = tokio::join!(
+        let (state, secrets, configuration, lock, sequencer, hello, files, pubsub, outputs, inputs) = tokio::join!(
             self.state.stores.report(),
             self.secrets.stores.report(),
             self.configuration.stores.report(),
@@ -120,8 +120,9 @@ impl Blocks {
             self.files.stores.report(),
             self.pubsub.brokers().report(),
             self.bindings.outputs.report(),
+            self.bindings.inputs.report(),
         );
-        [state, secrets, configuration, lock, sequencer, hello, files, pubsub, bindings].concat()
+        [state, secrets, configuration, lock, sequencer, hello, files, pubsub, outputs, inputs].concat()
     }
 
     /// Has calls to a component meet a fault from now on, or no longer; whether there is such a component. For tests.
@@ -134,6 +135,7 @@ impl Blocks {
             || self.hello.greeters.inject(component, fault)
             || self.files.stores.inject(component, fault)
             || self.pubsub.brokers().inject(component, fault)
+            || self.bindings.inputs.inject(component, fault)
     }
 
     /// What components register their series with when they are made.

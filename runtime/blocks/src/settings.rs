@@ -4,6 +4,7 @@
 use outrigger_component_api::{BlockKind, ComponentSpec, Result};
 use serde_json::{Value, json};
 
+use crate::bindings::InputComponent;
 use crate::configuration::Defaults;
 use crate::key::{self, KeyPrefix};
 use crate::lock;
@@ -18,6 +19,7 @@ pub fn block_settings(block: BlockKind) -> Vec<(&'static str, Value)> {
         BlockKind::Lock => vec![key_prefix("appid (default), name, none")],
         BlockKind::Sequencer => [vec![key_prefix("appid (default), name, none")], Rules::schema()].concat(),
         BlockKind::Configuration => Defaults::schema(),
+        BlockKind::InputBinding => InputComponent::settings(),
         _ => Vec::new(),
     }
 }
@@ -31,6 +33,7 @@ pub fn take_block_settings(block: BlockKind, spec: &mut ComponentSpec) -> Result
         BlockKind::Configuration => Defaults::take(spec).map(drop),
         BlockKind::Secrets => SecretAccess::take(spec).map(drop),
         BlockKind::PubSub => pubsub::check_settings(spec),
+        BlockKind::InputBinding => InputComponent::take_settings(spec).map(drop),
         _ => Ok(()),
     }
 }

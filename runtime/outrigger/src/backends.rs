@@ -61,6 +61,10 @@ pub fn registry() -> Registry {
     registry.output_binding::<outrigger_http_binding::HttpBindingBackend>();
     #[cfg(not(feature = "http"))]
     registry.without("bindings.http", "http");
+    #[cfg(feature = "cron")]
+    registry.input_binding::<outrigger_cron::CronBindingBackend>();
+    #[cfg(not(feature = "cron"))]
+    registry.without("bindings.cron", "cron");
     #[cfg(feature = "local")]
     registry.secrets::<outrigger_local::EnvSecretsBackend>();
     #[cfg(not(feature = "local"))]

@@ -1,9 +1,10 @@
-//! Calls to the application: which cluster it is, and the courier that brings it events.
+//! Calls to the application: which cluster it is, and what brings it events: the courier those of topics, the inlet
+//! those of input bindings.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use outrigger_api::app::AppCallback;
-use outrigger_blocks::{Blocks, Courier, SubscriptionConfig};
+use outrigger_api::app::{AppCallback, DaprCallback, HttpApp};
+use outrigger_blocks::{AppInputs, Blocks, Courier, Inlet, Member as _, SubscriptionConfig};
 use outrigger_cluster::{Cluster, ClusterConfig};
 
 use crate::{
@@ -21,15 +22,21 @@ pub const APP: &str = "outrigger:app";
 /// The clusters of a configuration, with that of the application.
 pub fn clusters(config: &Config) -> BTreeMap<String, ClusterConfig> {
     let mut clusters = config.clusters.clone();
-    let called = Some(&config.app).filter(|app| app.protocol == AppProtocol::Grpc);
-    clusters.extend(called.and_then(AppConfig::cluster).map(|app| (APP.to_owned(), app)));
+    clusters.extend(config.app.cluster().map(|app| (APP.to_owned(), app)));
     clusters
 }
 
-/// The courier of the configuration in force.
+/// What brings events to the application of the configuration in force.
 #[derive(Default)]
 pub struct Callbacks {
     current: tokio::sync::Mutex<Option<Current>>,
+    inputs: tokio::sync::Mutex<Option<Inputs>>,
+}
+
+/// The inlet, and the application it was told of last.
+struct Inputs {
+    inlet: Inlet,
+    app: Option<(AppConfig, Arc<Cluster>, Arc<dyn AppInputs>)>,
 }
 
 struct Current {
@@ -43,10 +50,15 @@ struct Current {
 impl Callbacks {
     /// Brings events to the application this configuration names, if it has any to bring.
     pub async fn follow(&self, snapshot: &Snapshot, blocks: &Arc<Blocks>) {
+        self.follow_topics(snapshot, blocks).await;
+        self.follow_inputs(snapshot, blocks).await;
+    }
+
+    async fn follow_topics(&self, snapshot: &Snapshot, blocks: &Arc<Blocks>) {
         let config = &snapshot.loaded.config;
         let mut current = self.current.lock().await;
-        let cluster =
-            snapshot.traffic.clusters.get(APP).filter(|_| !blocks.pubsub.brokers().all().is_empty());
+        let takes = config.app.protocol == AppProtocol::Grpc && !blocks.pubsub.brokers().all().is_empty();
+        let cluster = snapshot.traffic.clusters.get(APP).filter(|_| takes);
         let Some(cluster) = cluster else {
             *current = None;
             return;
@@ -63,11 +75,47 @@ impl Callbacks {
         }
     }
 
+    /// An inlet is there from the first input binding on, and outlives every configuration.
+    async fn follow_inputs(&self, snapshot: &Snapshot, blocks: &Blocks) {
+        let mut bindings = blocks.bindings.inputs.all();
+        bindings.retain(|binding| binding.slot().scopes().allow(blocks.app_id()));
+        let mut inputs = self.inputs.lock().await;
+        if inputs.is_none() && bindings.is_empty() {
+            return;
+        }
+        let inputs = inputs.get_or_insert_with(|| Inputs { inlet: Inlet::start(), app: None });
+        let app = &snapshot.loaded.config.app;
+        inputs.app = snapshot.traffic.clusters.get(APP).map(|cluster| match inputs.app.take() {
+            Some(known) if known.0 == *app && Arc::ptr_eq(&known.1, cluster) => known,
+            _ => (app.clone(), Arc::clone(cluster), taker(app, cluster)),
+        });
+        inputs.inlet.follow(inputs.app.as_ref().map(|(_, _, app)| Arc::clone(app)), bindings);
+    }
+
     /// Lets the application finish what it has; nothing new is brought.
     pub async fn drain(&self, limit: Duration) {
-        if let Some(current) = self.current.lock().await.take() {
-            current.courier.drain(limit).await;
-        }
+        let courier = self.current.lock().await.take().map(|current| current.courier);
+        let inlet = self.inputs.lock().await.take().map(|inputs| inputs.inlet);
+        let courier = async {
+            if let Some(courier) = courier {
+                courier.drain(limit).await;
+            }
+        };
+        let inlet = async {
+            if let Some(inlet) = inlet {
+                inlet.drain(limit).await;
+            }
+        };
+        tokio::join!(courier, inlet);
+    }
+}
+
+/// The application as what it speaks makes it.
+fn taker(app: &AppConfig, cluster: &Arc<Cluster>) -> Arc<dyn AppInputs> {
+    let (service, gone) = (ToApp::new(Arc::clone(cluster), app), gone(Arc::clone(cluster)));
+    match app.protocol {
+        AppProtocol::Http => Arc::new(HttpApp::new(service, gone)),
+        AppProtocol::Grpc => Arc::new(DaprCallback::new(service, gone)),
     }
 }
 

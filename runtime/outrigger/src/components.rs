@@ -11,10 +11,11 @@ use std::{
 };
 
 use outrigger_blocks::{
-    Blocks, BrokerComponent, ConfigurationComponent, FileComponent, GreeterComponent, LockComponent, Member,
-    Meter, OutputComponent, Policy, Readiness, SecretComponent, SequencerComponent, StateComponent,
+    Blocks, BrokerComponent, ConfigurationComponent, FileComponent, GreeterComponent, InputComponent,
+    LockComponent, Member, Meter, OutputComponent, Policy, Readiness, SecretComponent, SequencerComponent,
+    StateComponent,
 };
-use outrigger_component_api::{BlockKind, ComponentSpec, Error, ErrorKind, Registry, Result};
+use outrigger_component_api::{BlockKind, ComponentSpec, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
 
 use crate::{
@@ -180,6 +181,7 @@ impl Components {
         blocks.hello.greeters.replace(self.members());
         blocks.files.stores.replace(self.members());
         blocks.bindings.outputs.replace(self.members());
+        blocks.bindings.inputs.replace(self.members());
         blocks.pubsub.replace(self.members());
     }
 
@@ -228,10 +230,7 @@ fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Mete
         BlockKind::Sequencer => seat(SequencerComponent::from_spec(spec, policy, meter)?),
         BlockKind::Hello => seat(GreeterComponent::from_spec(spec, policy, meter)?),
         BlockKind::PubSub => seat(BrokerComponent::from_spec(spec, policy, meter)?),
-        other => {
-            let message = format!("the {} block is not in this release of outrigger", other.as_str());
-            return Err(Error::new(ErrorKind::NotConfigured, message));
-        }
+        BlockKind::InputBinding => seat(InputComponent::from_spec(spec, policy, meter)?),
     })
 }
 

@@ -20,7 +20,7 @@ use outrigger_resilience::Deadline;
 use tokio::io::AsyncReadExt as _;
 use tower_service::Service;
 
-use crate::config::native::AppConfig;
+use crate::config::native::{AppConfig, AppProtocol};
 
 /// A tower service that is whatever the cell holds at the moment of the call.
 pub struct Current<S>(pub Arc<ArcSwap<S>>);
@@ -48,11 +48,12 @@ where
     }
 }
 
-/// gRPC calls to the application, carried by its cluster.
+/// Calls to the application, carried by its cluster.
 #[derive(Clone)]
 pub struct ToApp {
     cluster: Arc<Cluster>,
     authority: Authority,
+    version: http::Version,
     /// Where the calls come from: this process.
     conn: Arc<ConnInfo>,
 }
@@ -70,8 +71,13 @@ impl ToApp {
             tls: None,
             listener: crate::callbacks::APP.into(),
         };
+        let version = match app.protocol {
+            AppProtocol::Http => http::Version::HTTP_11,
+            AppProtocol::Grpc => http::Version::HTTP_2,
+        };
         Self {
             cluster,
+            version,
             authority: Authority::parse(Bytes::from(authority)).unwrap_or_default(),
             conn: Arc::new(conn),
         }
@@ -86,7 +92,7 @@ impl ToApp {
         let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
         let mut head =
             RequestHead::new(parts.method, self.authority.clone(), Bytes::copy_from_slice(path.as_bytes()));
-        (head.version, head.scheme) = (http::Version::HTTP_2, Scheme::Http);
+        (head.version, head.scheme) = (self.version, Scheme::Http);
         head.headers = parts.headers.into();
         Request { head, body: Body::wrap(body), conn: Arc::clone(&self.conn), ext: RequestExt::default() }
     }
@@ -106,12 +112,12 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let (request, cluster) = (self.request(request), Arc::clone(&self.cluster));
+        let (request, cluster, version) = (self.request(request), Arc::clone(&self.cluster), self.version);
         Box::pin(async move {
             // Whoever calls watches the deadline: it covers the answer's body too.
             let response = cluster.send(request, &SendOptions::default()).await.map_err(unreached)?;
             let mut answer = http::Response::new(response.body);
-            (*answer.status_mut(), *answer.version_mut()) = (response.head.status, http::Version::HTTP_2);
+            (*answer.status_mut(), *answer.version_mut()) = (response.head.status, version);
             *answer.headers_mut() = response.head.headers.into_map();
             Ok(answer)
         })

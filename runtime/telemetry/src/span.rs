@@ -112,6 +112,14 @@ impl Tracer {
         }
     }
 
+    /// The first span of a trace that begins here, for a share of them.
+    pub fn first(&self, kind: Kind, name: impl Into<Cow<'static, str>>) -> Option<Span> {
+        if !self.0.on.load(Ordering::Relaxed) {
+            return None;
+        }
+        Span::first(self.0.recorder.load_full()?, kind, name.into())
+    }
+
     /// A span for what we do for somebody who is being traced; for nobody else.
     #[inline]
     pub fn child(

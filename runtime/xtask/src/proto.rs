@@ -15,8 +15,11 @@ struct Dialect {
     folder: &'static str,
 }
 
-const DIALECTS: &[Dialect] =
-    &[Dialect { name: "layotto", folder: "layotto" }, Dialect { name: "outrigger", folder: "outrigger/v1" }];
+const DIALECTS: &[Dialect] = &[
+    Dialect { name: "layotto", folder: "layotto" },
+    Dialect { name: "dapr", folder: "dapr" },
+    Dialect { name: "outrigger", folder: "outrigger/v1" },
+];
 
 /// Writes `proto/src/gen`, or with `check` fails when what is committed differs from what would be written.
 pub(crate) fn run(check: bool) -> Result<()> {

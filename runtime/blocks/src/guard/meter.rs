@@ -20,6 +20,8 @@ pub struct Meter {
     tracer: Tracer,
     events: Family<Counter>,
     in_flight: Family<Gauge>,
+    input_events: Family<Counter>,
+    input_seconds: Family<Histogram>,
     limits: Limits,
 }
 
@@ -50,6 +52,16 @@ impl Meter {
                 "Events given to subscribers that have not answered yet",
                 &["component"],
             ),
+            input_events: metrics.counter(
+                "outrigger_input_events_total",
+                "Events of input bindings by what became of them",
+                &["component", "outcome"],
+            ),
+            input_seconds: metrics.histogram(
+                "outrigger_input_event_seconds",
+                "How long the application took for events of input bindings",
+                &["component"],
+            ),
             limits: Limits::new(metrics),
         }
     }
@@ -67,6 +79,16 @@ impl Meter {
     /// Events of one broker under way.
     pub(crate) fn events_in_flight(&self, component: &str) -> Gauge {
         self.in_flight.with(&[component])
+    }
+
+    /// Events of one input binding that end in one way.
+    pub(crate) fn input_events(&self, component: &str, outcome: &str) -> Counter {
+        self.input_events.with(&[component, outcome])
+    }
+
+    /// How long events of one input binding took.
+    pub(crate) fn input_seconds(&self, component: &str) -> Histogram {
+        self.input_seconds.with(&[component])
     }
 
     /// What calls are held to.

@@ -28,6 +28,7 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     }
     checker.names();
     checker.subscriptions();
+    checker.inputs();
     checker.apps();
     checker.addresses();
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
@@ -158,6 +159,25 @@ impl Checker<'_> {
             }
             if subscription.topic.is_empty() {
                 self.report(&below(&at, "topic"), "the topic is empty");
+            }
+        }
+    }
+
+    /// Events of input bindings likewise. Foreign files may name components they have no use for.
+    fn inputs(&mut self) {
+        let config = self.config;
+        if config.app.port.is_some() {
+            return;
+        }
+        for (key, component) in &config.components {
+            let ours = component.scopes.is_empty() || component.scopes.contains(&config.app.id);
+            let is_input =
+                component.block.is_none() && self.block(component) == Some(BlockKind::InputBinding);
+            if ours && is_input {
+                self.report(
+                    &keys(&["components", key]),
+                    "its events are given to the application: set app.port",
+                );
             }
         }
     }

@@ -19,6 +19,7 @@ mod collector;
 mod concurrency;
 mod coordination;
 mod coverage;
+mod cron;
 #[cfg(all(feature = "redis", feature = "etcd"))]
 mod docs;
 mod durability;

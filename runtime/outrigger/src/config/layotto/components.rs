@@ -43,6 +43,13 @@ const fn section(
     Section { keys, kind, prefixes, key_prefix }
 }
 
+impl Section {
+    /// Bindings of both directions stand in one section.
+    fn holds(&self, kind: BlockKind) -> bool {
+        kind == self.kind || self.kind == BlockKind::OutputBinding && kind == BlockKind::InputBinding
+    }
+}
+
 /// Parts without effect, and why.
 const WITHOUT_EFFECT: [(&str, &str); 7] = [
     ("oss", "object storage is not in this version"),
@@ -134,7 +141,7 @@ impl Translator<'_> {
         names.push(bare.to_owned());
         for name in &names {
             if let Ok(info) = self.registry.find(name)
-                && info.kind == section.kind
+                && section.holds(info.kind)
             {
                 return (info.name.to_owned(), Ok(*info));
             }

@@ -116,6 +116,19 @@ fn a_socket_and_a_missing_actuator_are_as_written() {
 }
 
 #[test]
+fn bindings_of_both_directions_stand_in_one_section() {
+    let text = runtime(
+        r#"{"bindings": {"out": {"type": "http", "metadata": {"url": "http://127.0.0.1:1"}},
+"tick": {"type": "cron", "metadata": {"schedule": "@every 15m", "direction": "input"}}}}"#,
+    );
+    let loaded = loaded(&text);
+    let types = loaded.config.components.values().map(|component| component.r#type.as_str());
+    assert_eq!(types.collect::<Vec<_>>(), ["bindings.http", "bindings.cron"]);
+    let settings = json!({"schedule": "@every 15m", "direction": "input"});
+    assert_eq!(shown(&loaded)["components"]["tick"]["settings"], settings);
+}
+
+#[test]
 fn one_name_in_two_blocks_is_two_components() {
     let text = runtime(
         r#"{"state": {"redis": {"type": "in-memory"}, "other": {"type": "in-memory"}},
