@@ -57,6 +57,15 @@ pub struct PubSubCapabilities {
     pub shared: bool,
     /// A new group with [`Start::Earliest`] sees what was published before it existed.
     pub replay: bool,
+    /// A new group may begin with [`Start::Latest`]; without it, asking for that is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    pub latest: bool,
+    /// [`Delivery::attempt`] counts; without it, it is always 1.
+    pub attempts: bool,
+    /// A retry comes after the pause asked for; without it, the broker decides.
+    pub pauses: bool,
+    /// A subscriber is given messages while it asks for the next one; without it, whenever it has credit.
+    pub pulled: bool,
 }
 
 impl PubSubCapabilities {

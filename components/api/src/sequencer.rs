@@ -33,6 +33,9 @@ pub trait Sequencer: Component {
 pub struct SequencerCapabilities {
     /// `segment` works.
     pub segments: bool,
+    /// [`NextOptions::bigger_than`] is honoured; without it, asking for it is
+    /// [`Unsupported`](crate::ErrorKind::Unsupported).
+    pub bigger_than: bool,
     /// Numbers given out stay given out when this process ends.
     pub persistent: bool,
 }

@@ -137,7 +137,7 @@ impl Component for EtcdSequencer {
 #[async_trait]
 impl Sequencer for EtcdSequencer {
     fn capabilities(&self) -> SequencerCapabilities {
-        SequencerCapabilities { segments: true, persistent: true }
+        SequencerCapabilities { segments: true, bigger_than: true, persistent: true }
     }
 
     async fn next(&self, key: &Key, options: NextOptions) -> Result<i64> {

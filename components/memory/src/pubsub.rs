@@ -129,7 +129,16 @@ impl Component for MemoryPubSub {
 #[async_trait]
 impl PubSub for MemoryPubSub {
     fn capabilities(&self) -> PubSubCapabilities {
-        PubSubCapabilities { ttl: true, persistent: false, shared: false, replay: true }
+        PubSubCapabilities {
+            ttl: true,
+            persistent: false,
+            shared: false,
+            replay: true,
+            latest: true,
+            attempts: true,
+            pauses: true,
+            pulled: true,
+        }
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<()> {

@@ -48,7 +48,7 @@ impl Component for MemorySequencer {
 #[async_trait]
 impl Sequencer for MemorySequencer {
     fn capabilities(&self) -> SequencerCapabilities {
-        SequencerCapabilities { segments: true, persistent: false }
+        SequencerCapabilities { segments: true, bigger_than: true, persistent: false }
     }
 
     async fn next(&self, key: &Key, options: NextOptions) -> Result<i64> {

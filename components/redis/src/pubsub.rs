@@ -78,7 +78,16 @@ impl Component for RedisPubSub {
 #[async_trait]
 impl PubSub for RedisPubSub {
     fn capabilities(&self) -> PubSubCapabilities {
-        PubSubCapabilities { ttl: true, persistent: true, shared: true, replay: true }
+        PubSubCapabilities {
+            ttl: true,
+            persistent: true,
+            shared: true,
+            replay: true,
+            latest: true,
+            attempts: true,
+            pauses: true,
+            pulled: true,
+        }
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<()> {

@@ -72,7 +72,7 @@ impl Component for RedisSequencer {
 #[async_trait]
 impl Sequencer for RedisSequencer {
     fn capabilities(&self) -> SequencerCapabilities {
-        SequencerCapabilities { segments: true, persistent: true }
+        SequencerCapabilities { segments: true, bigger_than: true, persistent: true }
     }
 
     async fn next(&self, key: &Key, options: NextOptions) -> Result<i64> {

@@ -123,7 +123,16 @@ impl Component for SqlitePubSub {
 #[async_trait]
 impl PubSub for SqlitePubSub {
     fn capabilities(&self) -> PubSubCapabilities {
-        PubSubCapabilities { ttl: true, persistent: true, shared: true, replay: true }
+        PubSubCapabilities {
+            ttl: true,
+            persistent: true,
+            shared: true,
+            replay: true,
+            latest: true,
+            attempts: true,
+            pauses: true,
+            pulled: true,
+        }
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<()> {

@@ -63,7 +63,7 @@ impl Component for SqliteSequencer {
 #[async_trait]
 impl Sequencer for SqliteSequencer {
     fn capabilities(&self) -> SequencerCapabilities {
-        SequencerCapabilities { segments: true, persistent: true }
+        SequencerCapabilities { segments: true, bigger_than: true, persistent: true }
     }
 
     async fn next(&self, key: &Key, options: NextOptions) -> Result<i64> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use outrigger_component_api::{Held, Key, LockStore};
+use outrigger_component_api::{ErrorKind, Held, Key, LockStore};
 
 /// The store as the cases take it.
 pub(super) type Store = std::sync::Arc<dyn LockStore>;
@@ -16,6 +16,17 @@ pub(super) const LATE: Duration = Duration::from_millis(1200);
 /// Takes the resource; the token if it was got.
 pub(super) async fn take(store: &Store, resource: &Key, owner: &str, ttl: Duration) -> Option<u64> {
     store.try_lock(resource, owner, ttl).await.expect("answered").map(|lease| lease.token)
+}
+
+/// Takes a resource whose name may mean something to the store, which then refuses it.
+pub(super) async fn is_taken(store: &Store, resource: &Key) -> bool {
+    match store.try_lock(resource, "a", LONG).await {
+        Ok(lease) => lease.is_some(),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{error}");
+            false
+        }
+    }
 }
 
 pub(super) async fn unlock(store: &Store, resource: &Key, owner: &str) -> Held {

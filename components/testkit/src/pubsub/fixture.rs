@@ -84,6 +84,17 @@ pub(super) fn within(member: &mut Member, limit: Duration) -> impl Future<Output
     }
 }
 
+/// The next delivery to one of two, which must come soon.
+#[track_caller]
+pub(super) fn either(one: &mut Member, two: &mut Member) -> impl Future<Output = Delivery> {
+    let place = std::panic::Location::caller();
+    async move {
+        let next = futures_util::future::select(Box::pin(usable(one)), Box::pin(usable(two)));
+        let next = timeout(SOON, next).await.unwrap_or_else(|_| panic!("{place}: nothing within {SOON:?}"));
+        next.factor_first().0
+    }
+}
+
 async fn usable(member: &mut Member) -> Delivery {
     loop {
         match member.next().await {
@@ -112,6 +123,13 @@ pub(super) async fn take_all(member: &mut Member, count: usize) -> Vec<String> {
         texts.push(take(member).await);
     }
     texts
+}
+
+/// Which delivery of which message it is, as far as the broker counts.
+#[track_caller]
+pub(super) fn assert_delivery(broker: &Broker, delivery: &Delivery, expected: &str, attempt: u32) {
+    let attempt = if broker.capabilities().attempts { attempt } else { 1 };
+    assert_eq!((text(delivery).as_str(), delivery.attempt), (expected, attempt));
 }
 
 pub(super) async fn ack(delivery: Delivery) {

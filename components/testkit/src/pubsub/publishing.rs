@@ -121,6 +121,9 @@ pub async fn expired_message_is_not_delivered(broker: Broker) {
     assert_eq!(take_all(&mut member, 2).await, ["long", "forever"]);
     silent(&mut member, QUIET).await;
 
+    if !broker.capabilities().pauses {
+        return;
+    }
     // One that expires while it waits for a retry is not delivered again either.
     broker.publish(&topic, living("short", Duration::from_secs(1))).await.expect("published");
     next(&mut member).await.retry(Duration::from_millis(1200)).await.expect("settled");

@@ -25,6 +25,14 @@ pub(super) fn refused<T: std::fmt::Debug>(result: Result<T>, kind: ErrorKind) {
     assert_eq!(error.kind(), kind, "{error}");
 }
 
+/// Whether it is declared that a number to exceed can be named; if not, that naming one is refused.
+pub(super) async fn has_bigger_than(store: &Store) -> bool {
+    if !store.capabilities().bigger_than {
+        refused(store.next(&unique_key("bigger"), above(1)).await, ErrorKind::Unsupported);
+    }
+    store.capabilities().bigger_than
+}
+
 /// Whether segments are declared; if not, that one is refused.
 pub(super) async fn has_segments(store: &Store) -> bool {
     if !store.capabilities().segments {

@@ -72,7 +72,7 @@ impl Component for Numbers {
 #[async_trait]
 impl Sequencer for Numbers {
     fn capabilities(&self) -> SequencerCapabilities {
-        SequencerCapabilities { segments: true, persistent: false }
+        SequencerCapabilities { segments: true, bigger_than: true, persistent: false }
     }
 
     async fn next(&self, key: &Key, options: NextOptions) -> Result<i64> {

@@ -138,7 +138,15 @@ impl Component for Broker {
 #[async_trait]
 impl PubSub for Broker {
     fn capabilities(&self) -> PubSubCapabilities {
-        PubSubCapabilities { ttl: true, replay: true, ..PubSubCapabilities::default() }
+        PubSubCapabilities {
+            ttl: true,
+            replay: true,
+            latest: true,
+            attempts: true,
+            pauses: true,
+            pulled: true,
+            ..PubSubCapabilities::default()
+        }
     }
 
     async fn publish(&self, topic: &str, message: Message) -> Result<()> {

@@ -59,7 +59,7 @@ impl Component for Counted {
 #[async_trait]
 impl Backend for Counted {
     fn capabilities(&self) -> SequencerCapabilities {
-        SequencerCapabilities { segments: !self.without_segments, persistent: false }
+        SequencerCapabilities { segments: !self.without_segments, bigger_than: true, persistent: false }
     }
     async fn next(&self, key: &Key, options: NextOptions) -> Result<i64> {
         self.called()?;
