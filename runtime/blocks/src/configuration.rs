@@ -4,6 +4,8 @@ mod component;
 mod defaults;
 mod watch;
 
+use std::sync::Arc;
+
 use outrigger_component_api::{ConfigurationItem as Item, Error, Result, Revision, Selector};
 
 pub use component::ConfigurationComponent;
@@ -12,13 +14,14 @@ pub use watch::{ConfigurationWatch, Update};
 
 use crate::caller::Caller;
 use crate::guard::{Call, Class};
+use crate::stay::stopping;
 use crate::stores::Stores;
 
 /// The configuration block.
 #[derive(Default)]
 pub struct Configuration {
     /// The stores calls can name.
-    pub stores: Stores<ConfigurationComponent>,
+    pub stores: Arc<Stores<ConfigurationComponent>>,
 }
 
 impl Configuration {
@@ -56,7 +59,8 @@ impl Configuration {
         store.slot.run(call, |backend| async move { backend.delete(selector).await }).await
     }
 
-    /// Changes to the items selected, after `from` or from now on: once this has returned, none is missed.
+    /// Changes to the items selected, after `from` or from now on: once this has returned, none is missed until the
+    /// watch ends.
     pub async fn watch(
         &self,
         caller: &Caller<'_>,
@@ -64,9 +68,17 @@ impl Configuration {
         selector: Selector,
         from: Option<Revision>,
     ) -> Result<ConfigurationWatch> {
-        let store = self.stores.find(caller, store)?;
-        let selector = store.selector(caller, selector)?;
-        ConfigurationWatch::open(store, caller, selector, from).await
+        let stay = self.stores.stay(caller, store)?;
+        let selector = stay.member().selector(caller, selector)?;
+        ConfigurationWatch::open(stay, caller, selector, from).await
+    }
+
+    /// Waits until the process takes its leave, and gives what those who watch are told then.
+    pub async fn stopping(&self) -> Error {
+        let mut changes = self.stores.changes();
+        // Whoever could be gone is ours.
+        drop(changes.wait_for(|stopping| *stopping).await);
+        stopping()
     }
 }
 

@@ -20,6 +20,7 @@ mod sequencer;
 mod settings;
 mod slot;
 mod state;
+mod stay;
 mod stores;
 
 use std::sync::Arc;
@@ -118,7 +119,7 @@ impl Blocks {
             self.sequencer.stores.report(),
             self.hello.greeters.report(),
             self.files.stores.report(),
-            self.pubsub.brokers().report(),
+            self.pubsub.brokers.report(),
             self.bindings.outputs.report(),
             self.bindings.inputs.report(),
         );
@@ -134,8 +135,15 @@ impl Blocks {
             || self.sequencer.stores.inject(component, fault)
             || self.hello.greeters.inject(component, fault)
             || self.files.stores.inject(component, fault)
-            || self.pubsub.brokers().inject(component, fault)
+            || self.pubsub.brokers.inject(component, fault)
             || self.bindings.inputs.inject(component, fault)
+    }
+
+    /// Ends every stream of events and changes, and lets none begin: the process takes its leave. What is under way may
+    /// still be settled.
+    pub fn close(&self) {
+        self.pubsub.brokers.close();
+        self.configuration.stores.close();
     }
 
     /// What components register their series with when they are made.

@@ -15,7 +15,6 @@ use std::time::SystemTime;
 
 use outrigger_component_api::{ComponentSpec, Error, Message, PubSub as Broker, Result, SubscribeOptions};
 use outrigger_telemetry::span::{Kind, Span};
-use tokio::sync::watch;
 
 pub use broker::BrokerComponent;
 pub use config::SubscriptionConfig;
@@ -37,40 +36,13 @@ use settings::Defaults;
 use topics::Wish;
 
 /// The pub/sub block.
+#[derive(Default)]
 pub struct PubSub {
-    brokers: Arc<Stores<BrokerComponent>>,
-    /// Whether the process takes its leave.
-    changes: watch::Sender<bool>,
-}
-
-impl Default for PubSub {
-    fn default() -> Self {
-        Self { brokers: Arc::default(), changes: watch::Sender::new(false) }
-    }
+    /// The brokers calls can name.
+    pub brokers: Arc<Stores<BrokerComponent>>,
 }
 
 impl PubSub {
-    /// The brokers calls can name.
-    pub fn brokers(&self) -> &Stores<BrokerComponent> {
-        &self.brokers
-    }
-
-    /// Makes these the brokers. Subscriptions to any other end.
-    pub fn replace(&self, brokers: impl IntoIterator<Item = Arc<BrokerComponent>>) {
-        self.brokers.replace(brokers);
-        self.changes.send_modify(|_| {});
-    }
-
-    /// Ends every subscription: the process takes its leave. What is under way may still be settled.
-    pub fn close(&self) {
-        self.changes.send_replace(true);
-    }
-
-    /// Told whenever the brokers are others, or gone for good.
-    pub(crate) fn changes(&self) -> watch::Receiver<bool> {
-        self.changes.subscribe()
-    }
-
     /// Publishes an event. `Ok` means that every group that exists will get it at least once.
     pub async fn publish(
         &self,
@@ -121,9 +93,8 @@ impl PubSub {
         topic: &str,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Events> {
-        // Before the broker is looked up, so that no change in between is missed.
-        let changes = self.changes();
-        let broker = self.brokers.find(caller, broker)?;
+        let stay = self.brokers.stay(caller, broker)?;
+        let broker = Arc::clone(stay.member());
         named(topic)?;
         broker.topics.check(Wish::Subscribe, caller.app_id, topic)?;
         let settings = broker.delivery.with(metadata)?;
@@ -147,7 +118,7 @@ impl PubSub {
         let subscription = broker.slot.run(call, subscribe).await?;
         let (app_id, topic) = (caller.app_id.to_owned(), topic.to_owned());
         let shared = Shared { broker, app_id, topic, raw: is_raw(metadata), settings };
-        Ok(Events::new(shared, subscription, Arc::clone(&self.brokers), changes))
+        Ok(Events::new(shared, subscription, stay))
     }
 }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use outrigger_component_api::{Built, Component, ComponentSpec, Error, ErrorKind, Result, nearest};
+use tokio::sync::watch;
 
 use crate::caller::Caller;
 use crate::fault::Fault;
 use crate::guard::{Meter, Policy};
 use crate::health::ComponentReport;
 use crate::slot::{Readiness, Slot};
+use crate::stay::{Stay, stopping};
 
 /// What a block keeps for each of its components: a slot, and whatever else the block needs beside it.
 pub trait Member: Sized + Send + Sync + 'static {
@@ -55,11 +57,13 @@ pub trait Member: Sized + Send + Sync + 'static {
 /// The members of one block by name.
 pub struct Stores<M> {
     members: ArcSwap<BTreeMap<String, Arc<M>>>,
+    /// Told whenever the members are others; whether the process takes its leave.
+    changes: watch::Sender<bool>,
 }
 
 impl<M> Default for Stores<M> {
     fn default() -> Self {
-        Self { members: ArcSwap::default() }
+        Self { members: ArcSwap::default(), changes: watch::Sender::new(false) }
     }
 }
 
@@ -77,10 +81,33 @@ impl<M: Member> Stores<M> {
         Ok(Arc::clone(member))
     }
 
-    /// Makes these the members. Those under way finish on the ones they found.
+    /// The same for longer than a call: whoever stays is told when that has to end. After [`Stores::close`] nobody may
+    /// begin to, which is [`Unavailable`](ErrorKind::Unavailable).
+    pub(crate) fn stay(self: &Arc<Self>, caller: &Caller<'_>, name: &str) -> Result<Stay<M>> {
+        // Before the member is looked up, so that no change in between is missed.
+        let changes = self.changes();
+        if *changes.borrow() {
+            return Err(stopping());
+        }
+        Ok(Stay::new(Arc::clone(self), self.find(caller, name)?, caller.app_id, changes))
+    }
+
+    /// Makes these the members. Calls under way finish on the ones they found; who stays with one that is no longer
+    /// there, or not open to them any more, has to end.
     pub fn replace(&self, members: impl IntoIterator<Item = Arc<M>>) {
         let members = members.into_iter().map(|member| (member.slot().name().to_owned(), member)).collect();
         self.members.store(Arc::new(members));
+        self.changes.send_modify(|_| {});
+    }
+
+    /// Ends every stay: the process takes its leave. Calls are answered as before.
+    pub fn close(&self) {
+        self.changes.send_replace(true);
+    }
+
+    /// Told whenever the members are others, or the process takes its leave, which is `true`.
+    pub fn changes(&self) -> watch::Receiver<bool> {
+        self.changes.subscribe()
     }
 
     /// How each member is doing, found out by asking all at once.

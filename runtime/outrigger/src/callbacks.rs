@@ -57,7 +57,7 @@ impl Callbacks {
     async fn follow_topics(&self, snapshot: &Snapshot, blocks: &Arc<Blocks>) {
         let config = &snapshot.loaded.config;
         let mut current = self.current.lock().await;
-        let takes = config.app.protocol == AppProtocol::Grpc && !blocks.pubsub.brokers().all().is_empty();
+        let takes = config.app.protocol == AppProtocol::Grpc && !blocks.pubsub.brokers.all().is_empty();
         let cluster = snapshot.traffic.clusters.get(APP).filter(|_| takes);
         let Some(cluster) = cluster else {
             *current = None;

@@ -182,7 +182,7 @@ impl Components {
         blocks.files.stores.replace(self.members());
         blocks.bindings.outputs.replace(self.members());
         blocks.bindings.inputs.replace(self.members());
-        blocks.pubsub.replace(self.members());
+        blocks.pubsub.brokers.replace(self.members());
     }
 
     /// The members of one block.

@@ -20,8 +20,8 @@ impl App {
         let timeout = self.snapshot().loaded.config.shutdown.timeout;
         tracing::info!(?timeout, "stopping");
         self.apps.withdraw().await;
-        // Streams of events end by themselves only when there is nothing more to stream.
-        self.blocks.pubsub.close();
+        // Streams of events and changes end by themselves only when there is nothing more to stream.
+        self.blocks.close();
         let proxy = self.proxy.lock().await.take();
         let proxy = async {
             match proxy {

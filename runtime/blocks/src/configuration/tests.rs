@@ -14,15 +14,24 @@ use super::*;
 use crate::{Member, Meter, Policy};
 
 fn configuration(settings: &[(&str, &str)], backend: Arc<dyn ConfigurationStore>) -> Configuration {
+    let configuration = Configuration::default();
+    configuration.stores.replace([member(settings, &[], backend)]);
+    configuration
+}
+
+fn member(
+    settings: &[(&str, &str)],
+    scopes: &[&str],
+    backend: Arc<dyn ConfigurationStore>,
+) -> Arc<ConfigurationComponent> {
     let mut spec = ComponentSpec { name: "config".to_owned(), ..ComponentSpec::default() };
+    spec.scopes = scopes.iter().map(|app| (*app).to_owned()).collect();
     spec.settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
     let meter = Meter::new(&outrigger_telemetry::Metrics::new());
     let member = ConfigurationComponent::from_spec(&mut spec, Policy::default(), &meter).unwrap();
     assert!(spec.settings.is_empty(), "the backend sees the rest");
     member.slot().ready(backend);
-    let configuration = Configuration::default();
-    configuration.stores.replace([Arc::new(member)]);
-    configuration
+    Arc::new(member)
 }
 
 fn item(key: &str, content: &str) -> Item {
@@ -154,4 +163,50 @@ async fn a_watch_outlives_failures_and_brings_what_was_missed() {
         assert_eq!(contents(watch.next().await.unwrap()), [expected]);
     }
     assert_eq!(watch.next().await.unwrap_err().message(), "over");
+}
+
+/// What ends a watch that is being waited for when the stores become these.
+async fn end_of(watch: &mut ConfigurationWatch, then: impl FnOnce()) -> Error {
+    let limit = std::time::Duration::from_secs(5);
+    let (ended, ()) = tokio::join!(tokio::time::timeout(limit, watch.next()), async { then() });
+    ended.expect("in time").expect_err("ended")
+}
+
+#[tokio::test]
+async fn a_watch_ends_with_the_store_it_was_found_in() {
+    let backend: Arc<dyn ConfigurationStore> = Arc::new(MemoryConfiguration::new());
+    let configuration = configuration(&[], Arc::clone(&backend));
+    let caller = &Caller::new("orders");
+    let stores = &configuration.stores;
+    let watch = || configuration.watch(caller, "config", of(&["a"]), None);
+    let mut kept = watch().await.unwrap();
+    stores.replace(stores.all());
+    configuration.save(caller, "config", "", vec![item("a", "1")]).await.unwrap();
+    assert!(matches!(kept.next().await.unwrap(), Update::Changed { .. }), "a reload that leaves it alone");
+
+    let error = end_of(&mut kept, || stores.replace([member(&[], &[], Arc::clone(&backend))])).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert!(error.message().contains("'config' was replaced: subscribe again"), "{error}");
+    let mut again = watch().await.unwrap();
+    let error = end_of(&mut again, || stores.replace([member(&[], &["billing"], backend.clone())])).await;
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
+    stores.replace([member(&[], &[], backend)]);
+    let mut again = watch().await.unwrap();
+    let error = end_of(&mut again, || stores.replace([])).await;
+    assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_end_with_the_process_even_while_their_store_is_away() {
+    let down = (0..1000).map(|_| Err(Error::unavailable("down")));
+    let steps = Arc::new(Mutex::new(down.collect()));
+    let configuration = configuration(&[], Arc::new(Told { items: MemoryConfiguration::new(), steps }));
+    let caller = &Caller::new("orders");
+    let mut watch = configuration.watch(caller, "config", of(&[]), None).await.unwrap();
+    let error = end_of(&mut watch, || configuration.stores.close()).await;
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Unavailable, "the sidecar is stopping"));
+    let late = configuration.watch(caller, "config", of(&[]), None).await.map(drop).unwrap_err();
+    assert_eq!((late.kind(), late.message()), (ErrorKind::Unavailable, "the sidecar is stopping"));
+    configuration.get(caller, "config", of(&[])).await.expect("calls are answered to the end");
+    assert_eq!(configuration.stopping().await.message(), "the sidecar is stopping");
 }

@@ -11,6 +11,7 @@ use outrigger_component_api::{
 use super::ConfigurationComponent;
 use crate::caller::Caller;
 use crate::guard::{Call, Class};
+use crate::stay::Stay;
 
 /// What a watch yields.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub enum Update {
 
 /// Changes to some items of one store, one after the other.
 pub struct ConfigurationWatch {
+    stay: Stay<ConfigurationComponent>,
+    changes: Changes,
+}
+
+/// What comes from the store for as long as it is there.
+struct Changes {
     store: Arc<ConfigurationComponent>,
     app_id: String,
     selector: Selector,
@@ -35,24 +42,36 @@ pub struct ConfigurationWatch {
 
 impl ConfigurationWatch {
     pub(super) async fn open(
-        store: Arc<ConfigurationComponent>,
+        stay: Stay<ConfigurationComponent>,
         caller: &Caller<'_>,
         selector: Selector,
         from: Option<Revision>,
     ) -> Result<Self> {
+        let store = Arc::clone(stay.member());
         let watch = start(&store, caller, &selector, from).await?;
         let app_id = caller.app_id.to_owned();
-        Ok(Self { store, app_id, selector, watch, failures: 0, missed: false })
+        let changes = Changes { store, app_id, selector, watch, failures: 0, missed: false };
+        Ok(Self { stay, changes })
     }
 
     /// The items it watches, as completed.
     pub fn selector(&self) -> &Selector {
-        &self.selector
+        &self.changes.selector
     }
 
     /// The next update. Waits for one as long as it takes; dropping the future loses nothing. While the backend cannot
-    /// be reached it is asked again, with growing pauses; an error that is returned has ended the watch.
+    /// be reached it is asked again, with growing pauses; an error that is returned has ended the watch. So does a reload
+    /// that takes the store away or puts another in its place, and the end of the process.
     pub async fn next(&mut self) -> Result<Update> {
+        tokio::select! {
+            why = self.stay.over() => Err(why),
+            update = self.changes.next() => update,
+        }
+    }
+}
+
+impl Changes {
+    async fn next(&mut self) -> Result<Update> {
         loop {
             if self.missed {
                 return self.resync().await;

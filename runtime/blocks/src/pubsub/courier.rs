@@ -178,7 +178,7 @@ impl Route {
     async fn run(mut self) {
         let mut failures = 0;
         while !*self.stopped.borrow() {
-            let mut changes = self.blocks.pubsub.changes();
+            let mut changes = self.blocks.pubsub.brokers.changes();
             let Topic { pubsub, topic, metadata } = &self.topic;
             let caller = Caller::new(self.blocks.app_id());
             let error = match self.blocks.pubsub.subscribe(&caller, pubsub, topic, metadata).await {

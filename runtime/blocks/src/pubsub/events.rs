@@ -7,7 +7,6 @@ use outrigger_component_api::{Delivery, Error, Message, Outcome, Result, Subscri
 use outrigger_resilience::Backoff;
 use outrigger_telemetry::Gauge;
 use outrigger_telemetry::span::{Kind, Span};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::broker::BrokerComponent;
@@ -15,7 +14,8 @@ use super::event::{Event, open};
 use super::settings::DeliverySettings;
 use crate::caller::Caller;
 use crate::guard::{Call, Class};
-use crate::stores::{Member, Stores};
+use crate::stay::Stay;
+use crate::stores::Member;
 
 /// How long a broker may take to note an outcome.
 const SETTLING: Duration = Duration::from_secs(10);
@@ -43,9 +43,7 @@ pub enum Answer {
 pub struct Events {
     shared: Arc<Shared>,
     subscription: Box<dyn Subscription>,
-    brokers: Arc<Stores<BrokerComponent>>,
-    /// Told when the brokers are others.
-    changes: watch::Receiver<bool>,
+    stay: Stay<BrokerComponent>,
     failures: u32,
 }
 
@@ -84,10 +82,9 @@ impl Events {
     pub(super) fn new(
         shared: Shared,
         subscription: Box<dyn Subscription>,
-        brokers: Arc<Stores<BrokerComponent>>,
-        changes: watch::Receiver<bool>,
+        stay: Stay<BrokerComponent>,
     ) -> Self {
-        Self { shared: Arc::new(shared), subscription, brokers, changes, failures: 0 }
+        Self { shared: Arc::new(shared), subscription, stay, failures: 0 }
     }
 
     /// How many events it has under way at most.
@@ -101,11 +98,7 @@ impl Events {
         loop {
             let delivery = tokio::select! {
                 delivery = self.subscription.next() => delivery,
-                changed = self.changes.changed() => {
-                    changed.map_err(|_| ending())?;
-                    self.still_there()?;
-                    continue;
-                }
+                why = self.stay.over() => return Err(why),
             };
             match delivery {
                 Ok(delivery) => {
@@ -122,19 +115,6 @@ impl Events {
         }
     }
 
-    /// A reload may have taken the broker away, or put another in its place.
-    fn still_there(&self) -> Result<()> {
-        if *self.changes.borrow() {
-            return Err(ending());
-        }
-        let name = self.shared.broker.slot().name();
-        let now = self.brokers.find(&Caller::new(&self.shared.app_id), name)?;
-        if Arc::ptr_eq(&now, &self.shared.broker) {
-            return Ok(());
-        }
-        Err(Error::unavailable(format!("component '{name}' was replaced: subscribe again")))
-    }
-
     async fn wait_out(&mut self, error: &Error) {
         let (component, topic) = (self.shared.broker.slot().name(), self.shared.topic.as_str());
         if self.failures == 0 {
@@ -143,10 +123,6 @@ impl Events {
         self.failures = self.failures.saturating_add(1);
         sleep(AWAY.delay(self.failures, &mut fastrand::Rng::new())).await;
     }
-}
-
-fn ending() -> Error {
-    Error::unavailable("the sidecar is stopping")
 }
 
 impl Incoming {

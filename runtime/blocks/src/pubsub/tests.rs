@@ -27,7 +27,7 @@ fn fixture(settings: &[(&str, &str)]) -> Fixture {
     let metrics = Metrics::new();
     let memory: Arc<dyn Broker> = Arc::new(MemoryPubSub::new(MemoryPubSubConfig::default()).unwrap());
     let pubsub = PubSub::default();
-    pubsub.replace([component(settings, &metrics, &memory)]);
+    pubsub.brokers.replace([component(settings, &metrics, &memory)]);
     Fixture { pubsub, metrics, memory }
 }
 
@@ -274,14 +274,18 @@ async fn what_is_not_allowed_is_refused() {
 async fn a_subscription_ends_when_its_broker_is_another() {
     let f = fixture(&[]);
     let mut events = f.subscribe("orders", &[]).await;
-    let same = f.pubsub.brokers().all();
-    f.pubsub.replace(same);
+    let same = f.pubsub.brokers.all();
+    f.pubsub.brokers.replace(same);
     silent(&mut events).await;
-    f.pubsub.replace([component(&[], &f.metrics, &f.memory)]);
+    f.pubsub.brokers.replace([component(&[], &f.metrics, &f.memory)]);
     let ended = timeout(SOON, events.next()).await.unwrap();
     assert_eq!(ended.map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
     let mut events = f.subscribe("orders", &[]).await;
-    f.pubsub.close();
+    f.pubsub.brokers.close();
     let ended = timeout(SOON, events.next()).await.unwrap();
     assert_eq!(ended.map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
+    // Nobody would end it.
+    let late = f.pubsub.subscribe(&Caller::new("shop"), "events", "orders", &BTreeMap::new()).await;
+    assert_eq!(late.map(drop).unwrap_err().kind(), ErrorKind::Unavailable);
+    f.publish("orders", "to the end", &[]).await;
 }

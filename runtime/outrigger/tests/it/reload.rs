@@ -1,6 +1,9 @@
 //! Reading the configuration again: what is not touched stays, what is bad changes nothing.
 
-use outrigger_sdk::{Client, Options};
+use std::time::{Duration, Instant};
+
+use outrigger_sdk::configuration::Item;
+use outrigger_sdk::{Client, ErrorKind, Options};
 use rustix::process::Signal;
 
 use crate::{
@@ -232,4 +235,40 @@ fn without_watching_a_rotated_secret_waits_for_a_reload() {
     secrets(&folder, "two.db", 1);
     let outcome = post(program.admin(), "/reload", "").json();
     assert_eq!(outcome["components"]["changed"], serde_json::json!(["kept"]));
+}
+
+#[test]
+fn a_watch_of_configuration_ends_with_its_store_and_with_the_program() {
+    let stores = |hidden: &str| {
+        format!(
+            "shutdown: {{ timeout: 60s }}\ncomponents:\n  kept: {{ type: configuration.in-memory }}\n  \
+             moved: {{ type: configuration.in-memory{hidden} }}\n"
+        )
+    };
+    let folder = Folder::with(&stores(""));
+    let mut program = folder.run();
+    runtime().block_on(async {
+        let client = client(&program).await;
+        let (kept, moved) = (client.configuration("kept", "app"), client.configuration("moved", "app"));
+        let mut stays = kept.watch(["a"]).await.unwrap();
+        let mut ends = moved.watch(["a"]).await.unwrap();
+        folder.configure(&stores(", scopes: [somebody-else]"));
+        let outcome = post(program.admin(), "/reload", "");
+        assert_eq!(outcome.status, 200, "{}", outcome.body);
+        let ended = ends.next().await.unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::PermissionDenied, "{ended}");
+        kept.save([Item::new("a", "1")]).await.unwrap();
+        assert_eq!(stays.next().await.unwrap().unwrap()[0].content, "1");
+
+        program.signal(Signal::TERM);
+        let asked = Instant::now();
+        let ended = stays.next().await.unwrap_err();
+        assert_eq!(ended.kind(), ErrorKind::Unavailable, "{ended}");
+        assert!(program.end().success());
+        assert!(
+            asked.elapsed() < Duration::from_secs(20),
+            "a watch held up the end for {:?}",
+            asked.elapsed()
+        );
+    });
 }

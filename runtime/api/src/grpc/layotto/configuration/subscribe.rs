@@ -85,6 +85,9 @@ impl Driver {
     async fn run(mut self, mut requests: Streaming<proto::SubscribeConfigurationRequest>) {
         let blocks = Arc::clone(&self.blocks);
         let caller = Caller { deadline: Deadline::NEVER, ..Caller::new(blocks.app_id()) };
+        // A stream without subscriptions would not notice.
+        let stopping = blocks.configuration.stopping();
+        tokio::pin!(stopping);
         loop {
             let failed = tokio::select! {
                 request = requests.message() => match request {
@@ -95,6 +98,7 @@ impl Driver {
                 Some(ended) = self.watches.join_next() => {
                     ended.unwrap_or_else(|_| Err(Status::internal("a subscription ended in a panic")))
                 }
+                why = &mut stopping => Err(error(why)),
             };
             if let Err(status) = failed {
                 // Nobody may be there any more to be told.
