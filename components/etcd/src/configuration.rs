@@ -131,18 +131,21 @@ impl Folder {
     }
 
     /// The items among pairs of one moment.
-    pub(crate) fn items(&self, pairs: &[KeyValue]) -> Result<Vec<Item>> {
-        let mut items = Vec::new();
-        for pair in pairs {
-            let Some(name) = self.name(pair.key()) else { continue };
+    fn items(&self, pairs: &[KeyValue]) -> Result<Vec<Item>> {
+        self.each(pairs).map(|(_, item)| item).collect()
+    }
+
+    /// The same, each by itself with its name.
+    pub(crate) fn each<'p>(&'p self, pairs: &'p [KeyValue]) -> impl Iterator<Item = (&'p str, Result<Item>)> {
+        pairs.iter().filter_map(|pair| {
+            let name = self.name(pair.key())?;
             let tags_key = [pair.key(), TAGS.as_bytes()].concat();
             // Tags are those of a content only if both were written together: others do not know of them.
             let tags = pairs
                 .iter()
                 .find(|other| other.key() == tags_key && other.mod_revision() == pair.mod_revision());
-            items.push(self.item(name, pair, tags)?);
-        }
-        Ok(items)
+            Some((name, self.item(name, pair, tags)))
+        })
     }
 
     fn item(&self, name: &str, pair: &KeyValue, tags: Option<&KeyValue>) -> Result<Item> {

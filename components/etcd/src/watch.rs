@@ -1,10 +1,11 @@
 //! A watch on a folder of items that goes on after interruptions: it remembers the last revision it gave out, and asks
-//! for what came after it. Where etcd has thrown that away, it says so and goes on with what comes.
+//! for what came after it. Where etcd has thrown that away, it says so and goes on with what comes. What others wrote and
+//! cannot be read is left out, so that one value does not end the watch on all the others; whoever reads it is told.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use etcd_client::{Event as Raw, EventType, KeyValue, WatchOptions, WatchResponse, WatchStream};
+use etcd_client::{Event as Raw, EventType, GetOptions, KeyValue, WatchOptions, WatchResponse, WatchStream};
 use outrigger_component_api::{
     ConfigurationChange as Change, ConfigurationEvent as Event, Error, Result, Revision, Selector, Watch,
     async_trait,
@@ -55,15 +56,28 @@ impl EtcdWatch {
         });
         let (stream, first) = opened.await?;
         let Some(first) = first else { return Err(ended()) };
-        self.opened_at = revision(&first);
-        self.seen = after.unwrap_or(self.opened_at);
-        self.stream = Some(stream);
-        if self.seen > self.opened_at {
+        let mut now = revision(&first);
+        if after.is_some_and(|after| after > now) {
+            // The member lags behind, as after a fail-over, or the cluster does: only all of them can say.
+            now = self.agreed().await?;
+        }
+        self.opened_at = now;
+        self.seen = after.unwrap_or(now);
+        if self.seen > now {
             // That revision has not been: the cluster was set back, or is another one.
-            self.lose(self.opened_at);
+            self.lose(now);
             return Ok(());
         }
+        self.stream = Some(stream);
         self.take(first)
+    }
+
+    /// Where the cluster is, as most of its members know.
+    async fn agreed(&self) -> Result<i64> {
+        let path = self.folder.path.clone();
+        let options = GetOptions::new().with_keys_only().with_limit(1);
+        let answer = self.links.run(|etcd| async move { etcd.kv().get(path, Some(options)).await }).await?;
+        Ok(answer.header().map_or(0, etcd_client::ResponseHeader::revision))
     }
 
     /// Changes are missing: whoever watches has to read again, and goes on from `revision`.
@@ -91,7 +105,7 @@ impl EtcdWatch {
         }
         // What was seen before is left out.
         for (revision, events) in revisions.split_off(&(self.seen + 1)) {
-            let changes = self.changes(&events)?;
+            let changes = self.changes(&events);
             self.seen = revision;
             if !changes.is_empty() {
                 let revision = Some(Revision::from(revision.unsigned_abs()));
@@ -102,20 +116,25 @@ impl EtcdWatch {
     }
 
     /// What one revision changed among the items selected.
-    fn changes(&self, events: &[&Raw]) -> Result<Vec<Change>> {
+    fn changes(&self, events: &[&Raw]) -> Vec<Change> {
         let is = |event: &Raw, kind| event.event_type() == kind;
         let written = events.iter().filter(|event| is(event, EventType::Put));
         let written: Vec<KeyValue> = written.filter_map(|event| event.kv().cloned()).collect();
         let removed = events.iter().filter(|event| is(event, EventType::Delete));
         let removed = removed.filter_map(|event| self.folder.name(event.kv()?.key()));
-        let set = self.folder.items(&written)?.into_iter().map(Change::Set);
-        let all = set.chain(removed.map(|name| Change::Deleted(self.folder.gone(name))));
-        Ok(all.filter(|change| self.selector.selects(&change.item().key)).collect())
+        let set = self.folder.each(&written).filter(|(name, _)| self.selector.selects(name));
+        let set = set.filter_map(|(_, item)| item.inspect_err(left_out).ok()).map(Change::Set);
+        let removed = removed.filter(|name| self.selector.selects(name));
+        set.chain(removed.map(|name| Change::Deleted(self.folder.gone(name)))).collect()
     }
 }
 
 fn revision(response: &WatchResponse) -> i64 {
     response.header().map_or(0, etcd_client::ResponseHeader::revision)
+}
+
+fn left_out(error: &Error) {
+    tracing::warn!(%error, "a change of configuration is left out of a watch");
 }
 
 fn ended() -> Error {

@@ -48,6 +48,21 @@ impl Server {
         self
     }
 
+    /// Members of one cluster, not yet running: a call is answered where most of them are.
+    pub(crate) fn cluster<const MEMBERS: usize>() -> Option<[Self; MEMBERS]> {
+        Self::new()?;
+        let mut members = [(); MEMBERS].map(|()| Self::new().expect("there is etcd"));
+        let named = |(number, member): (usize, &Self)| format!("m{number}=http://127.0.0.1:{}", member.peers);
+        let all: Vec<_> = members.iter().enumerate().map(named).collect();
+        for (number, member) in members.iter_mut().enumerate() {
+            let (name, all) = (format!("m{number}"), all.join(","));
+            let soon = ["--heartbeat-interval", "50", "--election-timeout", "500"];
+            let arguments = ["--name", &name, "--initial-cluster", &all].into_iter().chain(soon);
+            member.arguments = arguments.map(str::to_owned).collect();
+        }
+        Some(members)
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use etcd_client::CompactionOptions;
+use etcd_client::{CompactionOptions, Txn, TxnOp};
 use outrigger_component_api::{
     ConfigurationChange as Change, ConfigurationEvent as Event, ConfigurationItem as Item,
-    ConfigurationStore as _, Result, Revision, Selector, Watch, async_trait,
+    ConfigurationStore as _, ErrorKind, Result, Revision, Selector, Watch, async_trait,
 };
-use outrigger_etcd::EtcdConfiguration;
+use outrigger_etcd::{EtcdConfig, EtcdConfiguration};
 
 use crate::server::Server;
 use crate::verdict::recovers;
@@ -144,4 +144,90 @@ async fn a_revision_that_has_not_been_is_a_gap() {
     assert_eq!(next(&mut *watch).await, Event::Compacted, "the cluster was set back, or is another one");
     save(&store, "k", "next").await;
     assert_eq!(content(&next(&mut *watch).await).expect("a change").0, "next");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_does_not_end_the_watch_on_the_rest() {
+    let Some(server) = Server::started() else { return };
+    let store = EtcdConfiguration::new(&server.config()).expect("valid");
+    save(&store, "k", "before").await;
+    let folder = Selector { keys: Vec::new(), ..of("") };
+    let mut all = store.watch(&folder, None).await.expect("watched");
+    let mut one = store.watch(&of("k"), None).await.expect("watched");
+    let mut others = server.client().await;
+    let path = |name: &str| format!("/app/default/default/{name}");
+    others.put(path("binary"), vec![0xff, 0xfe], None).await.expect("written");
+    let together =
+        [TxnOp::put(path("tagged"), "content", None), TxnOp::put(path("tagged\0tags"), "not JSON", None)];
+    others.txn(Txn::new().and_then(together)).await.expect("written");
+    save(&store, "k", "after").await;
+    for watch in [&mut all, &mut one] {
+        assert_eq!(content(&next(&mut **watch).await).expect("a change").0, "after");
+    }
+    for name in ["binary", "tagged"] {
+        let error = store.get(&of(name)).await.expect_err("cannot be read");
+        assert_eq!(error.kind(), ErrorKind::DataLoss, "{error}");
+        assert!(error.to_string().contains(name), "{error}");
+    }
+}
+
+/// More than what lies unread in the buffers of a connection between two members.
+const MORE_THAN_BUFFERED: usize = 24;
+
+/// Writes in a cluster that may be about to choose another leader, as often as it takes.
+async fn insist(store: &EtcdConfiguration, key: &str, content: impl ToString) {
+    let item = Item { key: key.to_owned(), content: content.to_string(), ..Item::default() };
+    let written = async {
+        loop {
+            let save = store.save("app", vec![item.clone()]);
+            match tokio::time::timeout(Duration::from_secs(3), save).await {
+                Ok(Ok(())) => return,
+                Ok(Err(_)) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(_) => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), written).await.expect("written");
+}
+
+/// The next change. Whoever insists may have written one twice, of which the second is passed over.
+async fn next_after(watch: &mut dyn Watch, seen: &str) -> String {
+    loop {
+        let event = next(watch).await;
+        let (content, _) = content(&event).expect("nothing was compacted");
+        if content != seen {
+            return content.to_owned();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_lags_behind_is_no_gap() {
+    let Some(mut members) = Server::cluster::<3>() else { return };
+    members.iter_mut().for_each(Server::start);
+    let [mut first, second, behind] = members;
+    let with = |servers: &[&Server]| {
+        let urls: Vec<_> = servers.iter().map(|server| server.url()).collect();
+        let endpoints = urls.join(";").as_str().into();
+        EtcdConfiguration::new(&EtcdConfig { endpoints, ..EtcdConfig::default() }).expect("valid")
+    };
+    let (store, writer) = (with(&[&first, &behind]), with(&[&first]));
+    insist(&writer, "k", "1").await;
+    let mut watch = store.watch(&of("k"), None).await.expect("watched");
+    behind.pause();
+    for _ in 0..MORE_THAN_BUFFERED {
+        insist(&writer, "other", "x".repeat(1 << 20)).await;
+    }
+    insist(&writer, "k", "2").await;
+    assert_eq!(next_after(&mut *watch, "1").await, "2");
+
+    // What is left does not know of it, and nobody is there to tell.
+    second.pause();
+    first.kill();
+    behind.go_on();
+    let told = tokio::time::timeout(Duration::from_secs(3), next(&mut *watch)).await;
+    assert!(told.is_err(), "told of what nobody can know: {told:?}");
+    second.go_on();
+    insist(&with(&[&second]), "k", "3").await;
+    assert_eq!(next_after(&mut *watch, "2").await, "3");
 }
