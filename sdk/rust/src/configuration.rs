@@ -9,6 +9,9 @@ use tonic::Streaming;
 
 use crate::{Client, Result};
 
+/// Item metadata of an answer: after what it is; and of a request: where to go on after.
+const REVISION: &str = "revision";
+
 /// The items of one application, group and label in a configuration store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Configuration {
@@ -103,20 +106,38 @@ impl Configuration {
 
     /// Changes to the items under these keys (none: all of them) from now on.
     pub async fn watch<K: Into<String>>(&self, keys: impl IntoIterator<Item = K>) -> Result<Watch> {
+        self.watch_from(keys, BTreeMap::new()).await
+    }
+
+    /// The same after a revision an earlier watch of these items came to: none of the changes between is missed. For
+    /// stores with a history.
+    pub async fn watch_after<K: Into<String>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        revision: impl Into<String>,
+    ) -> Result<Watch> {
+        self.watch_from(keys, BTreeMap::from([(REVISION.to_owned(), revision.into())])).await
+    }
+
+    async fn watch_from<K: Into<String>>(
+        &self,
+        keys: impl IntoIterator<Item = K>,
+        metadata: BTreeMap<String, String>,
+    ) -> Result<Watch> {
         let request = proto::SubscribeConfigurationRequest {
             store_name: self.store.clone(),
             app_id: self.app_id.clone(),
             group: self.group.clone(),
             label: self.label.clone(),
             keys: keys.into_iter().map(Into::into).collect(),
-            ..Default::default()
+            metadata,
         };
         let (requests, stream) = mpsc::channel(1);
         // There is room for one, and the receiver is in our hands.
         let _sent = requests.try_send(request);
         let call = self.client.streaming(ReceiverStream::new(stream));
         let answers = self.client.runtime().subscribe_configuration(call).await?.into_inner();
-        Ok(Watch { answers, _requests: requests })
+        Ok(Watch { answers, revision: None, _requests: requests })
     }
 }
 
@@ -124,6 +145,7 @@ impl Configuration {
 #[derive(Debug)]
 pub struct Watch {
     answers: Streaming<proto::SubscribeConfigurationResponse>,
+    revision: Option<String>,
     /// Ending our side would end the watch.
     _requests: mpsc::Sender<proto::SubscribeConfigurationRequest>,
 }
@@ -131,8 +153,16 @@ pub struct Watch {
 impl Watch {
     /// What changed next; `None` when the sidecar has ended the watch.
     pub async fn next(&mut self) -> Result<Option<Vec<Item>>> {
-        let answer = self.answers.message().await?;
-        Ok(answer.map(|answer| answer.items.into_iter().map(item).collect()))
+        let Some(mut answer) = self.answers.message().await? else { return Ok(None) };
+        // Items that changed together have the same.
+        let revision = answer.items.first_mut().and_then(|item| item.metadata.remove(REVISION));
+        self.revision = revision.or(self.revision.take());
+        Ok(Some(answer.items.into_iter().map(item).collect()))
+    }
+
+    /// Where to go on after what came last; `None` as long as nothing came, or where the store has no history.
+    pub fn revision(&self) -> Option<&str> {
+        self.revision.as_deref()
     }
 }
 

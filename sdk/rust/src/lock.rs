@@ -71,6 +71,12 @@ impl LockStore {
         let got = response.into_inner().success;
         Ok(got.then(|| Lock { store: self.clone(), resource, owner, token }))
     }
+
+    /// The lock somebody took under this owner's name, to keep or give back: an earlier run of a program that has kept
+    /// the name. Whether it is still held shows when it is asked for something; its token is not known here.
+    pub fn held_by(&self, resource: impl Into<String>, owner: impl Into<String>) -> Lock {
+        Lock { store: self.clone(), resource: resource.into(), owner: owner.into(), token: None }
+    }
 }
 
 impl Lock {
@@ -86,7 +92,7 @@ impl Lock {
 
     /// Larger than the token of every earlier lock on this resource. Given to
     /// [`Write::fence`](crate::Write::fence), it has the store refuse a holder that was overtaken. `None` from a sidecar
-    /// that has no tokens.
+    /// that has no tokens, and of a lock that was not taken here.
     pub fn fencing_token(&self) -> Option<u64> {
         self.token
     }

@@ -8,6 +8,7 @@ use outrigger_proto::layotto::subscribe_topic_events_request::SubscribeTopicEven
 use outrigger_proto::layotto::subscribe_topic_events_response::SubscribeTopicEventsResponseType as Heard;
 use outrigger_proto::layotto::topic_event_response::TopicEventResponseStatus;
 use tokio::sync::mpsc;
+use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
@@ -32,6 +33,15 @@ pub struct Event {
     /// What `data` is: `application/json`.
     pub content_type: String,
     pub data: Bytes,
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// How a subscription differs from what the component says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscribeOptions {
+    /// Where events go that are given up on.
+    pub dead_letters: Option<String>,
+    /// Settings of delivery (`consumerID`, `maxRetries`, `concurrency`…) and `rawPayload`.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -91,19 +101,28 @@ impl PubSub {
         topic: impl Into<String>,
         dead_letters: Option<String>,
     ) -> Result<Subscription> {
+        self.subscribe_as(topic, SubscribeOptions { dead_letters, ..SubscribeOptions::default() }).await
+    }
+
+    /// Subscribes to a topic otherwise than the component says.
+    pub async fn subscribe_as(
+        &self,
+        topic: impl Into<String>,
+        options: SubscribeOptions,
+    ) -> Result<Subscription> {
         let initial = proto::SubscribeTopicEventsRequestInitial {
             pubsub_name: self.name.clone(),
             topic: topic.into(),
-            dead_letter_topic: dead_letters,
-            ..Default::default()
+            metadata: options.metadata,
+            dead_letter_topic: options.dead_letters,
         };
         let (requests, stream) = mpsc::channel(Subscription::UNSENT);
         // There is room, and the receiver is in our hands.
         let _sent = requests.try_send(said(Said::InitialRequest(initial)));
-        let call = self.client.streaming(ReceiverStream::new(stream));
+        let call = self.client.streaming(ReceiverStream::new(stream).map_while(|said| said));
         let mut answers = self.client.runtime().subscribe_topic_events(call).await?.into_inner();
         match answers.message().await?.and_then(|answer| answer.subscribe_topic_events_response_type) {
-            Some(Heard::InitialResponse(_)) => Ok(Subscription { answers, requests }),
+            Some(Heard::InitialResponse(_)) => Ok(Subscription { answers, settler: Settler { requests } }),
             _ => Err(Error::new(ErrorKind::Internal, "the sidecar did not confirm the subscription")),
         }
     }
@@ -113,7 +132,14 @@ impl PubSub {
 #[derive(Debug)]
 pub struct Subscription {
     answers: Streaming<proto::SubscribeTopicEventsResponse>,
-    requests: mpsc::Sender<proto::SubscribeTopicEventsRequest>,
+    settler: Settler,
+}
+
+/// Says what became of the events of a subscription, from wherever they are worked on. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Settler {
+    /// `None` is the last word.
+    requests: mpsc::Sender<Option<proto::SubscribeTopicEventsRequest>>,
 }
 
 impl Subscription {
@@ -132,6 +158,27 @@ impl Subscription {
 
     /// Says what became of an event.
     pub async fn settle(&self, event: &Event, outcome: Outcome) -> Result<()> {
+        self.settler.settle(event, outcome).await
+    }
+
+    /// What settles events beside the subscription.
+    pub fn settler(&self) -> Settler {
+        self.settler.clone()
+    }
+
+    /// Ends the subscription when the sidecar has heard all that was said. What is not settled is delivered to somebody
+    /// else. Dropping the subscription ends it too, but may lose what was said last, so that it comes again.
+    pub async fn close(mut self) -> Result<()> {
+        // The sidecar may have been first.
+        drop(self.settler.requests.send(None).await);
+        while self.answers.message().await?.is_some() {}
+        Ok(())
+    }
+}
+
+impl Settler {
+    /// Says what became of an event.
+    pub async fn settle(&self, event: &Event, outcome: Outcome) -> Result<()> {
         let status = Some(outcome.into());
         let processed = proto::SubscribeTopicEventsRequestProcessed { id: event.id.clone(), status };
         self.requests
@@ -141,8 +188,8 @@ impl Subscription {
     }
 }
 
-fn said(what: Said) -> proto::SubscribeTopicEventsRequest {
-    proto::SubscribeTopicEventsRequest { subscribe_topic_events_request_type: Some(what) }
+fn said(what: Said) -> Option<proto::SubscribeTopicEventsRequest> {
+    Some(proto::SubscribeTopicEventsRequest { subscribe_topic_events_request_type: Some(what) })
 }
 
 impl From<Outcome> for proto::TopicEventResponse {
