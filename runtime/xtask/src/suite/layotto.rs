@@ -1,7 +1,7 @@
-//! Layotto's published SDKs, unmodified, and a program on stubs of our own: every API each has, on the embedded store,
-//! Redis and etcd. One program, three configurations: only the components differ.
+//! Layotto's published SDKs, unmodified, and programs in Go and Python on stubs of our own: every API each has, on the
+//! embedded store, Redis and etcd. One program, three configurations: only the components differ.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
@@ -26,7 +26,7 @@ struct Stores {
 }
 
 pub(super) fn run(cases: &mut Cases) -> Result<()> {
-    let go = go_client()?;
+    let programs = Programs::build()?;
     for (name, start) in STORES {
         let stores = start()?;
         let dir = scratch()?;
@@ -34,30 +34,27 @@ pub(super) fn run(cases: &mut Cases) -> Result<()> {
         let config = config(dir.path(), app, http, &stores.components)?;
         let sidecar = Sidecar::start(&format!("layotto-{name}"), &config, &[])?;
         let arguments = [sidecar.api, app, http].map(|port| port.to_string());
-        for (language, mut client) in
-            [("Node SDK", node()), ("Java SDK", java()), ("Go stubs", Command::new(&go))]
-        {
+        for (language, client) in programs.all() {
             cases.case(&format!("the {language} on {name}"), || {
-                output(limited(&mut client).args(&arguments)).map(drop)
+                output(limited(&client).args(&arguments)).map(drop)
             });
         }
         if *name == "sqlite" {
-            planted(cases, &go, app, http)?;
+            planted(cases, &programs, app, http)?;
         }
     }
     Ok(())
 }
 
 /// The same programs where something is missing must fail, or they check nothing.
-fn planted(cases: &mut Cases, go: &Path, app: u16, http: u16) -> Result<()> {
+fn planted(cases: &mut Cases, programs: &Programs, app: u16, http: u16) -> Result<()> {
     let memory = "  state: { type: state.in-memory }\n  lock: { type: lock.in-memory }\n";
     let dir = scratch()?;
     let sidecar = Sidecar::start("layotto-planted", &config(dir.path(), app, http, memory)?, &[])?;
     let arguments = [sidecar.api, app, http].map(|port| port.to_string());
-    for (language, mut client) in [("Node SDK", node()), ("Java SDK", java()), ("Go stubs", Command::new(go))]
-    {
+    for (language, client) in programs.all() {
         cases.case(&format!("planted: the {language} notices missing components"), || {
-            let output = finish(limited(&mut client).args(&arguments))?;
+            let output = finish(limited(&client).args(&arguments))?;
             // Neither a time limit nor a program that is missing.
             let failed = output.status.code().is_some_and(|code| code != 0 && code < 124);
             ensure!(failed, "{}: {}", output.status, transcript(&output));
@@ -127,7 +124,28 @@ fn etcd() -> Result<Stores> {
     })
 }
 
-fn clients() -> std::path::PathBuf {
+/// The programs on stubs of our own, made from our .proto files.
+struct Programs {
+    go: PathBuf,
+    python_stubs: PathBuf,
+}
+
+impl Programs {
+    fn build() -> Result<Self> {
+        Ok(Self { go: go_client()?, python_stubs: python_stubs()? })
+    }
+
+    fn all(&self) -> [(&'static str, Command); 4] {
+        [
+            ("Node SDK", node()),
+            ("Java SDK", java()),
+            ("Go stubs", Command::new(&self.go)),
+            ("Python stubs", python(&self.python_stubs)),
+        ]
+    }
+}
+
+fn clients() -> PathBuf {
     root().join("runtime/api/tests/clients")
 }
 
@@ -144,8 +162,38 @@ fn java() -> Command {
     command
 }
 
-/// The Go program, built from our .proto files.
-fn go_client() -> Result<std::path::PathBuf> {
+fn python(stubs: &Path) -> Command {
+    let mut command = Command::new(tools::python("python"));
+    command.env("PYTHONPATH", stubs).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.arg(clients().join("python/runtime.py"));
+    command
+}
+
+/// What Python finds our messages and services with.
+fn python_stubs() -> Result<PathBuf> {
+    let dir = tools_dir("python-layotto")?;
+    let mut protoc = protoc();
+    for plugin in ["python", "grpc_python"] {
+        protoc.arg(format!("--{plugin}_out={}", dir.display()));
+    }
+    output(protoc.args(protos()?))?;
+    Ok(dir)
+}
+
+fn protoc() -> Command {
+    let mut protoc = Command::new(tools::python("python"));
+    protoc.current_dir(root().join("proto")).args(["-m", "grpc_tools.protoc", "-I."]);
+    protoc
+}
+
+/// The files of the dialect, as their imports name them.
+fn protos() -> Result<Vec<String>> {
+    let entries = std::fs::read_dir(root().join("proto/layotto"))?;
+    entries.map(|entry| Ok(format!("layotto/{}", entry?.file_name().to_string_lossy()))).collect()
+}
+
+/// The Go program.
+fn go_client() -> Result<PathBuf> {
     let dir = tools_dir("go-layotto")?;
     let stubs = dir.join("layotto");
     std::fs::create_dir_all(&stubs)?;
@@ -153,17 +201,14 @@ fn go_client() -> Result<std::path::PathBuf> {
         std::fs::copy(clients().join("go").join(file), dir.join(file))
             .with_context(|| format!("copying {file}"))?;
     }
-    let proto = root().join("proto");
-    let mut protoc = Command::new(tools::python("python"));
-    protoc.current_dir(&proto).args(["-m", "grpc_tools.protoc", "-I."]);
+    let mut protoc = protoc();
     for plugin in ["go", "go-grpc"] {
         let program = tools::go(&format!("protoc/protoc-gen-{plugin}"));
         protoc.arg(format!("--plugin=protoc-gen-{plugin}={}", program.display()));
         protoc.arg(format!("--{plugin}_out={}", stubs.display()));
         protoc.arg(format!("--{plugin}_opt=module=outrigger/check/layotto"));
     }
-    for entry in std::fs::read_dir(proto.join("layotto"))? {
-        let file = format!("layotto/{}", entry?.file_name().to_string_lossy());
+    for file in protos()? {
         for plugin in ["go", "go-grpc"] {
             protoc.arg(format!("--{plugin}_opt=M{file}=outrigger/check/layotto"));
         }
@@ -175,9 +220,10 @@ fn go_client() -> Result<std::path::PathBuf> {
 }
 
 /// A client that hangs must not hang the suite.
-fn limited(command: &mut Command) -> Command {
+fn limited(command: &Command) -> Command {
     let mut limited = Command::new("timeout");
     limited.arg("120").arg(command.get_program()).args(command.get_args());
+    limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(dir) = command.get_current_dir() {
         limited.current_dir(dir);
     }
