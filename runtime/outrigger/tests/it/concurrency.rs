@@ -18,11 +18,15 @@ use std::{
 use outrigger_testkit::history::{self, Given, Held, Violation, Write};
 
 use crate::program::{Folder, Program};
+#[cfg(any(feature = "redis", feature = "etcd"))]
+use crate::servers::Server;
 use clients::Caller;
 
 const CALLERS: usize = 32;
 const OPERATIONS: usize = 100_000;
 const RESTARTS: usize = 5;
+/// How many weak numbers are taken at once.
+const SEGMENT: usize = 100;
 /// A run that does not get there in this time has hung.
 const PATIENCE: Duration = Duration::from_secs(480);
 
@@ -114,7 +118,7 @@ impl Sidecar {
 
 /// Runs the load against a sidecar with these components, and calls `disturb` a few times meanwhile. Panics with what
 /// was broken.
-pub(crate) fn holds_under_load(components: &str, disturb: impl Fn(&mut Sidecar)) {
+pub(crate) fn holds_under_load(components: &str, mut disturb: impl FnMut(&mut Sidecar)) {
     let mut sidecar = Sidecar::start(components);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let began = Instant::now();
@@ -172,14 +176,44 @@ fn report(shared: &Shared, all: &Histories) {
     assert!(all.unanswered > 0, "no call was under way when the backend went away");
 }
 
+/// The `components:` section with all three blocks on one technology.
+fn components(technology: &str, settings: &str) -> String {
+    format!(
+        "components:
+  state: {{ type: state.{technology}, settings: {{ {settings} }} }}
+  lock: {{ type: lock.{technology}, settings: {{ {settings} }} }}
+  sequencer: {{ type: sequencer.{technology}, settings: {{ {settings}, segmentSize: {SEGMENT} }} }}
+"
+    )
+}
+
 #[test]
 fn promises_hold_on_sqlite_while_the_sidecar_is_killed() {
-    let components = "components:
-  state: { type: state.sqlite, settings: { path: kept.db } }
-  lock: { type: lock.sqlite, settings: { path: kept.db } }
-  sequencer: { type: sequencer.sqlite, settings: { path: kept.db, segmentSize: 100 } }
-";
-    holds_under_load(components, Sidecar::restart);
+    holds_under_load(&components("sqlite", "path: kept.db"), Sidecar::restart);
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn promises_hold_on_redis_while_it_is_killed() {
+    let Some(mut redis) = Server::durable_redis() else { return };
+    redis.start();
+    let settings = format!("redisHost: '127.0.0.1:{}'", redis.port());
+    holds_under_load(&components("redis", &settings), |_| {
+        redis.kill();
+        redis.start();
+    });
+}
+
+#[cfg(feature = "etcd")]
+#[test]
+fn promises_hold_on_etcd_while_it_is_killed() {
+    let Some(mut etcd) = Server::etcd() else { return };
+    etcd.start();
+    let settings = format!("endpoints: '127.0.0.1:{}'", etcd.port());
+    holds_under_load(&components("etcd", &settings), |_| {
+        etcd.kill();
+        etcd.start();
+    });
 }
 
 /// The same against any backend: `OUTRIGGER_TEST_CONCURRENCY_COMPONENTS` is the `components:` section with `state`,

@@ -23,8 +23,6 @@ mod cron;
 #[cfg(all(feature = "redis", feature = "etcd"))]
 mod docs;
 mod durability;
-#[cfg(feature = "etcd")]
-mod etcd;
 mod failure;
 mod files;
 mod floods;
@@ -37,16 +35,17 @@ mod layotto_file;
 mod leaks;
 mod limits;
 mod load;
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod outages;
 mod program;
 mod pubsub;
-#[cfg(feature = "redis")]
-mod redis;
 mod reload;
 mod reload_load;
-
 mod rpcs;
 mod rules;
 mod secrets;
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod servers;
 mod settings;
 mod telemetry;
 mod testing;

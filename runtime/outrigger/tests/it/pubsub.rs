@@ -2,6 +2,8 @@
 //! subscribes over a stream.
 
 mod app;
+#[cfg(feature = "redis")]
+mod killed;
 mod ledger;
 mod shared;
 
