@@ -47,5 +47,7 @@ mod secrets;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod servers;
 mod settings;
+#[cfg(any(feature = "redis", feature = "etcd"))]
+mod shipped;
 mod telemetry;
 mod testing;

@@ -244,11 +244,13 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
     }
 }
 
-/// The configurations that ship with the program.
+/// The configurations that ship with the program, of those the ones this build has the features for.
 pub(crate) fn configs() -> Vec<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs"));
     let mut files: Vec<_> = folder.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|file| file.extension().is_some_and(|e| e == "yaml"));
+    files.retain(|file| cfg!(feature = "redis") || !file.ends_with("redis.yaml"));
+    files.retain(|file| cfg!(feature = "etcd") || !file.ends_with("etcd.yaml"));
     files.sort();
     files
 }
