@@ -29,7 +29,8 @@ impl Built {
             | Self::OutputBinding(_)
             | Self::InputBinding(_)
             | Self::File(_)
-            | Self::Hello(_) => Vec::new(),
+            | Self::Hello(_)
+            | Self::AppRegistry(_) => Vec::new(),
         }
     }
 }

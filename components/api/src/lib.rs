@@ -5,6 +5,7 @@
 //! binary was built with. This crate knows no wire type and no client library: what an operation means is written
 //! here, and `outrigger-testkit` holds every backend to it.
 
+mod apps;
 mod backend;
 mod binding;
 mod capability;
@@ -23,6 +24,7 @@ mod sequencer;
 mod settings;
 mod state;
 
+pub use apps::{Announcement, AppRegistry};
 pub use async_trait::async_trait;
 pub use backend::{Backend, BuildContext, Component, ComponentSpec};
 pub use binding::{

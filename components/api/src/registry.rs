@@ -9,9 +9,9 @@ use std::sync::Arc;
 use schemars::Schema;
 
 use crate::{
-    Backend, BuildContext, Component, ComponentSpec, ConfigurationStore, Error, ErrorKind, FileStore,
-    Greeter, HttpClients, InputBinding, LockStore, OutputBinding, PubSub, Result, SecretStore, Sequencer,
-    Settings, StateStore, nearest, settings,
+    AppRegistry, Backend, BuildContext, Component, ComponentSpec, ConfigurationStore, Error, ErrorKind,
+    FileStore, Greeter, HttpClients, InputBinding, LockStore, OutputBinding, PubSub, Result, SecretStore,
+    Sequencer, Settings, StateStore, nearest, settings,
 };
 
 /// Names the blocks once: what a component can provide, and its trait.
@@ -82,6 +82,7 @@ blocks! {
     InputBinding InputBinding "input_bindings" input_binding "Registers an input binding."
     File FileStore "file" file "Registers a file store."
     Hello Greeter "hello" hello "Registers a greeter."
+    AppRegistry AppRegistry "registry" app_registry "Registers a registry of applications."
 }
 
 /// From component type to the backend that provides it. Filled by one visible list at start; nothing registers itself.

@@ -18,7 +18,8 @@ pub struct EtcdConfig {
     pub endpoints: Addresses,
     /// The same, as configuration stores are given it.
     pub address: Addresses,
-    /// What stands before all keys, from `/` to `/`. Default: `/layotto/`, and `/` for configuration.
+    /// What stands before all keys, from `/` to `/`. Default: `/layotto/`, `/` for configuration, and
+    /// `/outrigger/apps/` for the registry.
     pub key_prefix_path: Option<String>,
     /// Who we are there. Default: nobody, for a cluster without authentication.
     pub username: String,

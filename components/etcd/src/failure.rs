@@ -76,7 +76,12 @@ pub(crate) fn is_missing_key(error: &Driver) -> bool {
 
 /// Whether a lease has ended.
 pub(crate) fn is_missing_lease(error: &Driver) -> bool {
-    matches!(error, Driver::GRpcStatus(status) if status.message().contains("lease not found"))
+    let words = match error {
+        Driver::GRpcStatus(status) => status.message(),
+        Driver::LeaseKeepAliveError(words) => words,
+        _ => return false,
+    };
+    words.contains("lease not found")
 }
 
 /// The error with the causes it hides.

@@ -1,8 +1,8 @@
-//! State, configuration, locks and sequences on etcd.
+//! State, configuration, locks, sequences and a registry of applications on etcd.
 //!
 //! # The layout
 //!
-//! Keys stand under `keyPrefixPath` (`/layotto/` unless told otherwise, configuration under `/`), in the forms existing
+//! Keys stand under `keyPrefixPath` (`/layotto/` unless told otherwise, configuration under `/`, the registry under `/outrigger/apps/`), in the forms existing
 //! fleets have.
 //!
 //! | Block | Key | Value |
@@ -12,6 +12,7 @@
 //! | configuration | prefix, `app/group/label/key` | the content; `/` and `%` in the first three are written `%2F` and `%25` |
 //! | configuration, tags | the item's key, NUL, `tags` | the tags as a JSON object, valid for the content of the same revision |
 //! | lock | prefix, resource | the owner, on a lease of the lock's time; the fencing token is the key's create revision |
+//! | registry | prefix, `app/lease` | the address of the sidecar's API; `/` and `%` in the id are written `%2F` and `%25` |
 //! | sequencer | prefix, key | what to add to the key's version, in decimal; nothing is 0 |
 #![cfg(feature = "client")]
 
@@ -22,6 +23,7 @@ mod failure;
 mod lease;
 mod link;
 mod lock;
+mod registry;
 mod sequencer;
 mod state;
 mod value;
@@ -30,5 +32,6 @@ mod watch;
 pub use config::{Addresses, EtcdConfig};
 pub use configuration::{EtcdConfiguration, EtcdConfigurationBackend};
 pub use lock::{EtcdLock, EtcdLockBackend};
+pub use registry::{EtcdRegistry, EtcdRegistryBackend};
 pub use sequencer::{EtcdSequencer, EtcdSequencerBackend};
 pub use state::{EtcdState, EtcdStateBackend};

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use outrigger_component_api::{ConfigurationStore, LockStore, Sequencer, StateStore};
-use outrigger_etcd::{EtcdConfig, EtcdConfiguration, EtcdLock, EtcdSequencer, EtcdState};
+use outrigger_component_api::{AppRegistry, ConfigurationStore, LockStore, Sequencer, StateStore};
+use outrigger_etcd::{EtcdConfig, EtcdConfiguration, EtcdLock, EtcdRegistry, EtcdSequencer, EtcdState};
 
 fn config() -> Option<EtcdConfig> {
     let url = std::env::var("OUTRIGGER_TEST_ETCD_URL").ok()?;
@@ -49,4 +49,14 @@ mod configuration {
     }
 
     outrigger_testkit::configuration_suite!(store());
+}
+
+mod registry {
+    use super::*;
+
+    fn registry() -> Option<Arc<dyn AppRegistry>> {
+        Some(Arc::new(EtcdRegistry::start(&config()?).expect("valid")))
+    }
+
+    outrigger_testkit::registry_suite!(registry());
 }

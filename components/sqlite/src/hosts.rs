@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use outrigger_component_api::{Error, Result};
+use outrigger_component_api::{Announcement, AppRegistry, Component, Error, Result, async_trait};
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
@@ -55,9 +55,8 @@ impl SqliteHosts {
         Ok(Self { database: Database::new(config)?, process, seen: Arc::default() })
     }
 
-    /// Says under which id, at which address this process is reached, in place of what it said before.
-    pub async fn announce(&self, app: &str, address: &str) -> Result<()> {
-        let (this, app, address) = (self.clone(), app.to_owned(), address.to_owned());
+    async fn write(&self, announcement: Announcement) -> Result<()> {
+        let (this, Announcement { app, address, .. }) = (self.clone(), announcement);
         let announced = blocking(move || {
             let mut connection = this.database.open_writer()?;
             let mut write = || -> rusqlite::Result<()> {
@@ -75,8 +74,7 @@ impl SqliteHosts {
         announced
     }
 
-    /// Takes back what this process announced.
-    pub async fn withdraw(&self) -> Result<()> {
+    async fn delete(&self) -> Result<()> {
         let this = self.clone();
         let withdrawn = blocking(move || {
             if !this.database.path().exists() {
@@ -89,17 +87,6 @@ impl SqliteHosts {
         let withdrawn = withdrawn.await;
         self.seen.last.store(None);
         withdrawn
-    }
-
-    /// The addresses of the running processes of this id; this one is among them. The file is looked into at most every
-    /// two seconds, whatever is asked. When that fails, those seen before are still found; others are the failure.
-    pub async fn find(&self, app: &str) -> Result<Vec<String>> {
-        let look = self.look().await;
-        match (look.apps.get(app), &look.failure) {
-            (Some(addresses), _) => Ok(addresses.clone()),
-            (None, Some(failure)) => Err(failure.clone()),
-            (None, None) => Ok(Vec::new()),
-        }
     }
 
     async fn look(&self) -> Arc<Look> {
@@ -133,6 +120,35 @@ impl SqliteHosts {
             Ok(apps)
         })
         .await
+    }
+}
+
+#[async_trait]
+impl Component for SqliteHosts {
+    async fn ping(&self) -> Result<()> {
+        self.look().await.failure.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// A process that ends without a word is known to have ended, so that an announcement needs no time to live.
+#[async_trait]
+impl AppRegistry for SqliteHosts {
+    async fn announce(&self, announcement: Announcement) -> Result<()> {
+        self.write(announcement).await
+    }
+
+    async fn withdraw(&self) -> Result<()> {
+        self.delete().await
+    }
+
+    /// The file is looked into at most every two seconds, whatever is asked.
+    async fn find(&self, app: &str) -> Result<Vec<String>> {
+        let look = self.look().await;
+        match (look.apps.get(app), &look.failure) {
+            (Some(addresses), _) => Ok(addresses.clone()),
+            (None, Some(failure)) => Err(failure.clone()),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 }
 
@@ -217,9 +233,28 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 mod tests {
     use super::*;
 
+    mod suite {
+        use std::sync::Arc;
+
+        use super::*;
+
+        fn registry() -> outrigger_testkit::Subject<dyn AppRegistry> {
+            let directory = tempfile::tempdir().expect("a directory");
+            let hosts: Arc<dyn AppRegistry> = Arc::new(hosts(&directory));
+            outrigger_testkit::Subject::new(hosts).keeping(directory)
+        }
+
+        outrigger_testkit::registry_suite!(registry());
+    }
+
     fn hosts(directory: &tempfile::TempDir) -> SqliteHosts {
         let path = Some(directory.path().join("outrigger.db"));
         SqliteHosts::new(SqliteConfig { path, ..SqliteConfig::default() }).expect("a place")
+    }
+
+    async fn announce(hosts: &SqliteHosts, app: &str, address: &str) {
+        let (app, address) = (app.to_owned(), address.to_owned());
+        hosts.announce(Announcement { app, address, ttl: Duration::ZERO }).await.expect("written");
     }
 
     /// As another process would have written it.
@@ -233,10 +268,10 @@ mod tests {
         let hosts = hosts(&directory);
         assert_eq!(hosts.find("orders").await.expect("no file is nobody"), [""; 0]);
         hosts.withdraw().await.expect("nothing to take back");
-        hosts.announce("orders", "127.0.0.1:1").await.expect("written");
+        announce(&hosts, "orders", "127.0.0.1:1").await;
         assert_eq!(hosts.find("orders").await.expect("read"), ["127.0.0.1:1"]);
         assert_eq!(hosts.find("order").await.expect("read"), [""; 0]);
-        hosts.announce("orders", "127.0.0.1:2").await.expect("written");
+        announce(&hosts, "orders", "127.0.0.1:2").await;
         assert_eq!(hosts.find("orders").await.expect("read"), ["127.0.0.1:2"]);
         hosts.withdraw().await.expect("taken back");
         assert_eq!(hosts.find("orders").await.expect("read"), [""; 0]);
@@ -248,7 +283,7 @@ mod tests {
         let (ours, theirs) = (hosts(&directory), hosts(&directory));
         let nobody = [""; 0];
         assert_eq!(ours.find("orders").await.expect("no file is nobody"), nobody);
-        theirs.announce("orders", "127.0.0.1:1").await.expect("written");
+        announce(&theirs, "orders", "127.0.0.1:1").await;
         for app in ["orders", "shop"] {
             assert_eq!(ours.find(app).await.expect("as seen before"), nobody);
         }
@@ -281,10 +316,10 @@ mod tests {
         let dead =
             [as_process(&hosts, "4194304:1"), as_process(&hosts, &format!("{}:0", std::process::id()))];
         for dead in &dead {
-            dead.announce("orders", "127.0.0.1:9").await.expect("written");
+            announce(dead, "orders", "127.0.0.1:9").await;
             assert_eq!(hosts.find("orders").await.expect("read"), [""; 0]);
         }
-        hosts.announce("orders", "127.0.0.1:1").await.expect("written");
+        announce(&hosts, "orders", "127.0.0.1:1").await;
         assert_eq!(hosts.find("orders").await.expect("read"), ["127.0.0.1:1"]);
         let left = rows(&hosts.database.open_reader().expect("opens")).expect("reads").len();
         assert_eq!(left, 1);

@@ -16,6 +16,7 @@ pub mod history;
 pub mod lock;
 mod names;
 pub mod pubsub;
+pub mod registry;
 pub mod relay;
 pub mod secrets;
 pub mod sequencer;

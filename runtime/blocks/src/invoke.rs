@@ -16,6 +16,8 @@ pub use target::{Callers, Place, SharedToken, Speaks, Target};
 
 use crate::caller::Caller;
 use crate::guard::{Call, Class};
+use crate::registry::RegistryComponent;
+use crate::stores::Stores;
 
 /// The header that names the application a request is for, to a sidecar.
 pub const APP: HeaderName = HeaderName::from_static("dapr-app-id");
@@ -29,13 +31,15 @@ const TOKEN: HeaderName = HeaderName::from_static("dapr-api-token");
 /// Who answers for which id.
 #[async_trait]
 pub trait Directory: Send + Sync + 'static {
-    /// The target of an id. An id nobody answers for is [`NotConfigured`](ErrorKind::NotConfigured).
-    async fn find(&self, app: &str) -> Result<Arc<Target>>;
+    /// The target of an id, for somebody. An id nobody answers for is [`NotConfigured`](ErrorKind::NotConfigured).
+    async fn find(&self, caller: &Caller<'_>, app: &str) -> Result<Arc<Target>>;
 }
 
 /// The invoke block.
 #[derive(Default)]
 pub struct Invoke {
+    /// Where sidecars of other hosts are found; the directory asks them.
+    pub registries: Arc<Stores<RegistryComponent>>,
     directory: OnceLock<Arc<dyn Directory>>,
 }
 
@@ -58,7 +62,7 @@ impl Invoke {
         if app.is_empty() {
             return Err(Error::invalid("the id of the application is empty"));
         }
-        let target = self.directory.get().ok_or_else(nobody)?.find(app).await?;
+        let target = found(caller, self.directory.get().ok_or_else(nobody)?.find(caller, app)).await?;
         let request = prepared(caller, app, &target, request)?;
         let request = &Mutex::new(Some(request));
         let call = Call { op: &target.op, class: Class::Stream, caller };
@@ -72,6 +76,16 @@ impl Invoke {
         let cluster = Arc::clone(&target.cluster);
         target.guard.run(call, |_| async { Ok(cluster) }, send).await
     }
+}
+
+/// Whoever waits for a registry waits no longer than for the call.
+async fn found(
+    caller: &Caller<'_>,
+    looking: impl Future<Output = Result<Arc<Target>>>,
+) -> Result<Arc<Target>> {
+    let Some(deadline) = caller.deadline.instant() else { return looking.await };
+    let late = |_| Error::new(ErrorKind::Timeout, "the app was not found in time");
+    tokio::time::timeout_at(deadline.into(), looking).await.map_err(late)?
 }
 
 /// Whether the target takes this request, and what is written on it for the way.

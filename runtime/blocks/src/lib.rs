@@ -14,6 +14,7 @@ mod key;
 mod lifecycle;
 mod lock;
 mod pubsub;
+mod registry;
 mod scope;
 mod secrets;
 mod sequencer;
@@ -51,6 +52,7 @@ pub use pubsub::{
     Answer, AppEvents, BrokerComponent, Courier, DeliverySettings, Event, Events, Incoming, PubSub,
     Publication, SubscriptionConfig, Topic, TopicScopes,
 };
+pub use registry::RegistryComponent;
 pub use scope::Scopes;
 pub use secrets::{SecretAccess, SecretComponent, Secrets};
 pub use sequencer::{Increment, Sequencer, SequencerComponent};
@@ -111,7 +113,19 @@ impl Blocks {
 
     /// Every component of every block, asked how it is doing, all at once.
     pub async fn report(&self) -> Vec<ComponentReport> {
-        let (state, secrets, configuration, lock, sequencer, hello, files, pubsub, outputs, inputs) = tokio::join!(
+        let (
+            state,
+            secrets,
+            configuration,
+            lock,
+            sequencer,
+            hello,
+            files,
+            pubsub,
+            outputs,
+            inputs,
+            registries,
+        ) = tokio::join!(
             self.state.stores.report(),
             self.secrets.stores.report(),
             self.configuration.stores.report(),
@@ -122,8 +136,10 @@ impl Blocks {
             self.pubsub.brokers.report(),
             self.bindings.outputs.report(),
             self.bindings.inputs.report(),
+            self.invoke.registries.report(),
         );
-        [state, secrets, configuration, lock, sequencer, hello, files, pubsub, outputs, inputs].concat()
+        [state, secrets, configuration, lock, sequencer, hello, files, pubsub, outputs, inputs, registries]
+            .concat()
     }
 
     /// Has calls to a component meet a fault from now on, or no longer; whether there is such a component. For tests.
@@ -137,6 +153,7 @@ impl Blocks {
             || self.files.stores.inject(component, fault)
             || self.pubsub.brokers.inject(component, fault)
             || self.bindings.inputs.inject(component, fault)
+            || self.invoke.registries.inject(component, fault)
     }
 
     /// Ends every stream of events and changes, and lets none begin: the process takes its leave. What is under way may

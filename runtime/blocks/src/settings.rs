@@ -9,6 +9,7 @@ use crate::configuration::Defaults;
 use crate::key::{self, KeyPrefix};
 use crate::lock;
 use crate::pubsub;
+use crate::registry::RegistryComponent;
 use crate::secrets::SecretAccess;
 use crate::sequencer::Rules;
 
@@ -20,6 +21,7 @@ pub fn block_settings(block: BlockKind) -> Vec<(&'static str, Value)> {
         BlockKind::Sequencer => [vec![key_prefix("appid (default), name, none")], Rules::schema()].concat(),
         BlockKind::Configuration => Defaults::schema(),
         BlockKind::InputBinding => InputComponent::settings(),
+        BlockKind::AppRegistry => RegistryComponent::settings(),
         _ => Vec::new(),
     }
 }
@@ -34,6 +36,7 @@ pub fn take_block_settings(block: BlockKind, spec: &mut ComponentSpec) -> Result
         BlockKind::Secrets => SecretAccess::take(spec).map(drop),
         BlockKind::PubSub => pubsub::check_settings(spec),
         BlockKind::InputBinding => InputComponent::take_settings(spec).map(drop),
+        BlockKind::AppRegistry => RegistryComponent::check_settings(spec),
         _ => Ok(()),
     }
 }

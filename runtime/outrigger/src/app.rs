@@ -102,7 +102,11 @@ impl App {
         let context = outrigger_cluster::Context::new(metrics.clone(), control.clone());
         registry.carry_http(Arc::new(Outbound::new(context.clone())));
         let registry = Arc::new(registry);
-        let apps = Arc::new(Apps::new(context.clone(), blocks.meter().clone()));
+        let apps = Arc::new(Apps::new(
+            context.clone(),
+            blocks.meter().clone(),
+            Arc::clone(&blocks.invoke.registries),
+        ));
         blocks.invoke.ask(Arc::clone(&apps) as _);
         let nothing = Snapshot::nothing(context);
         let proxy = outrigger_proxy::Listeners::new(Arc::clone(&workers), metrics.clone());
@@ -174,11 +178,7 @@ impl App {
     /// In the background: nobody can call us before they know of us.
     fn announce_app(&self) {
         let api = self.listeners.all().into_iter().filter(|it| it.kind == Kind::Api.as_str() && !it.tls);
-        let reachable = |address| match address {
-            Address::Tcp(tcp) => Address::Tcp(config::reachable(tcp)),
-            Address::Unix(path) => Address::Unix(path),
-        };
-        let addresses: Vec<Address> = api.map(|listener| reachable(listener.address)).collect();
+        let addresses: Vec<Address> = api.map(|listener| listener.address).collect();
         let (apps, app) = (Arc::clone(&self.apps), self.snapshot().loaded.config.app.clone());
         self.control.spawn(async move { apps.announce(&app, &addresses).await });
     }

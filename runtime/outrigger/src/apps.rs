@@ -1,13 +1,13 @@
-//! Where applications are: the one beside us, those the configuration names, and those beside the other sidecars of
-//! this user on this host, which find each other without configuration.
+//! Where applications are: the one beside us, those the configuration names, those beside the other sidecars of this
+//! user on this host, which find each other without configuration, and those in registries.
 
-mod hosts;
+mod sidecars;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use outrigger_blocks::{
-    Error, ErrorKind, Meter, Result,
+    Caller, Error, ErrorKind, Meter, RegistryComponent, Result, Stores,
     invoke::{Directory, Place, SharedToken, Speaks, Target},
 };
 use outrigger_cluster::{
@@ -18,13 +18,13 @@ use outrigger_component_api::{Secret, async_trait, nearest};
 use outrigger_net::Address;
 
 use crate::config::native::{AppConfig, AppProtocol, Config, OtherApp, Via};
-use hosts::Hosts;
+use sidecars::Sidecars;
 
 /// Every application there is a way to.
 pub struct Apps {
     meter: Meter,
     known: ArcSwap<Known>,
-    hosts: Hosts,
+    sidecars: Sidecars,
     /// What other sidecars ask of us.
     token: SharedToken,
 }
@@ -44,7 +44,7 @@ const ANY: &str = "*";
 const PREFIX: &str = "app:";
 
 impl Apps {
-    pub fn new(context: Context, meter: Meter) -> Self {
+    pub fn new(context: Context, meter: Meter, registries: Arc<Stores<RegistryComponent>>) -> Self {
         let (clusters, token) = (Clusters::empty(context.clone()), SharedToken::default());
         let known = Known {
             own: AppConfig::default(),
@@ -53,8 +53,8 @@ impl Apps {
             targets: BTreeMap::new(),
             clusters,
         };
-        let hosts = Hosts::new(context, meter.clone(), Arc::clone(&token));
-        Self { meter, known: ArcSwap::from_pointee(known), hosts, token }
+        let sidecars = Sidecars::new(context, meter.clone(), Arc::clone(&token), registries);
+        Self { meter, known: ArcSwap::from_pointee(known), sidecars, token }
     }
 
     /// The applications of `config` are the ones that calls find. It has been checked.
@@ -90,14 +90,14 @@ impl Apps {
         self.token.store(token.cloned().map(Arc::new));
     }
 
-    /// Tells the other sidecars of this host where ours is reached.
-    pub async fn announce(&self, app: &AppConfig, addresses: &[Address]) {
-        self.hosts.announce(app, addresses).await;
+    /// Tells the other sidecars where the API beside our application listens.
+    pub async fn announce(&self, app: &AppConfig, listeners: &[Address]) {
+        self.sidecars.announce(app, listeners).await;
     }
 
     /// Tells them that it no longer is.
     pub async fn withdraw(&self) {
-        self.hosts.withdraw().await;
+        self.sidecars.withdraw().await;
     }
 }
 
@@ -127,7 +127,8 @@ impl Known {
         let guess = nearest(id, self.targets.keys().map(String::as_str).filter(|known| *known != ANY));
         let guess = guess.map(|known| format!("; did you mean '{known}'?")).unwrap_or_default();
         let message = format!(
-            "no application '{id}' is known here: it is not beside a sidecar of this host, and not under 'apps'{guess}"
+            "no application '{id}' is known here: it is not beside a sidecar of this host or in a registry, and not under \
+             'apps'{guess}"
         );
         Error::new(ErrorKind::NotConfigured, message)
     }
@@ -135,12 +136,15 @@ impl Known {
 
 #[async_trait]
 impl Directory for Apps {
-    async fn find(&self, app: &str) -> Result<Arc<Target>> {
+    async fn find(&self, caller: &Caller<'_>, app: &str) -> Result<Arc<Target>> {
         let known = self.known.load_full();
         if let Some(target) = known.targets.get(app) {
             return Ok(Arc::clone(target));
         }
-        let found = if app == known.own.id { Ok(None) } else { self.hosts.find(app).await };
+        let found = match app == known.own.id {
+            true => Ok(None),
+            false => self.sidecars.find(caller.app_id, app).await,
+        };
         match (found, known.targets.get(ANY)) {
             (Ok(Some(target)), _) => Ok(target),
             // Whoever stands for every other app also stands for those that cannot be looked up.

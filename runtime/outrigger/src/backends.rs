@@ -117,5 +117,9 @@ pub fn registry() -> Registry {
     registry.sequencer::<outrigger_etcd::EtcdSequencerBackend>();
     #[cfg(not(feature = "etcd"))]
     registry.without("sequencer.etcd", "etcd");
+    #[cfg(feature = "etcd")]
+    registry.app_registry::<outrigger_etcd::EtcdRegistryBackend>();
+    #[cfg(not(feature = "etcd"))]
+    registry.without("registry.etcd", "etcd");
     registry
 }

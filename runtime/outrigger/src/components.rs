@@ -12,8 +12,8 @@ use std::{
 
 use outrigger_blocks::{
     Blocks, BrokerComponent, ConfigurationComponent, FileComponent, GreeterComponent, InputComponent,
-    LockComponent, Member, Meter, OutputComponent, Policy, Readiness, SecretComponent, SequencerComponent,
-    StateComponent,
+    LockComponent, Member, Meter, OutputComponent, Policy, Readiness, RegistryComponent, SecretComponent,
+    SequencerComponent, StateComponent,
 };
 use outrigger_component_api::{BlockKind, ComponentSpec, Registry, Result};
 use tokio::{sync::watch, task::JoinHandle};
@@ -182,6 +182,7 @@ impl Components {
         blocks.files.stores.replace(self.members());
         blocks.bindings.outputs.replace(self.members());
         blocks.bindings.inputs.replace(self.members());
+        blocks.invoke.registries.replace(self.members());
         blocks.pubsub.brokers.replace(self.members());
     }
 
@@ -231,6 +232,7 @@ fn place(kind: BlockKind, spec: &mut ComponentSpec, policy: Policy, meter: &Mete
         BlockKind::Hello => seat(GreeterComponent::from_spec(spec, policy, meter)?),
         BlockKind::PubSub => seat(BrokerComponent::from_spec(spec, policy, meter)?),
         BlockKind::InputBinding => seat(InputComponent::from_spec(spec, policy, meter)?),
+        BlockKind::AppRegistry => seat(RegistryComponent::from_spec(spec, policy, meter)?),
     })
 }
 

@@ -5,6 +5,7 @@
 
 mod layout;
 mod outage;
+mod registry;
 mod server;
 mod tls;
 mod users;

@@ -3,6 +3,7 @@
 
 mod configuration;
 mod lock;
+mod registry;
 mod sequencer;
 mod state;
 

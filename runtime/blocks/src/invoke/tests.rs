@@ -82,7 +82,7 @@ async fn an_app_nobody_knows_or_reaches_is_told_apart() {
 
     #[async_trait]
     impl Directory for One {
-        async fn find(&self, app: &str) -> Result<Arc<Target>> {
+        async fn find(&self, _: &Caller<'_>, app: &str) -> Result<Arc<Target>> {
             match app {
                 "orders" => Ok(Arc::clone(&self.0)),
                 _ => Err(Error::new(ErrorKind::NotConfigured, "unknown")),

@@ -22,7 +22,8 @@ use crate::tokens::TokenConfig;
 pub struct Config {
     /// The application beside us.
     pub app: AppConfig,
-    /// Other applications it calls, by their ids. Those beside sidecars of this host are found without.
+    /// Other applications it calls, by their ids. Those beside sidecars of this host are found without, and those in a
+    /// registry (`registry.etcd`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub apps: BTreeMap<String, OtherApp>,
     /// Threads that move data. Default: 1 on one core, else 2. Takes effect at start only.
@@ -74,7 +75,8 @@ pub struct AppConfig {
     /// The apps that may call it, each with the paths it may call (`/orders/*`; none is all). Default: everybody.
     #[serde(skip_serializing_if = "Callers::is_empty")]
     pub callers: Callers,
-    /// Whether the other sidecars of this user on this host may find it by its id. Default: yes.
+    /// Whether other sidecars may find it by its id: those of this user on this host, and those that share a registry.
+    /// Default: yes.
     pub announce: bool,
 }
 

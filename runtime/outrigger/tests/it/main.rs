@@ -39,6 +39,8 @@ mod load;
 mod outages;
 mod program;
 mod pubsub;
+#[cfg(feature = "etcd")]
+mod registry;
 mod reload;
 mod reload_load;
 mod rpcs;

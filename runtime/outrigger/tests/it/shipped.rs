@@ -37,5 +37,5 @@ fn the_redis_file_works_as_it_is() {
 fn the_etcd_file_works_as_it_is() {
     let Some(mut etcd) = Server::etcd() else { return };
     etcd.start();
-    comes_up("etcd.yaml", &[("ETCD", &format!("127.0.0.1:{}", etcd.port()))], 4);
+    comes_up("etcd.yaml", &[("ETCD", &format!("127.0.0.1:{}", etcd.port()))], 5);
 }

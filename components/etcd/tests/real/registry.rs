@@ -1,0 +1,165 @@
+//! Sidecars in a registry: one that dies is gone within its time, one that stops at once, and etcd may come and go.
+
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use outrigger_component_api::{Announcement, AppRegistry as _, Component as _, ErrorKind};
+use outrigger_etcd::EtcdRegistry;
+use tokio::sync::oneshot;
+
+use crate::server::Server;
+use crate::verdict::{recovers, refused_in_time};
+
+/// The shortest that etcd counts.
+const TTL: Duration = Duration::from_secs(2);
+/// How late etcd ends a lease, and a little for the machine.
+const LATE: Duration = Duration::from_secs(4);
+
+fn registry(server: &Server) -> EtcdRegistry {
+    EtcdRegistry::start(&server.config()).expect("valid")
+}
+
+async fn announce(registry: &EtcdRegistry, app: &str, address: &str) {
+    let (app, address) = (app.to_owned(), address.to_owned());
+    registry.announce(Announcement { app, address, ttl: TTL }).await.expect("noted");
+}
+
+/// How long it takes until an id is seen at these addresses.
+async fn becomes(registry: &EtcdRegistry, app: &str, expected: &[&str]) -> Duration {
+    let begun = Instant::now();
+    loop {
+        let found = registry.find(app).await;
+        if found.as_ref().is_ok_and(|found| found == expected) {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{app} is at {found:?} and not at {expected:?}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Whether nobody is found under an id once the time of whoever was there is over.
+async fn is_gone_in_time(registry: &EtcdRegistry, app: &str) -> Result<(), String> {
+    let begun = Instant::now();
+    loop {
+        let found = registry.find(app).await.map_err(|error| error.to_string())?;
+        match found.is_empty() {
+            true => return Ok(()),
+            false if begun.elapsed() > TTL + LATE => return Err(format!("{found:?} still")),
+            false => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// A sidecar in a runtime of its own, which can be killed: nothing of it runs on, and nothing is taken back.
+struct Doomed {
+    kill: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Doomed {
+    fn announced(server: &Server, app: &'static str, address: &'static str) -> Self {
+        let (kill, killed) = oneshot::channel();
+        let config = server.config();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("built");
+            runtime.block_on(async {
+                let registry = EtcdRegistry::start(&config).expect("valid");
+                announce(&registry, app, address).await;
+                killed.await.expect("told");
+                // It has no time to say farewell.
+                std::mem::forget(registry);
+            });
+        });
+        Self { kill, thread }
+    }
+
+    fn kill(self) {
+        self.kill.send(()).expect("it lives");
+        self.thread.join().expect("ended");
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_killed_is_gone_within_its_time_and_one_that_stops_at_once() {
+    let Some(server) = Server::started() else { return };
+    let seeing = registry(&server);
+    let doomed = Doomed::announced(&server, "orders", "10.0.0.1:1");
+    let stopping = registry(&server);
+    announce(&stopping, "orders", "10.0.0.2:1").await;
+    becomes(&seeing, "orders", &["10.0.0.1:1", "10.0.0.2:1"]).await;
+    // It is kept alive beyond its time.
+    tokio::time::sleep(TTL + LATE).await;
+    assert_eq!(seeing.find("orders").await.expect("seen"), ["10.0.0.1:1", "10.0.0.2:1"]);
+
+    stopping.withdraw().await.expect("taken back");
+    let took = becomes(&seeing, "orders", &["10.0.0.1:1"]).await;
+    assert!(took < TTL / 2, "a clean stop is seen at once: {took:?}");
+    doomed.kill();
+    is_gone_in_time(&seeing, "orders").await.expect("its lease has ended");
+
+    // A registry that a reload does away with takes its entry along.
+    announce(&stopping, "orders", "10.0.0.2:1").await;
+    becomes(&seeing, "orders", &["10.0.0.2:1"]).await;
+    drop(stopping);
+    let took = becomes(&seeing, "orders", &[]).await;
+    assert!(took < TTL, "without waiting for the lease: {took:?}");
+}
+
+#[tokio::test]
+async fn entries_survive_the_end_of_etcd_and_are_known_meanwhile() {
+    let Some(mut server) = Server::started() else { return };
+    let (seeing, orders) = (registry(&server), registry(&server));
+    announce(&orders, "orders", "10.0.0.1:1").await;
+    becomes(&seeing, "orders", &["10.0.0.1:1"]).await;
+    for _ in 0..2 {
+        server.kill();
+        refused_in_time(seeing.ping()).await.expect("down");
+        // Longer than the lease: nobody can be told that it has ended, and it has not.
+        tokio::time::sleep(TTL + Duration::from_secs(1)).await;
+        assert_eq!(seeing.find("orders").await.expect("still known"), ["10.0.0.1:1"]);
+        let unknown = seeing.find("shop").await.expect_err("it may have come since");
+        assert_eq!(unknown.kind(), ErrorKind::Unavailable, "{unknown}");
+        server.start();
+        recovers(async || seeing.ping().await).await.expect("back");
+        recovers(async || seeing.find("shop").await).await.expect("asked again");
+        assert_eq!(seeing.find("orders").await.expect("seen"), ["10.0.0.1:1"]);
+        // It is not only remembered: it is there, and kept alive.
+        tokio::time::sleep(TTL + LATE).await;
+        assert_eq!(registry(&server).find("orders").await.expect("seen"), ["10.0.0.1:1"]);
+    }
+}
+
+#[tokio::test]
+async fn an_entry_that_outlives_its_sidecar_is_found_out() {
+    let Some(server) = Server::started() else { return };
+    let seeing = registry(&server);
+    let on_no_lease = server.client().await.put("/outrigger/apps/orders/1", "10.0.0.9:1", None).await;
+    on_no_lease.expect("written");
+    becomes(&seeing, "orders", &["10.0.0.9:1"]).await;
+    is_gone_in_time(&seeing, "orders").await.expect_err("nothing ends it");
+}
+
+#[tokio::test]
+async fn what_etcd_has_forgotten_is_told_again() {
+    let Some(server) = Server::started() else { return };
+    let (seeing, orders) = (registry(&server), registry(&server));
+    announce(&orders, "orders", "10.0.0.1:1").await;
+    becomes(&seeing, "orders", &["10.0.0.1:1"]).await;
+    let mut client = server.client().await;
+    let leases = client.leases().await.expect("listed");
+    for lease in leases.leases() {
+        client.lease_revoke(lease.id()).await.expect("ended");
+    }
+    becomes(&seeing, "orders", &[]).await;
+    becomes(&seeing, "orders", &["10.0.0.1:1"]).await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_later_is_told() {
+    let Some(mut server) = Server::new() else { return };
+    let (seeing, orders) = (registry(&server), registry(&server));
+    announce(&orders, "orders", "10.0.0.1:1").await;
+    refused_in_time(seeing.find("orders")).await.expect("down");
+    server.start();
+    becomes(&seeing, "orders", &["10.0.0.1:1"]).await;
+}
