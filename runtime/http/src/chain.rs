@@ -1,10 +1,11 @@
 //! The filter chain: what a route does to a request before it is forwarded, and to the response on its way back.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use outrigger_net::BoxFuture;
 use outrigger_resilience::{TokenBucket, TokenBucketConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,6 @@ use crate::filter::cors::{Cors, CorsConfig};
 use crate::filter::fault::{Fault, FaultConfig};
 use crate::filter::headers::{HeadersConfig, HeadersFilter};
 use crate::filter::rate_limit::{RateLimit, RateLimitConfig};
-use crate::head::ResponseHead;
 use crate::message::{Request, Response};
 
 /// The filters of a route. They run in the order of these fields, and backwards on the response.
@@ -33,11 +33,17 @@ pub struct FiltersConfig {
     /// Sets, adds and removes header fields.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<HeadersConfig>,
+    /// WebAssembly filters, by their names under `wasm.plugins`, in this order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub wasm: Vec<String>,
 }
 
 /// Compiled filters, in order.
 #[derive(Debug, Clone, Default)]
-pub struct Chain(Vec<Filter>);
+pub struct Chain {
+    filters: Vec<Filter>,
+    route: Arc<str>,
+}
 
 /// One filter. An enum, so that the built-in ones cost a branch and not a virtual call.
 #[derive(Debug, Clone)]
@@ -46,22 +52,35 @@ pub enum Filter {
     RateLimit(RateLimit),
     Fault(Fault),
     Headers(HeadersFilter),
-    Boxed(Arc<dyn DynFilter>),
+    Module(Arc<dyn Module>),
 }
 
-/// A filter from elsewhere, a WebAssembly module for example.
-pub trait DynFilter: Send + Sync + std::fmt::Debug + 'static {
-    /// Sees the request before it is forwarded; a response ends the chain.
-    fn request<'a>(&'a self, request: &'a mut Request) -> outrigger_net::BoxFuture<'a, Option<Response>>;
-    /// Sees the response's head before it is sent.
-    fn response(&self, head: &mut ResponseHead);
+/// A filter from elsewhere, a WebAssembly module for example: it sees whole messages and may take its time.
+pub trait Module: Send + Sync + std::fmt::Debug + 'static {
+    /// Begins with one request on the route of this name.
+    fn visit(&self, route: &Arc<str>) -> Box<dyn Visit>;
 }
+
+/// One request in the hands of a [`Module`]. Dropped when nothing more will be asked of it; what it put in a body's
+/// place may live on.
+pub trait Visit: Send + std::fmt::Debug {
+    /// Sees the request before it is forwarded. It may change the head and put another body in the place of the one
+    /// there is. A response ends the chain.
+    fn request<'a>(&'a mut self, request: &'a mut Request) -> BoxFuture<'a, Option<Response>>;
+    /// Sees the response before its head is sent, and may change it as well or answer something else.
+    fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()>;
+}
+
+/// The modules there are, by name.
+pub type Modules = BTreeMap<Arc<str>, Arc<dyn Module>>;
 
 /// What the chain remembers of a request for its response.
 #[derive(Debug, Default)]
 pub struct Passage {
     /// Filters that have seen the request, and so are to see the response.
     seen: usize,
+    /// Of the modules among them, in order.
+    visits: Vec<Box<dyn Visit>>,
     pub(crate) origin: Option<Bytes>,
 }
 
@@ -91,6 +110,7 @@ impl Chain {
     pub fn compile(
         config: &FiltersConfig,
         route: &str,
+        modules: &Modules,
         previous: &Buckets,
         kept: &mut Buckets,
     ) -> Result<Self, Vec<Problem>> {
@@ -112,29 +132,50 @@ impl Chain {
         if let Some(config) = &config.headers {
             add("headers", HeadersFilter::compile(config).map(Filter::Headers));
         }
-        if problems.is_empty() { Ok(Self(filters)) } else { Err(problems) }
+        for (index, name) in config.wasm.iter().enumerate() {
+            add(&format!("wasm.{index}"), module(name, modules).map(Filter::Module));
+        }
+        if problems.is_empty() { Ok(Self { filters, route: route.into() }) } else { Err(problems) }
     }
 
     pub fn push(&mut self, filter: Filter) {
-        self.0.push(filter);
+        self.filters.push(filter);
     }
 
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.filters.is_empty()
+    }
+
+    /// Whether the same modules are at work in both, and not only modules of the same names.
+    #[must_use]
+    pub fn has_same_modules(&self, other: &Self) -> bool {
+        let modules = |chain: &Self| -> Vec<*const ()> {
+            let address = |filter: &Filter| match filter {
+                Filter::Module(module) => Some(Arc::as_ptr(module).cast()),
+                _ => None,
+            };
+            chain.filters.iter().filter_map(address).collect()
+        };
+        modules(self) == modules(other)
     }
 
     /// Runs the request through; a response means that it is not to be forwarded. That response, too, goes through
     /// [`response`](Self::response).
     pub async fn request(&self, request: &mut Request, passage: &mut Passage) -> Option<Response> {
-        for filter in &self.0 {
+        for filter in &self.filters {
             passage.seen += 1;
             let answer = match filter {
                 Filter::Cors(cors) => cors.request(&request.head, passage),
                 Filter::RateLimit(limit) => limit.request(&request.head, Instant::now()),
                 Filter::Fault(fault) => fault.request(&request.head).await,
                 Filter::Headers(headers) => headers.request(&mut request.head),
-                Filter::Boxed(filter) => filter.request(request).await,
+                Filter::Module(module) => {
+                    let mut visit = module.visit(&self.route);
+                    let answer = visit.request(request).await;
+                    passage.visits.push(visit);
+                    answer
+                }
             };
             if answer.is_some() {
                 return answer;
@@ -143,17 +184,32 @@ impl Chain {
         None
     }
 
-    /// Runs the response's head back through the filters that saw the request.
-    pub fn response(&self, passage: &Passage, head: &mut ResponseHead) {
-        for filter in self.0.iter().take(passage.seen).rev() {
+    /// Runs the response back through the filters that saw the request.
+    pub async fn response(&self, passage: &mut Passage, response: &mut Response) {
+        for filter in self.filters.iter().take(passage.seen).rev() {
             match filter {
-                Filter::Cors(cors) => cors.response(passage, head),
-                Filter::Headers(headers) => headers.response(head),
-                Filter::Boxed(filter) => filter.response(head),
+                Filter::Cors(cors) => cors.response(passage, &mut response.head),
+                Filter::Headers(headers) => headers.response(&mut response.head),
+                Filter::Module(_) => {
+                    if let Some(mut visit) = passage.visits.pop() {
+                        visit.response(response).await;
+                    }
+                }
                 Filter::RateLimit(_) | Filter::Fault(_) => {}
             }
         }
     }
+}
+
+fn module(name: &str, modules: &Modules) -> Result<Arc<dyn Module>, Problem> {
+    modules.get(name).cloned().ok_or_else(|| {
+        let known: Vec<&str> = modules.keys().map(|name| &**name).collect();
+        let there_are = match known.as_slice() {
+            [] => "there is none".to_owned(),
+            known => format!("there are {}", known.join(", ")),
+        };
+        Problem::new("", format!("no plugin `{name}` under `wasm.plugins`; {there_are}"))
+    })
 }
 
 #[cfg(test)]
@@ -185,19 +241,67 @@ mod tests {
         let config = config(
             r#"{"rate_limit": {"capacity": 1, "refill_per_second": 0.001}, "headers": {"response": {"set": {"x-a": "1"}}}}"#,
         );
-        let chain = Chain::compile(&config, "r", &Buckets::default(), &mut Buckets::default()).unwrap();
+        let chain =
+            Chain::compile(&config, "r", &Modules::new(), &Buckets::default(), &mut Buckets::default())
+                .unwrap();
         let mut passage = Passage::default();
         assert!(chain.request(&mut request(), &mut passage).await.is_none());
-        let mut head = ResponseHead::new(StatusCode::OK);
-        chain.response(&passage, &mut head);
-        assert_eq!(head.headers.len(), 1);
+        let mut response = Response::status(StatusCode::OK);
+        chain.response(&mut passage, &mut response).await;
+        assert_eq!(response.head.headers.len(), 1);
 
         let mut passage = Passage::default();
         let refused = chain.request(&mut request(), &mut passage).await.unwrap();
         assert_eq!(refused.head.status, StatusCode::TOO_MANY_REQUESTS);
-        let mut head = ResponseHead::new(StatusCode::OK);
-        chain.response(&passage, &mut head);
-        assert!(head.headers.is_empty(), "the headers filter never saw the request");
+        let mut response = Response::status(StatusCode::OK);
+        chain.response(&mut passage, &mut response).await;
+        assert!(response.head.headers.is_empty(), "the headers filter never saw the request");
+    }
+
+    /// Writes its name into every message, or answers itself.
+    #[derive(Debug, Clone)]
+    struct Signs(&'static str, bool);
+
+    impl Module for Signs {
+        fn visit(&self, route: &Arc<str>) -> Box<dyn Visit> {
+            assert_eq!(&**route, "r");
+            Box::new(self.clone())
+        }
+    }
+
+    impl Visit for Signs {
+        fn request<'a>(&'a mut self, request: &'a mut Request) -> BoxFuture<'a, Option<Response>> {
+            request.head.headers.append_static(&http::header::VIA, self.0);
+            Box::pin(async { self.1.then(|| Response::status(StatusCode::FORBIDDEN)) })
+        }
+
+        fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()> {
+            response.head.headers.append_static(&http::header::VIA, self.0);
+            Box::pin(async {})
+        }
+    }
+
+    #[tokio::test]
+    async fn modules_run_in_order_and_backwards_on_the_response() {
+        let modules: Modules = [("a", false), ("b", true), ("c", false)]
+            .map(|(name, ends)| (name.into(), Arc::new(Signs(name, ends)) as Arc<dyn Module>))
+            .into();
+        let compile = |text: &str| {
+            Chain::compile(&config(text), "r", &modules, &Buckets::default(), &mut Buckets::default())
+        };
+        let chain = compile(r#"{"wasm": ["a", "b", "c"]}"#).unwrap();
+        let (mut passage, mut request) = (Passage::default(), request());
+        let mut response = chain.request(&mut request, &mut passage).await.unwrap();
+        let via = |headers: &crate::Headers| headers.joined(&http::header::VIA).unwrap().into_owned();
+        assert_eq!(via(&request.head.headers), b"a, b");
+        chain.response(&mut passage, &mut response).await;
+        assert_eq!(via(&response.head.headers), b"b, a");
+
+        let [problem] = compile(r#"{"wasm": ["a", "d"]}"#).unwrap_err().try_into().unwrap();
+        assert_eq!(problem.path, "wasm.1");
+        assert_eq!(problem.message, "no plugin `d` under `wasm.plugins`; there are a, b, c");
+        assert!(chain.has_same_modules(&compile(r#"{"wasm": ["a", "b", "c"]}"#).unwrap()));
+        assert!(!chain.has_same_modules(&compile(r#"{"wasm": ["a", "b"]}"#).unwrap()));
     }
 
     #[test]
@@ -213,8 +317,14 @@ mod tests {
     #[test]
     fn bad_settings_name_their_field() {
         let check = |text: &str, path: &str| {
-            let problems =
-                Chain::compile(&config(text), "r", &Buckets::default(), &mut Buckets::default()).unwrap_err();
+            let problems = Chain::compile(
+                &config(text),
+                "r",
+                &Modules::new(),
+                &Buckets::default(),
+                &mut Buckets::default(),
+            )
+            .unwrap_err();
             assert_eq!(problems.iter().map(|p| p.path.as_str()).collect::<Vec<_>>(), [path]);
         };
         check(r#"{"rate_limit": {"capacity": 0, "refill_per_second": 1}}"#, "rate_limit");

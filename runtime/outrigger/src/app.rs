@@ -29,6 +29,7 @@ use crate::{
     telemetry::Telemetry,
     tokens::{self, Kept, Keys},
     traffic::told,
+    wasm,
 };
 
 /// Shared by everything that outlives a request.
@@ -55,6 +56,8 @@ pub struct App {
     pub watched: watch::Sender<Vec<PathBuf>>,
     /// Where applications are found by their ids.
     pub apps: Arc<Apps>,
+    /// Where filters run.
+    pub wasm: wasm::Host,
     /// The proxy's sockets; `None` once they are drained.
     pub proxy: tokio::sync::Mutex<Option<outrigger_proxy::Listeners>>,
     /// What is in force now. Replaced whole.
@@ -109,6 +112,7 @@ impl App {
         ));
         blocks.invoke.ask(Arc::clone(&apps) as _);
         let nothing = Snapshot::nothing(context);
+        let wasm = wasm::Host::new((0..workers.len()).map(|i| workers.handle(i).clone()).collect(), &metrics);
         let proxy = outrigger_proxy::Listeners::new(Arc::clone(&workers), metrics.clone());
         let app = Arc::new_cyclic(|app: &Weak<Self>| Self {
             started,
@@ -126,6 +130,7 @@ impl App {
             blocks,
             workers,
             control,
+            wasm,
             proxy: tokio::sync::Mutex::new(Some(proxy)),
             listeners: Listeners::default(),
             snapshot: Mutex::new(Arc::new(nothing)),
@@ -143,7 +148,8 @@ impl App {
     pub async fn compile(&self, loaded: Loaded) -> anyhow::Result<(Snapshot, Changes)> {
         let now = self.snapshot();
         let outdated = now.components.outdated().await;
-        Snapshot::compile(loaded, &self.registry, &self.blocks, &self.metrics, &now, &outdated)
+        let plugins = wasm::compile(&self.wasm, &loaded, &now.plugins).await?;
+        Snapshot::compile(loaded, plugins, &self.registry, &self.blocks, &self.metrics, &now, &outdated)
     }
 
     /// Puts a snapshot in force: what calls find first, then the doors they come through. The proxy's sockets come
@@ -154,7 +160,12 @@ impl App {
         if let (Some(listeners), Some(proxy)) = (self.proxy.lock().await.as_mut(), &snapshot.traffic.proxy) {
             // A cluster's checks and look-ups begin before its first request.
             snapshot.traffic.clusters.activate();
-            listeners.apply(proxy).await.map_err(|found| told(&snapshot.loaded, found))?;
+            self.wasm.follow(&snapshot.plugins, &snapshot.traffic.clusters);
+            if let Err(found) = listeners.apply(proxy).await {
+                let now = self.snapshot();
+                self.wasm.follow(&now.plugins, &now.traffic.clusters);
+                return Err(told(&snapshot.loaded, found).into());
+            }
         }
         let exporting = self.telemetry.follow(&snapshot.loaded, &env, &self.control);
         exporting.map_err(|problem| Problems(vec![problem]))?;
@@ -186,7 +197,8 @@ impl App {
     /// Everything whose change should lead to a reload.
     fn files(&self, config: &Config) -> Vec<PathBuf> {
         let secrets = secret_files(config, &self.registry).into_iter().chain(tokens::files(config));
-        self.sources.files.iter().cloned().chain(secrets).collect()
+        let modules = wasm::files(&config.wasm);
+        self.sources.files.iter().cloned().chain(secrets).chain(modules).collect()
     }
 
     /// Gives the doors their keys: those that are known now, and each other one when its store has told.

@@ -86,13 +86,14 @@ fn finish(
 }
 
 /// Maps whose keys are names: `name: null` in a later layer takes away what an earlier one put there.
-const NAMED: [&[&str]; 10] = [
+const NAMED: [&[&str]; 11] = [
     &["components"],
     &["apps"],
     &["subscriptions"],
     &["listeners"],
     &["routes"],
     &["clusters"],
+    &["wasm", "plugins"],
     &["api", "listeners"],
     &["api", "tokens"],
     &["admin", "tokens"],

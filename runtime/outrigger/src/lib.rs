@@ -26,3 +26,4 @@ pub mod telemetry;
 pub mod testing;
 pub mod tokens;
 pub mod traffic;
+pub mod wasm;

@@ -11,6 +11,7 @@ use crate::{
     components::{Changes, Components},
     config::{Config, Loaded, node::Node, node::Origin},
     traffic::Traffic,
+    wasm::Plugins,
 };
 
 /// A configuration and everything made from it.
@@ -18,6 +19,7 @@ pub struct Snapshot {
     pub loaded: Loaded,
     pub components: Components,
     pub traffic: Traffic,
+    pub plugins: Plugins,
 }
 
 impl Snapshot {
@@ -25,13 +27,15 @@ impl Snapshot {
     pub fn nothing(context: Context) -> Self {
         let loaded =
             Loaded { config: Config::default(), tree: Node::map(Origin::Default), notes: Vec::new() };
-        Self { loaded, components: Components::default(), traffic: Traffic::none(context) }
+        let (components, plugins) = (Components::default(), Plugins::default());
+        Self { loaded, components, traffic: Traffic::none(context), plugins }
     }
 
-    /// Compiles a configuration, keeping from `previous` what it does not touch but for the components that are
-    /// `outdated`. Nothing is in force yet.
+    /// Compiles a configuration and the `plugins` made of it, keeping from `previous` what it does not touch but for the
+    /// components that are `outdated`. Nothing is in force yet.
     pub fn compile(
         loaded: Loaded,
+        plugins: Plugins,
         registry: &Arc<Registry>,
         blocks: &Blocks,
         metrics: &Metrics,
@@ -39,10 +43,10 @@ impl Snapshot {
         outdated: &BTreeSet<String>,
     ) -> anyhow::Result<(Self, Changes)> {
         // First what can be refused: components start to connect as they are compiled.
-        let traffic = Traffic::compile(&loaded, metrics, &previous.traffic)?;
+        let traffic = Traffic::compile(&loaded, &plugins.modules(), metrics, &previous.traffic)?;
         let (components, changes) =
             Components::compile(&loaded.config, registry, blocks, &previous.components, outdated)?;
-        Ok((Self { loaded, components, traffic }, changes))
+        Ok((Self { loaded, components, traffic, plugins }, changes))
     }
 }
 

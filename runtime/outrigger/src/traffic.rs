@@ -1,7 +1,7 @@
 //! The data plane of one configuration: clusters, and the proxy that sends to them.
 
 use outrigger_cluster::{Clusters, Context};
-use outrigger_http::Problem as SectionProblem;
+use outrigger_http::{Problem as SectionProblem, chain::Modules};
 use outrigger_proxy::{Proxy, ProxyConfig};
 use outrigger_telemetry::Metrics;
 
@@ -24,12 +24,17 @@ impl Traffic {
 
     /// Compiles the sections `clusters`, `listeners` and `routes`. What they do not touch keeps its runtime state:
     /// breakers, pools, health, budgets, buckets.
-    pub fn compile(loaded: &Loaded, metrics: &Metrics, previous: &Self) -> Result<Self, Problems> {
+    pub fn compile(
+        loaded: &Loaded,
+        modules: &Modules,
+        metrics: &Metrics,
+        previous: &Self,
+    ) -> Result<Self, Problems> {
         let config = &loaded.config;
         let clusters = Clusters::compile(&callbacks::clusters(config), &previous.clusters)
             .map_err(|found| told(loaded, found.into_iter().map(|problem| problem.within("clusters"))))?;
         let sections = ProxyConfig { listeners: config.listeners.clone(), routes: config.routes.clone() };
-        let proxy = outrigger_proxy::compile(&sections, &clusters, metrics, previous.proxy.as_ref())
+        let proxy = outrigger_proxy::compile(&sections, &clusters, modules, metrics, previous.proxy.as_ref())
             .map_err(|found| told(loaded, found))?;
         Ok(Self { clusters, proxy: Some(proxy) })
     }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use outrigger_cluster::{ClusterConfig, Clusters, Context};
+use outrigger_http::chain::Modules;
 use outrigger_net::Workers;
 use outrigger_proxy::{Listeners, ProxyConfig, compile};
 use outrigger_telemetry::Metrics;
@@ -35,7 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let context = Context::new(metrics.clone(), control.handle().clone());
         let clusters =
             Clusters::compile(&clusters, &Clusters::empty(context)).map_err(|p| format!("{p:?}"))?;
-        let proxy = compile(&config, &clusters, &metrics, None).map_err(|p| format!("{p:?}"))?;
+        let proxy =
+            compile(&config, &clusters, &Modules::new(), &metrics, None).map_err(|p| format!("{p:?}"))?;
         clusters.activate();
         let mut listeners = Listeners::new(workers, metrics);
         listeners.apply(&proxy).await.map_err(|p| format!("{p:?}"))?;

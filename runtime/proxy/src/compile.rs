@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use outrigger_cluster::Clusters;
 use outrigger_http::Problem;
-use outrigger_http::chain::{Buckets, Chain};
+use outrigger_http::chain::{Buckets, Chain, Modules};
 use outrigger_telemetry::Metrics;
 
 use crate::config::{Protocol, ProxyConfig, RouteConfig};
@@ -30,20 +30,21 @@ pub struct Proxy {
     buckets: Buckets,
 }
 
-/// Compiles `config` against the `clusters` of the same configuration.
+/// Compiles `config` against the `clusters` and filter `modules` of the same configuration.
 ///
-/// A route that is the same as in `previous`, and whose clusters are, is taken over with its runtime state.
+/// A route that is the same as in `previous`, and whose clusters and modules are, is taken over with its runtime state.
 ///
 /// # Errors
 /// Every problem found, with its path inside the section, for example `routes.shop.backends.0.cluster`.
 pub fn compile(
     config: &ProxyConfig,
     clusters: &Clusters,
+    modules: &Modules,
     metrics: &Metrics,
     previous: Option<&Proxy>,
 ) -> Result<Proxy, Vec<Problem>> {
     let mut problems = listener::address_conflicts(config);
-    let mut compiler = RouteCompiler { clusters, metrics, previous, buckets: Buckets::default() };
+    let mut compiler = RouteCompiler { clusters, modules, metrics, previous, buckets: Buckets::default() };
     let routes = compiler.routes(config, &mut problems);
     let buckets = compiler.buckets;
     problems.extend(shadow::problems(&routes));
@@ -65,6 +66,7 @@ struct CompiledRoute {
 /// What routes are compiled against, and what they keep for the next time.
 struct RouteCompiler<'a> {
     clusters: &'a Clusters,
+    modules: &'a Modules,
     metrics: &'a Metrics,
     previous: Option<&'a Proxy>,
     buckets: Buckets,
@@ -92,11 +94,11 @@ impl RouteCompiler<'_> {
         let entries = matching::entries(config).map_err(|found| problems.extend(found));
         let action = action::action(config, self.clusters).map_err(|found| problems.extend(found));
         let filters = self.filters(name, config, problems);
-        let (Ok(entries), Ok(action)) = (entries, action) else { return None };
+        let (Ok(entries), Ok(action), Some(filters)) = (entries, action, filters) else { return None };
         let kept = self.previous.and_then(|previous| previous.routes.get(name));
-        let route = match kept.filter(|kept| kept.is_same(config, &action)) {
+        let route = match kept.filter(|kept| kept.is_same(config, &action, &filters)) {
             Some(kept) => Arc::clone(kept),
-            None => Arc::new(Route::new(name, config.clone(), action, filters?, self.metrics)),
+            None => Arc::new(Route::new(name, config.clone(), action, filters, self.metrics)),
         };
         Some(CompiledRoute { name: name.into(), route, entries, listeners: config.listeners.clone() })
     }
@@ -104,7 +106,7 @@ impl RouteCompiler<'_> {
     fn filters(&mut self, name: &str, config: &RouteConfig, problems: &mut Vec<Problem>) -> Option<Chain> {
         let none = Buckets::default();
         let previous = self.previous.map_or(&none, |previous| &previous.buckets);
-        match Chain::compile(&config.filters, name, previous, &mut self.buckets) {
+        match Chain::compile(&config.filters, name, self.modules, previous, &mut self.buckets) {
             Ok(chain) => Some(chain),
             Err(found) => {
                 problems.extend(found.into_iter().map(|problem| problem.within("filters")));

@@ -103,7 +103,7 @@ impl Route {
                 self.act(arrived, request, log).await.unwrap_or_else(|error| refuse(&error, is_grpc, log))
             }
         };
-        self.filters.response(&passage, &mut response.head);
+        self.filters.response(&mut passage, &mut response).await;
         Ok(response)
     }
 

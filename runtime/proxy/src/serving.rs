@@ -88,7 +88,9 @@ impl Route {
     }
 
     /// Whether a new configuration would lead to the same route.
-    pub(crate) fn is_same(&self, config: &RouteConfig, action: &Action) -> bool {
-        self.config == *config && self.action.has_same_clusters(action)
+    pub(crate) fn is_same(&self, config: &RouteConfig, action: &Action, filters: &Chain) -> bool {
+        self.config == *config
+            && self.action.has_same_clusters(action)
+            && self.filters.has_same_modules(filters)
     }
 }

@@ -12,6 +12,7 @@ use crate::{
     config::{self, Problems},
     listeners,
     traffic::Traffic,
+    wasm,
 };
 
 /// Reads a configuration and reports every problem with its place
@@ -27,12 +28,16 @@ pub(super) struct CheckArgs {
 pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<ExitCode> {
     args.from.config.append(&mut args.files);
     let loaded = config::load(&args.from.sources(), &backends::registry())?;
-    // Nothing runs: a runtime is only what clusters are told to run on one day.
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    // Only filters run, once each and in here; clusters are told what to run on one day.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let metrics = Metrics::new();
     let nothing = Traffic::none(Context::new(metrics.clone(), runtime.handle().clone()));
     let ours = listeners::check(&loaded);
-    let theirs = Traffic::compile(&loaded, &metrics, &nothing).map(drop);
+    let host = wasm::Host::new(Vec::new(), &metrics);
+    let plugins = runtime.block_on(wasm::compile(&host, &loaded, &wasm::Plugins::default()));
+    // Without its filters a route has a problem that is none of its own.
+    let theirs = plugins
+        .and_then(|plugins| Traffic::compile(&loaded, &plugins.modules(), &metrics, &nothing).map(drop));
     let found = [ours, theirs].into_iter().filter_map(Result::err).flat_map(|problems| problems.0);
     let problems = Problems::sorted(found.collect());
     if !problems.0.is_empty() {

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::telemetry::TelemetryConfig;
-use crate::tokens::TokenConfig;
+use crate::{tokens::TokenConfig, wasm::WasmConfig};
 
 /// Everything outrigger can be told. All maps are keyed by a name of your choice.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +50,9 @@ pub struct Config {
     /// Who answers them.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub clusters: BTreeMap<String, ClusterConfig>,
+    /// WebAssembly filters, and what they may use.
+    #[serde(skip_serializing_if = "crate::wasm::is_unused")]
+    pub wasm: WasmConfig,
     /// Where traces and metrics go.
     pub telemetry: TelemetryConfig,
     /// How the process ends.

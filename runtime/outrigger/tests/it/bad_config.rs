@@ -345,3 +345,10 @@ fn every_file_that_ships_is_without_problems() {
 fn the_ports_used_by_these_tests_are_fine() {
     assert_eq!(complaints(PORTS), [""; 0]);
 }
+
+#[cfg(not(feature = "wasm"))]
+#[test]
+fn filters_need_a_program_that_has_them() {
+    let expected = "f.yaml:1:7: wasm: this program was built without the `wasm` feature";
+    assert_eq!(complaints("wasm: { plugins: {} }"), [expected]);
+}

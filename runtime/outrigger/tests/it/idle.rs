@@ -18,7 +18,7 @@ fn naps(program: &Program) -> u64 {
 }
 
 /// Wake-ups in two quiet seconds, after it has settled.
-fn wakeups(program: &Program) -> u64 {
+pub(crate) fn wakeups(program: &Program) -> u64 {
     std::thread::sleep(Duration::from_secs(1));
     let before = naps(program);
     std::thread::sleep(Duration::from_secs(2));

@@ -53,3 +53,5 @@ mod settings;
 mod shipped;
 mod telemetry;
 mod testing;
+#[cfg(feature = "wasm")]
+mod wasm;

@@ -89,6 +89,7 @@ impl Folder {
         let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
         command.args(arguments).current_dir(self.dir.path());
         command.env("XDG_DATA_HOME", self.path("data")).env("RUST_BACKTRACE", "0");
+        command.env("XDG_CACHE_HOME", self.path("cache"));
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("OUTRIGGER")) {
             command.env_remove(name);
         }

@@ -38,7 +38,11 @@ const ROOMS: &[Room] = &[
         may_use: &["http", "cluster", "net", "resilience", "telemetry"],
         not: &["tonic", "prost"],
     },
-    Room { name: "outrigger-wasm-host", may_use: &["http", "cluster", "blocks"], not: &[] },
+    Room {
+        name: "outrigger-wasm-host",
+        may_use: &["http", "cluster", "blocks", "net", "resilience", "telemetry"],
+        not: &["hyper", "tonic"],
+    },
     Room { name: "outrigger-sdk", may_use: &["proto"], not: &[] },
 ];
 
@@ -130,6 +134,8 @@ fn planted_violations_are_caught() {
         ("components/redis", "outrigger-redis", "outrigger-memory"),
         ("components/redis", "outrigger-redis", "outrigger-net"),
         ("components/redis", "outrigger-redis", "outrigger"),
+        ("wasm/host", "outrigger-wasm-host", "outrigger-proxy"),
+        ("wasm/host", "outrigger-wasm-host", "outrigger-api"),
         ("runtime/new", "outrigger-new", "bytes"),
     ];
     for (folder, name, uses) in cases {
@@ -141,6 +147,7 @@ fn planted_violations_are_caught() {
         ("components/redis", "outrigger-redis", "redis"),
         ("runtime/api", "outrigger-api", "tonic"),
         ("runtime/outrigger", "outrigger", "outrigger-proxy"),
+        ("wasm/host", "outrigger-wasm-host", "wasmtime"),
     ];
     for (folder, name, uses) in fine {
         let package =

@@ -19,7 +19,7 @@ fn try_compile(config: Value) -> Result<Proxy, Vec<Problem>> {
     let _inside = runtime.enter();
     let metrics = Metrics::new();
     let config: ProxyConfig = serde_json::from_value(config).unwrap();
-    compile(&config, &clusters(&metrics), &metrics, None)
+    compile(&config, &clusters(&metrics), &Modules::new(), &metrics, None)
 }
 
 /// The problems of `config` are exactly these: path, and a part of the message.
@@ -309,13 +309,14 @@ fn what_did_not_change_is_taken_over() {
         }))
         .unwrap()
     };
-    let first = compile(&config("1s"), &clusters, &metrics, None).ok().unwrap();
-    let second = compile(&config("2s"), &clusters, &metrics, Some(&first)).ok().unwrap();
+    let first = compile(&config("1s"), &clusters, &Modules::new(), &metrics, None).ok().unwrap();
+    let second = compile(&config("2s"), &clusters, &Modules::new(), &metrics, Some(&first)).ok().unwrap();
     let kept = |name: &str| Arc::ptr_eq(&first.routes[name], &second.routes[name]);
     assert!(kept("same"));
     assert!(!kept("changed"));
     let other_clusters = self::clusters(&metrics);
-    let third = compile(&config("2s"), &other_clusters, &metrics, Some(&second)).ok().unwrap();
+    let third =
+        compile(&config("2s"), &other_clusters, &Modules::new(), &metrics, Some(&second)).ok().unwrap();
     assert!(!Arc::ptr_eq(&second.routes["same"], &third.routes["same"]), "its cluster is another one");
 }
 

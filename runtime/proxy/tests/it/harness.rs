@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_cluster::{Clusters, Context};
+use outrigger_http::chain::Modules;
 use outrigger_net::{Address, Workers};
 use outrigger_proxy::{Listeners, Proxy as Compiled, compile};
 use outrigger_telemetry::Metrics;
@@ -67,7 +68,7 @@ impl Proxy {
         let _inside = handle.enter();
         let clusters =
             Clusters::compile(&cluster_config, &old).map_err(|problems| format!("{problems:?}"))?;
-        let compiled = compile(&proxy_config, &clusters, &self.metrics, previous.as_ref())
+        let compiled = compile(&proxy_config, &clusters, &Modules::new(), &self.metrics, previous.as_ref())
             .map_err(|problems| format!("{problems:?}"))?;
         clusters.activate();
         let (send, receive) = std::sync::mpsc::channel();

@@ -1,0 +1,107 @@
+//! WebAssembly filters in the running program: configured, swapped, refused.
+
+use crate::{
+    http::{get, post},
+    idle::wakeups,
+    program::{Folder, Program, eventually},
+};
+
+const ROUTE: &str = "
+listeners: { web: { address: '127.0.0.1:0' } }
+routes: { all: { respond: { body: hello }, filters: { wasm: [marks] } } }
+wasm: { plugins: { marks: { file: marks.wasm } } }
+";
+
+/// A filter that puts this text into the field `x-by` of every response.
+fn marks(text: &str) -> Vec<u8> {
+    let text = format!(
+        r#"(module
+          (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (data (i32.const 0) "x-by")
+          (data (i32.const 16) "{text}")
+          (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+          (func (export "proxy_abi_version_0_2_1"))
+          (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+            (call $add (i32.const 2) (i32.const 0) (i32.const 4) (i32.const 16) (i32.const {length}))))"#,
+        length = text.len()
+    );
+    wat::parse_str(text).unwrap()
+}
+
+fn put(folder: &Folder, module: &[u8]) {
+    // In one step: nobody reads half a module.
+    std::fs::write(folder.path("next.wasm"), module).unwrap();
+    std::fs::rename(folder.path("next.wasm"), folder.path("marks.wasm")).unwrap();
+}
+
+fn by(program: &Program) -> Option<String> {
+    let answer = get(program.web(), "/");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "hello"));
+    answer.header("x-by").map(str::to_owned)
+}
+
+#[test]
+fn a_filter_is_swapped_when_its_file_changes() {
+    let folder = Folder::with(ROUTE);
+    put(&folder, &marks("first"));
+    let program = folder.run();
+    assert_eq!(by(&program).as_deref(), Some("first"));
+    put(&folder, &marks("second"));
+    eventually("the new filter is at work", || (by(&program).as_deref() == Some("second")).then_some(()));
+
+    std::fs::write(folder.path("next.wasm"), "no module").unwrap();
+    std::fs::rename(folder.path("next.wasm"), folder.path("marks.wasm")).unwrap();
+    let refused = post(program.admin(), "/reload", "");
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert!(
+        refused.body.contains("outrigger.yaml:6:35: wasm.plugins.marks.file: is no WebAssembly module"),
+        "{}",
+        refused.body
+    );
+    assert_eq!(by(&program).as_deref(), Some("second"), "the last good one stays");
+    assert!(
+        get(program.admin(), "/metrics").body.contains("outrigger_wasm_crashes_total{plugin=\"marks\"} 0\n")
+    );
+}
+
+#[test]
+fn mistakes_are_told_at_their_place() {
+    let check = |text: &str, expected: &str| {
+        let folder = Folder::empty();
+        put(&folder, &marks("x"));
+        folder.write("f.yaml", text);
+        let output = folder.command(&["check", "f.yaml"]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(error.contains(expected), "{text}\n{error}");
+    };
+    check("wasm: { plugin: {} }", "f.yaml:1:9: wasm.plugin: unknown key `plugin` (did you mean `plugins`?)");
+    check(
+        "wasm: { plugins: { marks: { file: marks.wasm, failure: opn } } }",
+        "f.yaml:1:56: wasm.plugins.marks.failure: unknown value `opn` (did you mean `open`?)",
+    );
+    check(
+        "wasm: { plugins: { marks: { file: marks.wasm, deadline: 1h } } }",
+        "f.yaml:1:57: wasm.plugins.marks.deadline: must be between 1ms and 1s",
+    );
+    check(
+        "wasm: { plugins: { marks: { file: nowhere.wasm } } }",
+        "f.yaml:1:35: wasm.plugins.marks.file: cannot read nowhere.wasm",
+    );
+    check(
+        "routes: { all: { respond: {}, filters: { wasm: [marsk] } } }\nlisteners: { web: { address: '127.0.0.1:0' } }\n\
+         wasm: { plugins: { marks: { file: marks.wasm } } }",
+        "f.yaml:1:49: routes.all.filters.wasm[0]: no plugin `marsk` under `wasm.plugins`; there are marks",
+    );
+}
+
+#[test]
+fn a_filter_that_has_nothing_to_do_wakes_nobody() {
+    let folder = Folder::with(ROUTE);
+    put(&folder, &marks("x"));
+    let program = folder.run();
+    for _ in 0..10 {
+        assert_eq!(by(&program).as_deref(), Some("x"));
+    }
+    assert_eq!(wakeups(&program), 0);
+}

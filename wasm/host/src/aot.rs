@@ -1,0 +1,172 @@
+//! Compiled modules on disk, so that a restart does not compile again.
+//!
+//! What is loaded from here runs as native code, so the folder has to be ours alone, and a file that is not to the last
+//! byte what we wrote counts as absent. Files are read whole and not mapped: one that is cut short under our hands
+//! cannot hurt.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use wasmtime::{Engine, Module};
+
+/// Compiled modules by what they were compiled from, and by what.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// The cache in `folder`, which is made where it is missing.
+    ///
+    /// # Errors
+    /// A folder that others can write to, or read.
+    pub(crate) fn open(folder: PathBuf) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        let facts = fs::symlink_metadata(&folder)?;
+        let ours = facts.is_dir() && facts.uid() == rustix::process::geteuid().as_raw();
+        if !ours || facts.mode() & 0o077 != 0 {
+            let message = format!("{} must be a folder of ours with mode 0700", folder.display());
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, message));
+        }
+        Ok(Self { folder })
+    }
+
+    /// Where the XDG base directory specification has caches.
+    pub(crate) fn usual(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
+        let directory = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let caches = directory("XDG_CACHE_HOME").or_else(|| Some(directory("HOME")?.join(".cache")));
+        Some(caches?.join("outrigger/wasm"))
+    }
+
+    /// The module compiled from the binary of this digest, if we have it.
+    pub(crate) fn load(&self, engine: &Engine, sha256: &str) -> Option<Module> {
+        let path = self.path(engine, sha256);
+        let file = fs::read(&path).ok()?;
+        let Some(code) = intact(&file) else {
+            tracing::warn!(path = %path.display(), "a compiled module is damaged; compiling again");
+            return None;
+        };
+        #[expect(unsafe_code, reason = "our own folder, our own file, and every byte of it as we wrote it")]
+        let module = unsafe { Module::deserialize(engine, code) };
+        module.map_err(|error| tracing::warn!(path = %path.display(), %error, "compiling again")).ok()
+    }
+
+    /// Keeps a module. Others may be reading the same file, so it appears whole or not at all.
+    pub(crate) fn store(&self, engine: &Engine, sha256: &str, module: &Module) -> io::Result<()> {
+        let code = module.serialize().map_err(io::Error::other)?;
+        let temporary = self.folder.join(format!(".{:016x}", fastrand::u64(..)));
+        let written =
+            write(&temporary, &code).and_then(|()| fs::rename(&temporary, self.path(engine, sha256)));
+        written.inspect_err(|_| drop(fs::remove_file(&temporary)))
+    }
+
+    fn path(&self, engine: &Engine, sha256: &str) -> PathBuf {
+        let mut by = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut by);
+        self.folder.join(format!("{sha256}-{:016x}.aot", by.finish()))
+    }
+}
+
+/// The code without its digest, which stands at the end.
+fn intact(file: &[u8]) -> Option<&[u8]> {
+    let (code, sum) = file.split_at_checked(file.len().checked_sub(SHA256_OUTPUT_LEN)?)?;
+    (digest(&SHA256, code).as_ref() == sum).then_some(code)
+}
+
+fn write(path: &Path, code: &[u8]) -> io::Result<()> {
+    let mut file: File = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(code)?;
+    file.write_all(digest(&SHA256, code).as_ref())?;
+    file.sync_all()
+}
+
+/// In hexadecimal, as file names and settings have it.
+pub(crate) fn sha256(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    digest(&SHA256, bytes).as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn cache() -> (tempfile::TempDir, Cache, Engine) {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path().join("wasm")).unwrap();
+        (folder, cache, Engine::default())
+    }
+
+    fn module(engine: &Engine) -> Module {
+        Module::new(engine, wat::parse_str("(module (func (export \"f\")))").unwrap()).unwrap()
+    }
+
+    #[test]
+    fn what_was_stored_is_loaded_and_nothing_else() {
+        let (_folder, cache, engine) = cache();
+        assert!(cache.load(&engine, "a").is_none());
+        cache.store(&engine, "a", &module(&engine)).unwrap();
+        assert!(cache.load(&engine, "a").is_some_and(|module| module.get_export("f").is_some()));
+        assert!(cache.load(&engine, "b").is_none());
+        let mut config = wasmtime::Config::new();
+        let other = Engine::new(config.epoch_interruption(true)).unwrap();
+        assert!(cache.load(&other, "a").is_none(), "another engine compiles otherwise");
+    }
+
+    #[test]
+    fn a_damaged_file_is_as_good_as_none() {
+        let (_folder, cache, engine) = cache();
+        cache.store(&engine, "a", &module(&engine)).unwrap();
+        let path = cache.path(&engine, "a");
+        let whole = fs::read(&path).unwrap();
+        let damages: [fn(&mut Vec<u8>); 4] = [
+            |file| file.truncate(file.len() / 2),
+            |file| file.clear(),
+            |file| file[100] ^= 1,
+            |file| file.extend([0; 9]),
+        ];
+        for damage in damages {
+            let mut file = whole.clone();
+            damage(&mut file);
+            fs::write(&path, file).unwrap();
+            assert!(cache.load(&engine, "a").is_none());
+        }
+        cache.store(&engine, "a", &module(&engine)).unwrap();
+        assert!(cache.load(&engine, "a").is_some());
+        assert_eq!(fs::read_dir(&cache.folder).unwrap().count(), 1, "nothing temporary is left");
+    }
+
+    #[test]
+    fn a_folder_others_can_use_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for mode in [0o755, 0o770, 0o701] {
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(
+                Cache::open(folder.path().into()).unwrap_err().kind(),
+                io::ErrorKind::PermissionDenied
+            );
+        }
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(Cache::open(folder.path().into()).is_ok());
+    }
+
+    #[test]
+    fn the_usual_place_follows_the_environment() {
+        let check = |xdg: Option<&str>, home: Option<&str>, expected: Option<&str>| {
+            let variable = |name: &str| if name == "HOME" { home } else { xdg }.map(Into::into);
+            assert_eq!(Cache::usual(variable), expected.map(PathBuf::from));
+        };
+        check(Some("/c"), Some("/h"), Some("/c/outrigger/wasm"));
+        check(Some("relative"), Some("/h"), Some("/h/.cache/outrigger/wasm"));
+        check(None, None, None);
+    }
+}

@@ -1,0 +1,98 @@
+//! One engine for the process: how modules are compiled, where their memory comes from, and the clock that stops them.
+
+use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use crate::limits::MAX_MEMORY;
+use crate::ticker::{Ticker, Ticking};
+
+/// Instances at once, over all plugins and workers.
+const INSTANCES: u32 = 1000;
+/// Of the guest's own stack, on the worker's.
+const STACK: usize = 512 << 10;
+
+pub(crate) struct Engine {
+    inner: wasmtime::Engine,
+    ticker: Ticker,
+    pooled: bool,
+}
+
+impl Engine {
+    /// The pool reserves address space for all instances at once; where the system does not give that much, memory is
+    /// mapped for each instance as it is made.
+    pub(crate) fn new() -> wasmtime::Result<Self> {
+        Self::with_instances(INSTANCES)
+    }
+
+    fn with_instances(instances: u32) -> wasmtime::Result<Self> {
+        let (inner, pooled) = match wasmtime::Engine::new(&pooling(instances)) {
+            Ok(engine) => (engine, true),
+            Err(error) => {
+                tracing::info!(%error, "no room for a pool of instances; each is mapped by itself");
+                (wasmtime::Engine::new(&config())?, false)
+            }
+        };
+        let ticker = Ticker::start(inner.weak())?;
+        Ok(Self { inner, ticker, pooled })
+    }
+
+    pub(crate) fn wasmtime(&self) -> &wasmtime::Engine {
+        &self.inner
+    }
+
+    /// The clock ticks until the answer is dropped.
+    pub(crate) fn begin(&self) -> Ticking<'_> {
+        self.ticker.begin()
+    }
+}
+
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .cranelift_opt_level(OptLevel::Speed)
+        .epoch_interruption(true)
+        .max_wasm_stack(STACK)
+        .wasm_memory64(false)
+        .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config
+}
+
+fn pooling(instances: u32) -> Config {
+    let mut pool = PoolingAllocationConfig::default();
+    pool.total_core_instances(instances)
+        .total_memories(instances)
+        .total_tables(instances.saturating_mul(2))
+        .max_tables_per_module(4)
+        .max_memories_per_module(1)
+        .table_elements(20_000)
+        .max_core_instance_size(1 << 20)
+        .max_memory_size(MAX_MEMORY);
+    let mut config = config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("pooled", &self.pooled).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn falls_back_where_the_address_space_is_too_small() {
+        assert!(Engine::new().unwrap().pooled);
+        // More than any machine has addresses for.
+        let engine = Engine::with_instances(1 << 20).unwrap();
+        assert!(!engine.pooled);
+        let module = wasmtime::Module::new(engine.wasmtime(), "(module (memory 1))".as_bytes());
+        assert!(module.is_err(), "text is not understood without a feature of wasmtime");
+        let binary = wat::parse_str("(module (memory (export \"memory\") 1))").unwrap();
+        let module = wasmtime::Module::new(engine.wasmtime(), binary).unwrap();
+        let mut store = wasmtime::Store::new(engine.wasmtime(), ());
+        store.set_epoch_deadline(1);
+        assert!(wasmtime::Instance::new(&mut store, &module, &[]).is_ok());
+    }
+}

@@ -1,0 +1,128 @@
+//! The numbers of proxy-wasm.
+
+/// What a host call answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Ok = 0,
+    NotFound = 1,
+    BadArgument = 2,
+    ParseFailure = 4,
+    InvalidMemoryAccess = 6,
+    Empty = 7,
+    CasMismatch = 8,
+    InternalFailure = 10,
+}
+
+impl Status {
+    pub(crate) const fn code(self) -> u32 {
+        self as u32
+    }
+}
+
+/// Which version a module says it was written for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Version {
+    V0_1_0,
+    V0_2_0,
+    V0_2_1,
+}
+
+impl Version {
+    /// The newest of those a module has the mark of.
+    pub(crate) fn of(module: &wasmtime::Module) -> Option<Self> {
+        let marks = [
+            ("proxy_abi_version_0_2_1", Self::V0_2_1),
+            ("proxy_abi_version_0_2_0", Self::V0_2_0),
+            ("proxy_abi_version_0_1_0", Self::V0_1_0),
+        ];
+        marks.into_iter().find(|(mark, _)| module.get_export(mark).is_some()).map(|(_, version)| version)
+    }
+}
+
+/// The four header maps of a stream, and those of what an answer to a call brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Map {
+    RequestHeaders,
+    RequestTrailers,
+    ResponseHeaders,
+    ResponseTrailers,
+    GrpcInitial,
+    GrpcTrailing,
+    CallHeaders,
+    CallTrailers,
+}
+
+impl Map {
+    pub(crate) fn of(number: u32) -> Result<Self, Status> {
+        Ok(match number {
+            0 => Self::RequestHeaders,
+            1 => Self::RequestTrailers,
+            2 => Self::ResponseHeaders,
+            3 => Self::ResponseTrailers,
+            4 => Self::GrpcInitial,
+            5 => Self::GrpcTrailing,
+            6 => Self::CallHeaders,
+            7 => Self::CallTrailers,
+            _ => return Err(Status::BadArgument),
+        })
+    }
+}
+
+/// What `get_buffer_bytes` reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Buffer {
+    RequestBody,
+    ResponseBody,
+    CallBody,
+    GrpcMessage,
+    VmConfig,
+    PluginConfig,
+}
+
+impl Buffer {
+    pub(crate) fn of(number: u32) -> Result<Self, Status> {
+        Ok(match number {
+            0 => Self::RequestBody,
+            1 => Self::ResponseBody,
+            4 => Self::CallBody,
+            5 => Self::GrpcMessage,
+            6 => Self::VmConfig,
+            7 => Self::PluginConfig,
+            // Connections and foreign functions, of which there are none here.
+            2 | 3 | 8 => return Err(Status::NotFound),
+            _ => return Err(Status::BadArgument),
+        })
+    }
+}
+
+/// The two directions of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Request,
+    Response,
+}
+
+impl Side {
+    pub(crate) fn of(number: u32) -> Result<Self, Status> {
+        match number {
+            0 => Ok(Self::Request),
+            1 => Ok(Self::Response),
+            2 | 3 => Err(Status::NotFound),
+            _ => Err(Status::BadArgument),
+        }
+    }
+}
+
+/// What a callback about a message wants to happen with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    Continue,
+    Pause,
+}
+
+impl Action {
+    /// There are finer ways to pause in one SDK; all of them pause.
+    pub(crate) fn of(number: u32) -> Self {
+        if number == 0 { Self::Continue } else { Self::Pause }
+    }
+}

@@ -1,0 +1,221 @@
+//! A body on its way through a filter: piece by piece, or held back until the filter has seen enough.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as _, Frame, SizeHint};
+use outrigger_http::{Body, BodyError};
+use tokio::time::{Sleep, sleep};
+
+use super::abi::Side;
+use super::local::Local;
+use super::passing::{Exchange, Released};
+use super::stream::At;
+use crate::limits;
+use crate::plugin::Gone;
+
+pub(crate) struct Flow {
+    exchange: Arc<Exchange>,
+    side: Side,
+    body: Body,
+    /// What the head says.
+    length: Option<u64>,
+    /// Ready to be read.
+    out: VecDeque<Frame<Bytes>>,
+    state: State,
+    /// Ends a pause nobody else does.
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// More may come.
+    Flowing,
+    /// More may come, and the filter holds back what has.
+    Held,
+    /// Everything has come, and the filter holds it back.
+    HeldToEnd,
+    /// The filter has failed and is left out.
+    Unfiltered,
+    Ended,
+}
+
+/// What the filter makes of a piece.
+enum Shown {
+    /// These bytes go on, and these trailers.
+    On(Bytes, Option<HeaderMap>),
+    Held,
+}
+
+type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
+
+impl Flow {
+    pub(crate) fn new(exchange: Arc<Exchange>, side: Side, body: Body, length: Option<u64>) -> Self {
+        Self { exchange, side, body, length, out: VecDeque::new(), state: State::Flowing, pause: None }
+    }
+
+    /// A piece has come: the filter is asked what to do with it.
+    fn take(&mut self, frame: Option<Frame<Bytes>>) -> Result<(), BodyError> {
+        let (data, trailers, last) = match frame.map(Frame::into_data) {
+            None => (Bytes::new(), None, true),
+            Some(Ok(data)) => (data, None, false),
+            Some(Err(frame)) => (Bytes::new(), frame.into_trailers().ok(), true),
+        };
+        let ended = last || self.body.is_end_stream();
+        let was_held = self.state == State::Held;
+        let shown = self.show(data.clone(), trailers.clone(), ended);
+        match shown {
+            Ok(Shown::On(bytes, trailers)) => {
+                self.put(bytes, trailers);
+                self.state = if ended { State::Ended } else { State::Flowing };
+            }
+            Ok(Shown::Held) => {
+                self.pause.get_or_insert_with(|| Box::pin(sleep(limits::PAUSE)));
+                self.state = if ended { State::HeldToEnd } else { State::Held };
+            }
+            // What it held back is lost with it.
+            Err(Gone) if !self.exchange.plugin.is_open() || was_held => return Err(BodyError::Aborted),
+            Err(Gone) => {
+                self.put(data, trailers);
+                self.state = if ended { State::Ended } else { State::Unfiltered };
+            }
+        }
+        Ok(())
+    }
+
+    fn show(&self, data: Bytes, trailers: Option<HeaderMap>, end: bool) -> Result<Shown, Gone> {
+        let Exchange { cell, context, .. } = &*self.exchange;
+        cell.about(*context, |vm| match trailers {
+            Some(trailers) => vm.trailers(*context, self.side, trailers),
+            None => vm.body(*context, self.side, data, end),
+        })?;
+        cell.look(*context, |stream| {
+            let limit = self.exchange.plugin.max_buffer();
+            let message = stream.message(self.side);
+            if !message.is_paused() {
+                return Shown::On(message.body().take(), message.trailers().take());
+            }
+            if message.body().len() > limit && self.side == Side::Request {
+                stream.answer(Local::too_large());
+            }
+            Shown::Held
+        })
+    }
+
+    fn put(&mut self, bytes: Bytes, trailers: Option<HeaderMap>) {
+        self.pause = None;
+        if !bytes.is_empty() {
+            self.out.push_back(Frame::data(bytes));
+        }
+        if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
+            self.out.push_back(Frame::trailers(trailers));
+        }
+    }
+
+    /// Whether the filter lets go of what it holds.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BodyError>> {
+        match self.exchange.poll_released(self.side, cx) {
+            Poll::Pending => {}
+            Poll::Ready(Released::Go) => {
+                let ended = self.state == State::HeldToEnd;
+                let let_go = self.exchange.cell.look(self.exchange.context, |stream| {
+                    let message = stream.message(self.side);
+                    (message.body().take(), message.trailers().take())
+                });
+                let (bytes, trailers) = let_go.map_err(|_| BodyError::Aborted)?;
+                self.put(bytes, trailers);
+                self.state = if ended { State::Ended } else { State::Flowing };
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Released::Answer(local)) => {
+                // Taken by whoever sends the response; the body has no more to say.
+                let _ = self.exchange.cell.look(self.exchange.context, |stream| stream.local = Some(local));
+                return Poll::Ready(Err(BodyError::Aborted));
+            }
+            Poll::Ready(Released::Gone) => return Poll::Ready(Err(BodyError::Aborted)),
+        }
+        if self.holds_too_much() {
+            return Poll::Ready(Err(BodyError::TooLarge));
+        }
+        let forgotten = self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_ready());
+        if forgotten { Poll::Ready(Err(BodyError::Idle)) } else { Poll::Pending }
+    }
+
+    fn holds_too_much(&self) -> bool {
+        let limit = self.exchange.plugin.max_buffer();
+        let held =
+            self.exchange.cell.look(self.exchange.context, |stream| stream.message(self.side).body().len());
+        held.is_ok_and(|held| held > limit)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
+        loop {
+            if let Some(frame) = self.out.pop_front() {
+                return Poll::Ready(Some(Ok(frame)));
+            }
+            match self.state {
+                State::Ended => return Poll::Ready(None),
+                State::Held | State::HeldToEnd => match self.poll_held(cx) {
+                    Poll::Ready(Ok(())) => continue,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Some(Err(error))),
+                    Poll::Pending if self.state == State::HeldToEnd => return Poll::Pending,
+                    Poll::Pending => {}
+                },
+                State::Unfiltered => return Pin::new(&mut self.body).poll_frame(cx),
+                State::Flowing => {
+                    if self.is_answered() {
+                        return Poll::Ready(Some(Err(BodyError::Aborted)));
+                    }
+                }
+            }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error))),
+                Poll::Ready(Some(Ok(frame))) => self.take(Some(frame))?,
+                Poll::Ready(None) => self.take(None)?,
+            }
+            // A piece may have made the filter answer itself, whatever it says of the piece.
+            if self.is_answered() {
+                return Poll::Ready(Some(Err(BodyError::Aborted)));
+            }
+        }
+    }
+
+    /// There is an answer for the client that is not this body's message.
+    fn is_answered(&self) -> bool {
+        self.exchange.cell.look(self.exchange.context, |stream| stream.local.is_some()).unwrap_or_default()
+    }
+}
+
+impl http_body::Body for Flow {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = self.get_mut();
+        let frame = this.poll(cx);
+        if matches!(frame, Poll::Ready(Some(Err(_)))) {
+            this.state = State::Ended;
+            this.out.clear();
+        }
+        if this.state == State::Ended && this.out.is_empty() {
+            let _ = this.exchange.cell.look(this.exchange.context, |stream| match this.side {
+                Side::Request => stream.request.at = At::Nothing,
+                Side::Response => stream.response.at = At::Nothing,
+            });
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.state == State::Ended && self.out.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map(SizeHint::with_exact).unwrap_or_default()
+    }
+}

@@ -1,0 +1,334 @@
+//! Header maps: what a guest reads and changes of heads and trailers.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use outrigger_http::{Authority, Headers, RequestHead, ResponseHead, Scheme};
+
+use super::abi::{Map, Status};
+use super::map::{self, Pair};
+use super::memory::{Answer, Guest, Place, Span, both, bytes, give, put_u32};
+use super::state::State;
+use super::stream::{At, Message};
+use crate::limits::{MAP_BYTES, MAP_PAIRS};
+
+pub(crate) type Field<'f> = (Cow<'f, [u8]>, Cow<'f, [u8]>);
+
+/// A change of a map.
+enum Edit<'e> {
+    Add(&'e [u8], &'e [u8]),
+    Replace(&'e [u8], &'e [u8]),
+    Remove(&'e [u8]),
+    All(Vec<Pair<'e>>),
+}
+
+pub(crate) fn get_size(guest: &mut Guest<'_>, number: u32, at: u32) -> Answer {
+    let size = map::size(&fields(guest.data(), Map::of(number)?)?);
+    Ok(put_u32(guest, at, u32::try_from(size).unwrap_or(u32::MAX))?)
+}
+
+pub(crate) fn get_pairs(guest: &mut Guest<'_>, number: u32, place: Place) -> Answer {
+    let encoded = map::encode(&fields(guest.data(), Map::of(number)?)?);
+    give(guest, &encoded, place)
+}
+
+pub(crate) fn set_pairs(guest: &mut Guest<'_>, number: u32, pairs: Span) -> Answer {
+    let pairs = bytes(guest, pairs)?;
+    Ok(edit(guest.data_mut(), Map::of(number)?, Edit::All(map::decode(&pairs)?))?)
+}
+
+/// All values of a name, with commas between them. A name that is missing is an empty value to 0.1.0.
+pub(crate) fn get_value(guest: &mut Guest<'_>, number: u32, name: Span, place: Place) -> Answer {
+    let map = Map::of(number)?;
+    let name = bytes(guest, name)?.to_ascii_lowercase();
+    let fields = fields(guest.data(), map)?;
+    let mut values = fields.iter().filter(|(known, _)| **known == *name).map(|(_, value)| &**value);
+    let value = match (values.next(), guest.data().version) {
+        (Some(first), _) => values.fold(first.to_vec(), |all, value| [&all, b",".as_slice(), value].concat()),
+        (None, super::abi::Version::V0_1_0) => Vec::new(),
+        (None, _) => return Err(Status::NotFound.into()),
+    };
+    give(guest, &value, place)
+}
+
+pub(crate) fn add(guest: &mut Guest<'_>, number: u32, name: Span, value: Span) -> Answer {
+    let (name, value) = (bytes(guest, name)?, bytes(guest, value)?);
+    Ok(edit(guest.data_mut(), Map::of(number)?, Edit::Add(&name, &value))?)
+}
+
+pub(crate) fn replace(guest: &mut Guest<'_>, number: u32, name: Span, value: Span) -> Answer {
+    let (name, value) = (bytes(guest, name)?, bytes(guest, value)?);
+    Ok(edit(guest.data_mut(), Map::of(number)?, Edit::Replace(&name, &value))?)
+}
+
+pub(crate) fn remove(guest: &mut Guest<'_>, number: u32, name: Span) -> Answer {
+    let map = Map::of(number)?;
+    let (memory, state) = both(guest)?;
+    Ok(edit(state, map, Edit::Remove(name.of(memory)?))?)
+}
+
+/// How many fields a head or trailers have, as callbacks are told.
+pub(crate) fn count(state: &State, map: Map) -> u32 {
+    fields(state, map).map_or(0, |fields| u32::try_from(fields.len()).unwrap_or(u32::MAX))
+}
+
+fn fields(state: &State, map: Map) -> Result<Vec<Field<'_>>, Status> {
+    match map {
+        Map::RequestHeaders => state.stream()?.request.head.as_ref().map(of_request).ok_or(Status::NotFound),
+        Map::ResponseHeaders => {
+            state.stream()?.response.head.as_ref().map(of_response).ok_or(Status::NotFound)
+        }
+        Map::RequestTrailers => of_trailers(state.stream()?.request.trailers.as_ref()),
+        Map::ResponseTrailers => of_trailers(state.stream()?.response.trailers.as_ref()),
+        Map::CallHeaders | Map::GrpcInitial => {
+            state.calls.arrived().map(|arrived| of_pairs(&arrived.headers))
+        }
+        Map::CallTrailers | Map::GrpcTrailing => {
+            state.calls.arrived().map(|arrived| of_pairs(&arrived.trailers))
+        }
+    }
+}
+
+fn of_request(head: &RequestHead) -> Vec<Field<'_>> {
+    let pseudo = [
+        (":authority", head.authority().as_bytes()),
+        (":path", head.path_and_query().as_bytes()),
+        (":method", head.method.as_str().as_bytes()),
+        (":scheme", head.scheme.as_str().as_bytes()),
+    ];
+    let pseudo = pseudo.map(|(name, value)| (name.as_bytes().into(), value.into()));
+    pseudo.into_iter().chain(of_headers(&head.headers)).collect()
+}
+
+fn of_response(head: &ResponseHead) -> Vec<Field<'_>> {
+    let status: Field<'_> = (b":status".into(), Cow::Owned(head.status.as_str().as_bytes().to_vec()));
+    std::iter::once(status).chain(of_headers(&head.headers)).collect()
+}
+
+/// The host is told as the authority.
+fn of_headers(headers: &Headers) -> impl Iterator<Item = Field<'_>> {
+    let regular = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"));
+    regular.map(|(name, value)| (lower(name), Cow::Borrowed(value)))
+}
+
+fn lower(name: &[u8]) -> Cow<'_, [u8]> {
+    if name.iter().any(u8::is_ascii_uppercase) { name.to_ascii_lowercase().into() } else { name.into() }
+}
+
+fn of_trailers(trailers: Option<&HeaderMap>) -> Result<Vec<Field<'_>>, Status> {
+    let trailers = trailers.ok_or(Status::NotFound)?;
+    Ok(trailers
+        .iter()
+        .map(|(name, value)| (name.as_str().as_bytes().into(), value.as_bytes().into()))
+        .collect())
+}
+
+fn of_pairs(pairs: &[(Bytes, Bytes)]) -> Vec<Field<'_>> {
+    pairs.iter().map(|(name, value)| (Cow::Borrowed(&**name), Cow::Borrowed(&**value))).collect()
+}
+
+fn edit(state: &mut State, map: Map, edit: Edit<'_>) -> Result<(), Status> {
+    let stream = state.stream_mut()?;
+    match map {
+        Map::RequestHeaders => in_head(&mut stream.request, |head| edit_request(head, &edit)),
+        Map::ResponseHeaders => in_head(&mut stream.response, |head| edit_response(head, &edit)),
+        Map::RequestTrailers => in_trailers(&mut stream.request, &edit),
+        Map::ResponseTrailers => in_trailers(&mut stream.response, &edit),
+        // Answers to calls are to be read.
+        Map::CallHeaders | Map::CallTrailers | Map::GrpcInitial | Map::GrpcTrailing => {
+            Err(Status::BadArgument)
+        }
+    }
+}
+
+/// A head that has left cannot be changed any more.
+fn in_head<H>(
+    message: &mut Message<H>,
+    edit: impl FnOnce(&mut H) -> Result<(), Status>,
+) -> Result<(), Status> {
+    if message.at != At::Head {
+        return Err(Status::BadArgument);
+    }
+    message.edited = true;
+    edit(message.head.as_mut().ok_or(Status::NotFound)?)
+}
+
+fn in_trailers<H>(message: &mut Message<H>, edit: &Edit<'_>) -> Result<(), Status> {
+    if !matches!(message.at, At::Body | At::Trailers) {
+        return Err(Status::BadArgument);
+    }
+    // While the last of the body is shown, trailers can still be put after it.
+    edit_map(message.trailers.get_or_insert_default(), edit)
+}
+
+fn edit_request(head: &mut RequestHead, edit: &Edit<'_>) -> Result<(), Status> {
+    match edit {
+        Edit::Remove(b":authority" | b":path" | b":method" | b":scheme") => Err(Status::BadArgument),
+        Edit::Add(name, value) | Edit::Replace(name, value) if is_of_request_line(name) => {
+            set_in_request_line(head, name, value)
+        }
+        Edit::All(pairs) => {
+            head.headers.remove_where(|_| true);
+            for (name, value) in pairs {
+                edit_request(head, &Edit::Add(name, value))?;
+            }
+            Ok(())
+        }
+        edit => edit_headers(&mut head.headers, edit),
+    }
+}
+
+fn is_of_request_line(name: &[u8]) -> bool {
+    name.starts_with(b":") || name.eq_ignore_ascii_case(b"host")
+}
+
+fn set_in_request_line(head: &mut RequestHead, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    let value = Bytes::copy_from_slice(value);
+    match name {
+        b":path" => return head.set_path_and_query(value).map_err(|_| Status::BadArgument),
+        b":method" => head.method = Method::from_bytes(&value).map_err(|_| Status::BadArgument)?,
+        b":scheme" if value == "http" => head.scheme = Scheme::Http,
+        b":scheme" if value == "https" => head.scheme = Scheme::Https,
+        name if name == b":authority" || name.eq_ignore_ascii_case(b"host") => {
+            head.authority = Authority::parse(value).map_err(|_| Status::BadArgument)?;
+        }
+        _ => return Err(Status::BadArgument),
+    }
+    Ok(())
+}
+
+fn edit_response(head: &mut ResponseHead, edit: &Edit<'_>) -> Result<(), Status> {
+    match edit {
+        Edit::Add(b":status", value) | Edit::Replace(b":status", value) => {
+            let status = StatusCode::from_bytes(value).ok().filter(|status| status.as_u16() >= 200);
+            head.status = status.ok_or(Status::BadArgument)?;
+            // The phrase was that of the other status.
+            head.reason = None;
+            Ok(())
+        }
+        Edit::All(pairs) => {
+            head.headers.remove_where(|_| true);
+            for (name, value) in pairs {
+                edit_response(head, &Edit::Add(name, value))?;
+            }
+            Ok(())
+        }
+        edit => edit_headers(&mut head.headers, edit),
+    }
+}
+
+fn edit_headers(headers: &mut Headers, edit: &Edit<'_>) -> Result<(), Status> {
+    match edit {
+        Edit::Remove(name) => {
+            if let Ok(name) = HeaderName::from_bytes(name) {
+                headers.remove(&name);
+            }
+            Ok(())
+        }
+        Edit::Add(name, value) => {
+            let fits = headers.len() < MAP_PAIRS && name.len() + value.len() < MAP_BYTES;
+            let name = HeaderName::from_bytes(name).ok().filter(|_| fits).ok_or(Status::BadArgument)?;
+            headers.append(&name, value).map_err(|_| Status::BadArgument)
+        }
+        Edit::Replace(name, value) => {
+            let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
+            headers.set(&name, value).map_err(|_| Status::BadArgument)
+        }
+        Edit::All(_) => Err(Status::InternalFailure),
+    }
+}
+
+fn edit_map(map: &mut HeaderMap, edit: &Edit<'_>) -> Result<(), Status> {
+    let pair = |name: &[u8], value: &[u8]| {
+        let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
+        Ok((name, HeaderValue::from_bytes(value).map_err(|_| Status::BadArgument)?))
+    };
+    match edit {
+        Edit::Remove(name) => {
+            if let Ok(name) = HeaderName::from_bytes(name) {
+                map.remove(name);
+            }
+        }
+        Edit::Add(name, value) => {
+            let (name, value) = pair(name, value)?;
+            if map.len() >= MAP_PAIRS {
+                return Err(Status::BadArgument);
+            }
+            map.append(name, value);
+        }
+        Edit::Replace(name, value) => {
+            let (name, value) = pair(name, value)?;
+            map.insert(name, value);
+        }
+        Edit::All(pairs) => {
+            map.clear();
+            for (name, value) in pairs {
+                let (name, value) = pair(name, value)?;
+                map.append(name, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> RequestHead {
+        let mut head = RequestHead::new(Method::GET, "a.example".parse().unwrap(), "/p?q");
+        head.headers = Headers::new();
+        head.headers.append(&HeaderName::from_static("x-one"), "1").unwrap();
+        head
+    }
+
+    #[test]
+    fn the_request_line_is_part_of_the_map() {
+        let mut head = request();
+        let names = |head: &RequestHead| {
+            of_request(head)
+                .iter()
+                .map(|(name, _)| String::from_utf8(name.to_vec()).unwrap())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(names(&head), [":authority", ":path", ":method", ":scheme", "x-one"]);
+        edit_request(&mut head, &Edit::Replace(b":path", b"/new")).unwrap();
+        edit_request(&mut head, &Edit::Add(b"Host", b"b.example")).unwrap();
+        edit_request(&mut head, &Edit::Replace(b":method", b"PUT")).unwrap();
+        assert_eq!(
+            (head.path_and_query(), head.authority(), head.method.as_str()),
+            ("/new", "b.example", "PUT")
+        );
+        for (name, value) in
+            [(":path", "new"), (":path", "/a b"), (":authority", "a/b"), (":method", "A B"), (":x", "")]
+        {
+            let edit = Edit::Replace(name.as_bytes(), value.as_bytes());
+            assert_eq!(edit_request(&mut head, &edit), Err(Status::BadArgument), "{name} {value}");
+        }
+        let all = Edit::All(vec![(b":path", b"/all"), (b"x-two", b"2"), (b"x-two", b"3")]);
+        edit_request(&mut head, &all).unwrap();
+        assert_eq!(names(&head), [":authority", ":path", ":method", ":scheme", "x-two", "x-two"]);
+    }
+
+    #[test]
+    fn a_value_cannot_become_a_line() {
+        let mut head = request();
+        for edit in [Edit::Add(b"a", b"x\r\nb: c"), Edit::Replace(b"a b", b"x"), Edit::Add(b"", b"x")] {
+            assert_eq!(edit_request(&mut head, &edit), Err(Status::BadArgument));
+        }
+        assert_eq!(head.headers.len(), 1);
+        let mut map = HeaderMap::new();
+        assert_eq!(edit_map(&mut map, &Edit::Add(b"a", b"x\n")), Err(Status::BadArgument));
+    }
+
+    #[test]
+    fn a_status_is_one() {
+        let mut head = ResponseHead::new(StatusCode::OK);
+        edit_response(&mut head, &Edit::Replace(b":status", b"404")).unwrap();
+        assert_eq!(head.status, 404);
+        for bad in ["100", "20", "x", ""] {
+            assert!(edit_response(&mut head, &Edit::Replace(b":status", bad.as_bytes())).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! One request on its way through one filter, and its response on the way back.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::CONTENT_LENGTH;
+use outrigger_http::chain::Visit;
+use outrigger_http::{Body, Headers, Request, Response};
+use outrigger_net::BoxFuture;
+
+use super::abi::Side;
+use super::body::Flow;
+use super::local::Local;
+use super::stream::At;
+use crate::limits;
+use crate::plugin::{Cell, Plugin};
+
+/// What the chain holds of a request while it is in the hands of a plugin.
+#[derive(Debug)]
+pub(crate) struct Passing {
+    plugin: Arc<Plugin>,
+    route: Arc<str>,
+    is_grpc: bool,
+    /// `None` before, and after a failure that lets the request pass.
+    exchange: Option<Arc<Exchange>>,
+}
+
+/// A stream of an instance; when nobody holds it any more, the filter is told that it is over.
+pub(crate) struct Exchange {
+    pub(crate) plugin: Arc<Plugin>,
+    pub(crate) cell: Arc<Cell>,
+    pub(crate) context: u32,
+}
+
+/// How a pause ends.
+pub(crate) enum Released {
+    Go,
+    Answer(Local),
+    /// The instance has failed, or the filter has forgotten the message.
+    Gone,
+}
+
+impl Passing {
+    pub(crate) fn new(plugin: Arc<Plugin>, route: Arc<str>) -> Self {
+        Self { plugin, route, is_grpc: false, exchange: None }
+    }
+
+    async fn forth(&mut self, request: &mut Request) -> Option<Response> {
+        self.is_grpc = request.head.is_grpc();
+        let end = http_body::Body::is_end_stream(&request.body);
+        let begun =
+            self.plugin.cell().map(|cell| (cell, cell.begin(&request.conn, &self.route, &request.head, end)));
+        let Some((cell, Ok(context))) = begun else { return self.plugin.refusal(self.is_grpc) };
+        let (plugin, cell) = (Arc::clone(&self.plugin), Arc::clone(cell));
+        let exchange = Arc::new(Exchange { plugin, cell, context });
+        self.exchange = Some(Arc::clone(&exchange));
+        match exchange.released(Side::Request).await {
+            Released::Answer(local) => return Some(local.into_response(self.is_grpc)),
+            Released::Gone => return self.give_up(),
+            Released::Go => {}
+        }
+        let edited = exchange.cell.look(context, |stream| {
+            stream.request.at = At::Nothing;
+            if stream.request.edited { stream.request.head.clone() } else { None }
+        });
+        if let Ok(Some(head)) = edited {
+            request.head = head;
+        }
+        if !end {
+            exchange.flow(Side::Request, &request.head.headers, &mut request.body);
+        }
+        None
+    }
+
+    /// The failure policy decides; the filter has nothing more to do with the request.
+    fn give_up(&mut self) -> Option<Response> {
+        self.exchange = None;
+        self.plugin.refusal(self.is_grpc)
+    }
+
+    async fn back(&mut self, response: &mut Response) {
+        let Some(exchange) = self.exchange.clone() else { return };
+        // Its answer from the time when the request's body was on its way.
+        if let Ok(Some(local)) = exchange.cell.look(exchange.context, |stream| stream.local.take()) {
+            *response = local.into_response(self.is_grpc);
+        }
+        let end = http_body::Body::is_end_stream(&response.body);
+        let head = response.head.clone();
+        let shown =
+            exchange.cell.about(exchange.context, |vm| vm.response_headers(exchange.context, head, end));
+        let released = match shown {
+            Ok(()) => exchange.released(Side::Response).await,
+            Err(_) => Released::Gone,
+        };
+        match released {
+            Released::Answer(local) => *response = local.into_response(self.is_grpc),
+            Released::Gone => {
+                if let Some(refused) = self.give_up() {
+                    *response = refused;
+                }
+            }
+            Released::Go => exchange.let_go(response, end),
+        }
+    }
+}
+
+impl Visit for Passing {
+    fn request<'a>(&'a mut self, request: &'a mut Request) -> BoxFuture<'a, Option<Response>> {
+        Box::pin(self.forth(request))
+    }
+
+    fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()> {
+        Box::pin(self.back(response))
+    }
+}
+
+impl Exchange {
+    /// Waits until the filter lets the message go, answers itself, or fails.
+    async fn released(&self, side: Side) -> Released {
+        let first = poll_fn(|cx| Poll::Ready(self.poll_released(side, cx))).await;
+        if let Poll::Ready(released) = first {
+            return released;
+        }
+        let later = poll_fn(|cx| self.poll_released(side, cx));
+        tokio::time::timeout(limits::PAUSE, later).await.unwrap_or_else(|_| {
+            tracing::warn!(plugin = %self.plugin.name, "filter held a message back for a minute");
+            Released::Gone
+        })
+    }
+
+    pub(crate) fn poll_released(&self, side: Side, cx: &mut Context<'_>) -> Poll<Released> {
+        let looked = self.cell.look(self.context, |stream| {
+            if let Some(local) = stream.local.take() {
+                return Poll::Ready(Released::Answer(local));
+            }
+            let message = stream.message(side);
+            if message.is_paused() {
+                message.wait(cx.waker());
+                return Poll::Pending;
+            }
+            Poll::Ready(Released::Go)
+        });
+        looked.unwrap_or(Poll::Ready(Released::Gone))
+    }
+
+    /// The response's head leaves as the filter made it; its body comes by the filter.
+    fn let_go(self: &Arc<Self>, response: &mut Response, end: bool) {
+        let edited = self.cell.look(self.context, |stream| {
+            stream.response.at = At::Nothing;
+            // From here on an answer of the filter's own comes too late.
+            stream.answered = true;
+            if stream.response.edited { stream.response.head.clone() } else { None }
+        });
+        if let Ok(Some(head)) = edited {
+            response.head = head;
+        }
+        if !end && response.tunnel.is_none() {
+            self.flow(Side::Response, &response.head.headers, &mut response.body);
+        }
+    }
+
+    /// Puts itself between a body and its reader, if the filter looks at bodies at all.
+    fn flow(self: &Arc<Self>, side: Side, headers: &Headers, body: &mut Body) {
+        if self.cell.about(self.context, |vm| Ok(vm.reads(side))) == Ok(true) {
+            // A filter that leaves the length as it is promises to keep to it.
+            let length = headers.get_str(&CONTENT_LENGTH).and_then(|length| length.parse().ok());
+            *body = Body::wrap(Flow::new(Arc::clone(self), side, std::mem::take(body), length));
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        // One that fails here has been told of by the cell.
+        let _ = self.cell.about(self.context, |vm| vm.close(self.context));
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange").field("context", &self.context).finish_non_exhaustive()
+    }
+}

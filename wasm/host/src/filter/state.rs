@@ -1,0 +1,194 @@
+//! What the host remembers for one instance.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use outrigger_cluster::Cluster;
+use rustix::time::{ClockId, clock_gettime};
+use tokio::runtime::Handle;
+use wasmtime::{Memory, StoreLimits, TypedFunc};
+
+use super::abi::{Status, Version};
+use super::calls::Calls;
+use super::control::Tick;
+use super::metrics::Defined;
+use super::shared::{Space, Spaces};
+use super::stream::Stream;
+use crate::limits;
+use crate::plugin::Cell;
+
+/// What a plugin is, from its configuration.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: Arc<str>,
+    pub(crate) root_id: String,
+    pub(crate) vm_id: String,
+    pub(crate) vm_config: Bytes,
+    pub(crate) config: Bytes,
+    pub(crate) memory: usize,
+    pub(crate) deadline: Duration,
+    pub(crate) max_buffer: usize,
+}
+
+/// Clusters by name, those of the configuration in force.
+pub(crate) type Clusters = Arc<ArcSwap<HashMap<Arc<str>, Arc<Cluster>>>>;
+
+/// What instances share with others.
+#[derive(Clone)]
+pub(crate) struct Services {
+    pub(crate) spaces: Arc<Spaces>,
+    pub(crate) metrics: Arc<Defined>,
+    pub(crate) clusters: Clusters,
+}
+
+/// Where an instance lives. One that is only tried out lives nowhere: what it wants done later is not done.
+#[derive(Clone)]
+pub(crate) struct Home {
+    pub(crate) cell: Weak<Cell>,
+    pub(crate) worker: Handle,
+}
+
+pub(crate) struct State {
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) services: Services,
+    pub(crate) space: Arc<Space>,
+    pub(crate) home: Option<Home>,
+    pub(crate) version: Version,
+    pub(crate) limits: StoreLimits,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) allocate: Option<TypedFunc<u32, u32>>,
+    /// The guest is allocating for us.
+    pub(crate) allocating: bool,
+    /// The context of the plugin.
+    pub(crate) root: u32,
+    /// The context that host calls are about.
+    pub(crate) current: u32,
+    pub(crate) streams: HashMap<u32, Stream>,
+    /// The code it exited with, if that is how its last call ended.
+    pub(crate) exited: Option<u32>,
+    /// Contexts that wanted to live on after `on_done` and have now said `done`.
+    pub(crate) finished: Vec<u32>,
+    pub(crate) calls: Calls,
+    pub(crate) tick: Tick,
+    pub(crate) clock: Clock,
+    pub(crate) lines: Lines,
+}
+
+impl State {
+    pub(crate) fn new(plan: Arc<Plan>, services: Services, home: Option<Home>, version: Version) -> Self {
+        Self {
+            space: services.spaces.of(&plan.vm_id),
+            limits: limits::of_store(plan.memory),
+            plan,
+            services,
+            home,
+            version,
+            memory: None,
+            allocate: None,
+            allocating: false,
+            root: 0,
+            current: 0,
+            streams: HashMap::new(),
+            exited: None,
+            finished: Vec::new(),
+            calls: Calls::default(),
+            tick: Tick::default(),
+            clock: Clock::default(),
+            lines: Lines::default(),
+        }
+    }
+
+    /// The stream host calls are about; there is none in the plugin's own context.
+    pub(crate) fn stream(&self) -> Result<&Stream, Status> {
+        self.streams.get(&self.current).ok_or(Status::NotFound)
+    }
+
+    pub(crate) fn stream_mut(&mut self) -> Result<&mut Stream, Status> {
+        self.streams.get_mut(&self.current).ok_or(Status::NotFound)
+    }
+}
+
+/// How long the call under way may go on.
+///
+/// Its deadline is one of time, as ticks count it. When that is over it matters whether the guest had the processor:
+/// on a machine with more to do than it can, a call may have been waiting for most of it.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    deadline: Duration,
+    /// The thread's processor time when the deadline passed.
+    overtime_since: Option<Duration>,
+    overtime: u32,
+}
+
+/// What a guest in overtime may still compute.
+const OVERTIME: Duration = Duration::from_millis(10);
+/// Ticks after which it ends whatever the processor says.
+const MOST_OVERTIME: u32 = 2_000;
+
+impl Clock {
+    pub(crate) fn start(deadline: Duration) -> Self {
+        Self { deadline, ..Self::default() }
+    }
+
+    /// Asked at each tick from the deadline on: whether the guest may go on.
+    pub(crate) fn goes_on(&mut self) -> bool {
+        let now = processor_time();
+        let since = *self.overtime_since.get_or_insert(now);
+        self.overtime += 1;
+        now.saturating_sub(since) < self.deadline.min(OVERTIME) && self.overtime < MOST_OVERTIME
+    }
+}
+
+fn processor_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// Log lines left in this second.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    second: Option<Instant>,
+    written: u32,
+    pub(crate) dropped: u64,
+}
+
+impl Lines {
+    /// Whether one more may be written.
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
+        if self.second.is_none_or(|since| now.duration_since(since) >= Duration::from_secs(1)) {
+            (self.second, self.written) = (Some(now), 0);
+        }
+        self.written += 1;
+        let fits = self.written <= limits::LOG_LINES;
+        self.dropped += u64::from(!fits);
+        fits
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_beyond_a_hundred_a_second_are_dropped() {
+        let (mut lines, now) = (Lines::default(), Instant::now());
+        assert_eq!((0..150).filter(|_| lines.take(now)).count(), 100);
+        assert_eq!(lines.dropped, 50);
+        assert!(lines.take(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn overtime_is_of_the_processor_and_ends() {
+        let mut clock = Clock::start(Duration::from_millis(1));
+        assert!(clock.goes_on());
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(clock.goes_on(), "asleep, it computed nothing");
+        let since = processor_time();
+        while processor_time() - since < Duration::from_millis(2) {}
+        assert!(!clock.goes_on());
+        let mut clock = Clock::start(Duration::from_secs(1));
+        assert_eq!((0..5_000).take_while(|_| clock.goes_on()).count(), MOST_OVERTIME as usize - 1);
+    }
+}

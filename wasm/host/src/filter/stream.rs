@@ -1,0 +1,264 @@
+//! One request and its response, as a filter sees them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use outrigger_http::{RequestHead, ResponseHead};
+use outrigger_net::ConnInfo;
+
+use super::abi::{Action, Side};
+use super::local::Local;
+
+/// A stream context.
+#[derive(Debug)]
+pub(crate) struct Stream {
+    pub(crate) conn: Arc<ConnInfo>,
+    pub(crate) route: Arc<str>,
+    pub(crate) started: SystemTime,
+    pub(crate) request: Message<RequestHead>,
+    pub(crate) response: Message<ResponseHead>,
+    /// What the filter answers itself, until it is taken.
+    pub(crate) local: Option<Local>,
+    /// A second answer does not count, nor one after the response's head has left.
+    pub(crate) answered: bool,
+    pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(crate) struct Message<H> {
+    pub(crate) head: Option<H>,
+    /// The head is not what came any more.
+    pub(crate) edited: bool,
+    /// Of the body, what the filter is being shown or holds back.
+    pub(crate) body: Chunk,
+    pub(crate) trailers: Option<HeaderMap>,
+    pub(crate) at: At,
+    /// The filter has not yet said that it may go on.
+    pub(crate) paused: bool,
+    /// It has said so since it was last asked.
+    pub(crate) resumed: bool,
+    pub(crate) waker: Option<Waker>,
+    /// Bytes of the body so far.
+    pub(crate) size: u64,
+}
+
+/// Which part of a message the filter has, and so may change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum At {
+    Nothing,
+    Head,
+    Body,
+    Trailers,
+}
+
+/// Bytes that are shared until somebody changes them.
+#[derive(Debug)]
+pub(crate) enum Chunk {
+    Shared(Bytes),
+    Own(BytesMut),
+}
+
+impl Default for Chunk {
+    fn default() -> Self {
+        Self::Shared(Bytes::new())
+    }
+}
+
+impl Chunk {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    pub(crate) fn extend(&mut self, more: Bytes) {
+        match self {
+            Self::Shared(bytes) if bytes.is_empty() => *self = Self::Shared(more),
+            Self::Shared(bytes) => {
+                let mut own = BytesMut::with_capacity((bytes.len() + more.len()) * 2);
+                own.extend_from_slice(bytes);
+                own.extend_from_slice(&more);
+                *self = Self::Own(own);
+            }
+            Self::Own(own) => own.extend_from_slice(&more),
+        }
+    }
+
+    /// Puts `new` in the place of `replaced` bytes from `start` on; what lies beyond the end is the end.
+    pub(crate) fn splice(&mut self, start: usize, replaced: usize, new: &[u8]) {
+        let old = self.as_slice();
+        let start = start.min(old.len());
+        let end = start.saturating_add(replaced).min(old.len());
+        let (before, after) = (old.get(..start).unwrap_or_default(), old.get(end..).unwrap_or_default());
+        let mut own = BytesMut::with_capacity(before.len() + new.len() + after.len());
+        for part in [before, new, after] {
+            own.extend_from_slice(part);
+        }
+        *self = Self::Own(own);
+    }
+
+    pub(crate) fn take(&mut self) -> Bytes {
+        match std::mem::take(self) {
+            Self::Shared(bytes) => bytes,
+            Self::Own(bytes) => bytes.freeze(),
+        }
+    }
+}
+
+impl<H> Default for Message<H> {
+    fn default() -> Self {
+        Self {
+            head: None,
+            edited: false,
+            body: Chunk::default(),
+            trailers: None,
+            at: At::Nothing,
+            paused: false,
+            resumed: false,
+            waker: None,
+            size: 0,
+        }
+    }
+}
+
+impl<H> Message<H> {
+    pub(crate) fn resume(&mut self) {
+        (self.paused, self.resumed) = (false, true);
+        self.wake();
+    }
+
+    pub(crate) fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// What both directions have alike.
+pub(crate) trait Parts {
+    fn body(&mut self) -> &mut Chunk;
+    fn trailers(&mut self) -> &mut Option<HeaderMap>;
+    /// So many bytes more of the body.
+    fn size(&mut self, more: usize);
+    fn show(&mut self, part: At);
+    fn decide(&mut self, action: Action);
+    fn is_paused(&self) -> bool;
+    fn wait(&mut self, waker: &Waker);
+}
+
+impl<H> Parts for Message<H> {
+    fn body(&mut self) -> &mut Chunk {
+        &mut self.body
+    }
+
+    fn trailers(&mut self) -> &mut Option<HeaderMap> {
+        &mut self.trailers
+    }
+
+    fn size(&mut self, more: usize) {
+        self.size += more as u64;
+    }
+
+    /// A part is about to be shown.
+    fn show(&mut self, part: At) {
+        (self.at, self.resumed) = (part, false);
+    }
+
+    /// What the filter wants done with the part it was shown.
+    fn decide(&mut self, action: Action) {
+        self.paused = action == Action::Pause && !self.resumed;
+    }
+
+    fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    fn wait(&mut self, waker: &Waker) {
+        self.waker = Some(waker.clone());
+    }
+}
+
+impl Stream {
+    pub(crate) fn new(conn: Arc<ConnInfo>, route: Arc<str>) -> Self {
+        Self {
+            conn,
+            route,
+            started: SystemTime::now(),
+            request: Message::default(),
+            response: Message::default(),
+            local: None,
+            answered: false,
+            properties: BTreeMap::new(),
+        }
+    }
+
+    /// Whatever waits for the filter looks again.
+    pub(crate) fn wake(&mut self) {
+        self.request.wake();
+        self.response.wake();
+    }
+
+    pub(crate) fn message(&mut self, side: Side) -> &mut dyn Parts {
+        match side {
+            Side::Request => &mut self.request,
+            Side::Response => &mut self.response,
+        }
+    }
+
+    pub(crate) fn resume(&mut self, side: Side) {
+        match side {
+            Side::Request => self.request.resume(),
+            Side::Response => self.response.resume(),
+        }
+    }
+
+    /// The filter answers itself. Only the first answer counts.
+    pub(crate) fn answer(&mut self, local: Local) {
+        if !self.answered {
+            (self.answered, self.local) = (true, Some(local));
+            self.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn splicing_replaces_prepends_and_appends() {
+        let check = |start, replaced, expected: &str| {
+            let mut chunk = Chunk::Shared(Bytes::from_static(b"abcd"));
+            chunk.splice(start, replaced, b"--");
+            assert_eq!(chunk.as_slice(), expected.as_bytes(), "{start} {replaced}");
+        };
+        check(0, 0, "--abcd");
+        check(0, 4, "--");
+        check(0, usize::MAX, "--");
+        check(4, 0, "abcd--");
+        check(usize::MAX, usize::MAX, "abcd--");
+        check(1, 2, "a--d");
+    }
+
+    #[test]
+    fn resuming_before_the_pause_is_no_pause() {
+        let mut message = Message::<()>::default();
+        message.show(At::Head);
+        message.resume();
+        message.decide(Action::Pause);
+        assert!(!message.paused);
+        message.show(At::Body);
+        message.decide(Action::Pause);
+        assert!(message.paused);
+    }
+}

@@ -1,0 +1,66 @@
+//! What one instance may have, and what one call may take.
+
+use std::time::Duration;
+
+use wasmtime::{StoreLimits, StoreLimitsBuilder};
+
+/// Of WebAssembly memory.
+pub(crate) const PAGE: usize = 64 << 10;
+/// What no setting can exceed.
+pub(crate) const MAX_MEMORY: usize = 1 << 30;
+/// The largest module that is compiled.
+pub(crate) const MAX_FILE: u64 = 32 << 20;
+/// How long compiling one may take before the configuration that wants it is refused.
+pub(crate) const COMPILE: Duration = Duration::from_secs(60);
+/// How long a module may take to start and to be configured.
+pub(crate) const START: Duration = Duration::from_secs(1);
+/// How long a filter may hold a message back without being asked anything.
+pub(crate) const PAUSE: Duration = Duration::from_secs(60);
+/// Header maps: bytes and pairs.
+pub(crate) const MAP_BYTES: usize = 1 << 20;
+pub(crate) const MAP_PAIRS: usize = 1024;
+/// One log line, and lines a second of one instance.
+pub(crate) const LOG_LINE: usize = 16 << 10;
+pub(crate) const LOG_LINES: u32 = 100;
+/// What `random_get` gives at once.
+pub(crate) const RANDOM: u32 = 64 << 10;
+/// Calls one context may have under way.
+pub(crate) const CALLS: usize = 8;
+/// The longest a call may be given, and what one gets that asks for no time at all.
+pub(crate) const CALL: Duration = Duration::from_secs(300);
+/// Of shared data: one value, and everything of one `vm_id`.
+pub(crate) const SHARED_VALUE: usize = 1 << 20;
+pub(crate) const SHARED_TOTAL: usize = 16 << 20;
+/// Of one shared queue.
+pub(crate) const QUEUE_ITEMS: usize = 1000;
+/// Queues of one `vm_id`.
+pub(crate) const QUEUES: usize = 1000;
+/// Properties a filter sets on one request.
+pub(crate) const PROPERTIES: usize = 256;
+/// Metrics all filters together may define.
+pub(crate) const METRICS: usize = 1000;
+/// Of a table of functions.
+const TABLE: usize = 20_000;
+
+pub(crate) fn memory() -> usize {
+    32 << 20
+}
+
+pub(crate) fn deadline() -> Duration {
+    Duration::from_millis(5)
+}
+
+pub(crate) fn max_buffer() -> usize {
+    1 << 20
+}
+
+/// Growing beyond them fails as it does when a machine has no memory left; the guest is told.
+pub(crate) fn of_store(memory: usize) -> StoreLimits {
+    StoreLimitsBuilder::new()
+        .memory_size(memory)
+        .table_elements(TABLE)
+        .instances(1)
+        .memories(1)
+        .tables(4)
+        .build()
+}

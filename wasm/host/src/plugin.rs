@@ -1,0 +1,297 @@
+//! A plugin at run time: one instance for each worker, and what becomes of it when one fails.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use outrigger_http::chain::{Module, Visit};
+use outrigger_http::{RequestHead, Response, reply};
+use outrigger_net::ConnInfo;
+use outrigger_telemetry::{Counter, shard};
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+
+use crate::config::{Failure, PluginConfig};
+use crate::filter::passing::Passing;
+use crate::filter::state::{Home, Services};
+use crate::filter::stream::Stream;
+use crate::instance::{Blueprint, Crash, Vm};
+
+/// Failures within [`WINDOW`] after which fresh instances are no matter of course any more.
+const PATIENCE: usize = 5;
+const WINDOW: Duration = Duration::from_secs(60);
+/// Between instances of a plugin that goes on failing, doubled each time.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// What a plugin is made of.
+pub(crate) struct Parts {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: PluginConfig,
+    pub(crate) sha256: String,
+    pub(crate) blueprint: Arc<Blueprint>,
+    pub(crate) services: Services,
+    pub(crate) crashes: Counter,
+}
+
+pub(crate) struct Plugin {
+    pub(crate) name: Arc<str>,
+    config: PluginConfig,
+    sha256: String,
+    cells: Box<[Arc<Cell>]>,
+}
+
+/// The place of one instance: that of one worker.
+pub(crate) struct Cell {
+    blueprint: Arc<Blueprint>,
+    failure: Failure,
+    services: Services,
+    crashes: Counter,
+    home: Home,
+    slot: Mutex<Slot>,
+}
+
+struct Slot {
+    vm: Option<Vm>,
+    /// The next context. Numbers go on from instance to instance, so that none means two streams.
+    next: u32,
+    failures: VecDeque<Instant>,
+    /// When there may be a fresh instance; `None` for never.
+    again: Option<Instant>,
+}
+
+/// There is no instance, or not the one the question was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Gone;
+
+impl Plugin {
+    pub(crate) fn new(parts: Parts, workers: &[Handle]) -> Arc<Self> {
+        let cells = workers.iter().map(|worker| Cell::new(&parts, worker)).collect();
+        Arc::new(Self { name: parts.name, config: parts.config, sha256: parts.sha256, cells })
+    }
+
+    /// Whether the same settings and the same file would make the same plugin.
+    pub(crate) fn is(&self, config: &PluginConfig, sha256: &str) -> bool {
+        self.config == *config && self.sha256 == sha256
+    }
+
+    /// Makes the instances, each on its worker: some have to do before their first request.
+    pub(crate) fn activate(&self) {
+        for cell in &self.cells {
+            let ours = Arc::clone(cell);
+            cell.home.worker.spawn(async move { ours.with(|_| Ok(())).unwrap_or_default() });
+        }
+    }
+
+    /// That of the worker we are on.
+    pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
+        self.cells.get(shard::index() % self.cells.len().max(1))
+    }
+
+    /// What a client is told when the filter could not do its work. `None`: the message passes.
+    pub(crate) fn refusal(&self, is_grpc: bool) -> Option<Response> {
+        let refused = || {
+            let text = format!("the filter {} failed", self.name);
+            reply::local_for(is_grpc, StatusCode::SERVICE_UNAVAILABLE, "filter_failed", &text)
+        };
+        (self.config.failure != Failure::Open).then(refused)
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.config.failure == Failure::Open
+    }
+
+    pub(crate) fn max_buffer(&self) -> usize {
+        self.config.max_buffer
+    }
+}
+
+impl fmt::Debug for Plugin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Plugin").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// A plugin as the filter chain knows it.
+#[derive(Debug)]
+pub(crate) struct Filter(pub(crate) Arc<Plugin>);
+
+impl Module for Filter {
+    fn visit(&self, route: &Arc<str>) -> Box<dyn Visit> {
+        Box::new(Passing::new(Arc::clone(&self.0), Arc::clone(route)))
+    }
+}
+
+impl Cell {
+    fn new(parts: &Parts, worker: &Handle) -> Arc<Self> {
+        let slot = Slot { vm: None, next: 1, failures: VecDeque::new(), again: Some(Instant::now()) };
+        Arc::new_cyclic(|cell: &Weak<Self>| Self {
+            blueprint: Arc::clone(&parts.blueprint),
+            failure: parts.config.failure,
+            services: parts.services.clone(),
+            crashes: parts.crashes.clone(),
+            home: Home { cell: cell.clone(), worker: worker.clone() },
+            slot: Mutex::new(slot),
+        })
+    }
+
+    /// Calls the instance, after making one if there is none and may be one.
+    pub(crate) fn with<R>(&self, run: impl FnOnce(&mut Vm) -> Result<R, Crash>) -> Result<R, Gone> {
+        let mut slot = self.slot.lock();
+        self.revive(&mut slot, Instant::now());
+        self.run(&mut slot, run)
+    }
+
+    /// A new stream, and its request's head.
+    pub(crate) fn begin(
+        &self,
+        conn: &Arc<ConnInfo>,
+        route: &Arc<str>,
+        head: &RequestHead,
+        end: bool,
+    ) -> Result<u32, Gone> {
+        let mut slot = self.slot.lock();
+        self.revive(&mut slot, Instant::now());
+        let context = slot.number();
+        self.run(&mut slot, |vm| {
+            vm.open(context, Arc::clone(conn), Arc::clone(route))?;
+            vm.request_headers(context, head.clone(), end)
+        })?;
+        Ok(context)
+    }
+
+    /// Calls the instance about a stream it knows.
+    pub(crate) fn about<R>(
+        &self,
+        context: u32,
+        run: impl FnOnce(&mut Vm) -> Result<R, Crash>,
+    ) -> Result<R, Gone> {
+        let mut slot = self.slot.lock();
+        let known = slot.vm.as_ref().is_some_and(|vm| vm.state().streams.contains_key(&context));
+        if known { self.run(&mut slot, run) } else { Err(Gone) }
+    }
+
+    /// Looks at a stream without calling anybody.
+    pub(crate) fn look<R>(&self, context: u32, look: impl FnOnce(&mut Stream) -> R) -> Result<R, Gone> {
+        let mut slot = self.slot.lock();
+        slot.vm.as_mut().and_then(|vm| vm.state_mut().streams.get_mut(&context)).map(look).ok_or(Gone)
+    }
+
+    fn run<R>(&self, slot: &mut Slot, run: impl FnOnce(&mut Vm) -> Result<R, Crash>) -> Result<R, Gone> {
+        run(slot.vm.as_mut().ok_or(Gone)?).map_err(|crash| {
+            self.crashed(slot, &crash);
+            Gone
+        })
+    }
+
+    fn revive(&self, slot: &mut Slot, now: Instant) {
+        if slot.vm.is_some() || slot.again.is_none_or(|again| again > now) {
+            return;
+        }
+        let root = slot.number();
+        match Vm::start(&self.blueprint, self.services.clone(), Some(self.home.clone()), root) {
+            Ok(vm) => slot.vm = Some(vm),
+            Err(crash) => self.crashed(slot, &crash),
+        }
+    }
+
+    fn crashed(&self, slot: &mut Slot, crash: &Crash) {
+        let plugin = &*self.blueprint.plan.name;
+        self.crashes.inc();
+        if let Some(mut vm) = slot.vm.take() {
+            vm.wake_all();
+        }
+        slot.failed(self.failure, Instant::now());
+        match slot.again {
+            None => {
+                tracing::error!(plugin, %crash, "filter failed too often; it is out until the configuration changes")
+            }
+            Some(_) => tracing::warn!(plugin, %crash, "filter failed; a fresh instance takes over"),
+        }
+        if let Some(again) = slot.again {
+            let cell = self.home.cell.clone();
+            self.home.worker.spawn(async move {
+                tokio::time::sleep_until(again.into()).await;
+                if let Some(cell) = cell.upgrade() {
+                    let _ = cell.with(|_| Ok(()));
+                }
+            });
+        }
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        // It has been replaced, so whatever it does wrong now is of no consequence.
+        let _ = self.slot.get_mut().vm.as_mut().map(Vm::end);
+    }
+}
+
+impl Slot {
+    fn number(&mut self) -> u32 {
+        let number = self.next;
+        // Zero is nobody's; after four thousand million streams the oldest are gone.
+        self.next = self.next.checked_add(1).unwrap_or(1);
+        number
+    }
+
+    fn failed(&mut self, failure: Failure, now: Instant) {
+        self.failures.push_back(now);
+        while self.failures.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
+            self.failures.pop_front();
+        }
+        let beyond = u32::try_from(self.failures.len().saturating_sub(PATIENCE)).unwrap_or(u32::MAX);
+        self.again = match (beyond, failure) {
+            (0, _) => Some(now),
+            (_, Failure::Closed | Failure::Open) => None,
+            (beyond, Failure::Reload) => {
+                Some(now + PAUSE.saturating_mul(1 << (beyond - 1).min(6)).min(LONGEST_PAUSE))
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(now: Instant) -> Slot {
+        Slot { vm: None, next: u32::MAX, failures: VecDeque::new(), again: Some(now) }
+    }
+
+    #[test]
+    fn five_failures_a_minute_are_forgiven() {
+        let now = Instant::now();
+        for failure in [Failure::Closed, Failure::Open] {
+            let mut slot = slot(now);
+            (0..5).for_each(|_| slot.failed(failure, now));
+            assert_eq!(slot.again, Some(now));
+            slot.failed(failure, now);
+            assert_eq!(slot.again, None);
+        }
+        let mut slot = slot(now);
+        for i in 0..100 {
+            slot.failed(Failure::Closed, now + WINDOW / 4 * i);
+            assert!(slot.again.is_some());
+        }
+    }
+
+    #[test]
+    fn reload_pauses_longer_and_longer() {
+        let now = Instant::now();
+        let mut slot = slot(now);
+        (0..5).for_each(|_| slot.failed(Failure::Reload, now));
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            slot.failed(Failure::Reload, now);
+            assert_eq!(slot.again, Some(now + Duration::from_secs(seconds)));
+        }
+    }
+
+    #[test]
+    fn contexts_are_never_zero() {
+        let mut slot = slot(Instant::now());
+        assert_eq!((slot.number(), slot.number()), (u32::MAX, 1));
+    }
+}

@@ -1,0 +1,15 @@
+//! Filters written as text, in the hands of the host: what they are shown, what they may do, and what becomes of them
+//! when they misbehave.
+
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
+
+mod bodies;
+mod calls;
+mod guest;
+mod headers;
+mod hostile;
+mod lifecycle;
+mod rig;
+mod settings;
+mod shared;
+mod wasi;
