@@ -141,7 +141,7 @@ impl SubscribeOptions {
 }
 
 /// One subscriber's place in a group. Dropping it leaves the group: what it has unsettled goes to others of the group,
-/// or to whoever joins next.
+/// or to whoever joins next. What it had fetched ahead and never handed out does not count as delivered.
 #[async_trait]
 pub trait Subscription: Send + 'static {
     /// The next message, in the order of the topic as far as redelivery allows. Waits for one, and while the credit is
@@ -155,7 +155,7 @@ pub trait Subscription: Send + 'static {
 pub struct Delivery {
     /// The broker's id of the message: the same at each delivery, unique within the topic.
     pub id: String,
-    /// Which delivery to this group this is, counted from 1.
+    /// Which delivery to this group this is, counted from 1. Those that were returned do not count.
     pub attempt: u32,
     pub message: Message,
     settle: Option<Box<dyn Settle>>,
@@ -166,8 +166,10 @@ pub struct Delivery {
 pub enum Outcome {
     /// Done: the group does not see it again.
     Ack,
-    /// Deliver it to the group again, not before `after` has passed.
+    /// Deliver it to the group again, not before `after` has passed, whoever leaves or joins meanwhile.
     Retry { after: Duration },
+    /// It reached nobody: as [`Retry`](Self::Retry), but this delivery is not counted among the attempts.
+    Return { after: Duration },
     /// Given up on: the group does not see it again.
     Drop,
 }
@@ -175,7 +177,8 @@ pub enum Outcome {
 /// The broker's side of a [`Delivery`].
 #[async_trait]
 pub trait Settle: Send + Sync + 'static {
-    /// Records the outcome. `Ok` means that it holds.
+    /// Records the outcome. `Ok` means that it holds. Dropping the future gives the credit back all the same; whether
+    /// the outcome holds is then open.
     async fn settle(self: Box<Self>, outcome: Outcome) -> Result<()>;
 
     /// The delivery was dropped: give the message back without waiting.

@@ -208,8 +208,13 @@ struct Settlement {
 #[async_trait]
 impl Settle for Settlement {
     async fn settle(self: Box<Self>, outcome: Outcome) -> Result<()> {
-        if let Outcome::Retry { after } = outcome {
-            self.timer.deliver_again(self.tick, after);
+        let Self { timer, tick } = *self;
+        match outcome {
+            Outcome::Ack | Outcome::Drop => {}
+            Outcome::Retry { after } => timer.deliver_again(tick, after),
+            Outcome::Return { after } => {
+                timer.deliver_again(Tick { attempt: tick.attempt.saturating_sub(1), ..tick }, after);
+            }
         }
         Ok(())
     }

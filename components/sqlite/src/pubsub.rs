@@ -146,9 +146,11 @@ impl PubSub for SqlitePubSub {
         let (topic, limits) = (topic.to_owned(), self.limits);
         let records = messages.into_iter().map(Record::new).collect::<Result<Vec<_>>>()?;
         let size = records.iter().map(Record::size).sum();
-        // One transaction. What is refused because there is no room writes nothing, so the others stand.
+        // One transaction. What is refused because there is no room writes nothing, so the others stand; what makes
+        // SQLite undo the transaction takes all of them along.
         let append = move |batch: &mut Batch<'_>| {
-            Ok(records.iter().map(|record| topics::append(batch, &topic, record, limits)).collect())
+            let append = |record| batch.guarded(|batch| topics::append(batch, &topic, record, limits));
+            Ok(records.iter().map(append).collect())
         };
         self.store.write(size, append).await
     }

@@ -44,11 +44,15 @@ macro_rules! pubsub_suite {
             retried_message_comes_back_after_the_pause
             dropped_delivery_comes_back_at_once
             attempts_count_the_deliveries_of_a_group
+            returned_message_comes_back_and_does_not_count
+            what_was_fetched_ahead_does_not_count
             waiting_retries_do_not_hold_up_the_rest
+            pause_longer_than_the_timeout_is_kept
             unsettled_message_goes_to_another_after_the_timeout
             settled_in_time_is_not_delivered_twice
             credit_bounds_what_a_member_holds
             settling_gives_credit_back
+            settling_that_nobody_waits_for_gives_credit_back
             dropped_wait_loses_nothing
 
             thousand_messages_reach_every_group

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use outrigger_api::app::{AppCallback, DaprCallback, HttpApp};
 use outrigger_blocks::{AppInputs, Blocks, Courier, Inlet, Member as _, SubscriptionConfig};
 use outrigger_cluster::{Cluster, ClusterConfig};
+use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 
 use crate::{
     config::{
@@ -29,8 +30,10 @@ pub fn clusters(config: &Config) -> BTreeMap<String, ClusterConfig> {
 /// What brings events to the application of the configuration in force.
 #[derive(Default)]
 pub struct Callbacks {
-    current: tokio::sync::Mutex<Option<Current>>,
-    inputs: tokio::sync::Mutex<Option<Inputs>>,
+    current: Mutex<Option<Current>>,
+    /// Those of configurations before, which finish what they have under way.
+    leaving: Mutex<JoinSet<()>>,
+    inputs: Mutex<Option<Inputs>>,
 }
 
 /// The inlet, and the application it was told of last.
@@ -59,9 +62,9 @@ impl Callbacks {
         let mut current = self.current.lock().await;
         let takes = config.app.protocol == AppProtocol::Grpc && !blocks.pubsub.brokers.all().is_empty();
         let cluster = snapshot.traffic.clusters.get(APP).filter(|_| takes);
+        let limit = config.shutdown.timeout;
         let Some(cluster) = cluster else {
-            *current = None;
-            return;
+            return self.retire(current.take(), limit).await;
         };
         let same = |current: &Current| {
             current.app == config.app
@@ -69,8 +72,7 @@ impl Callbacks {
                 && Arc::ptr_eq(&current.cluster, cluster)
         };
         if !current.as_ref().is_some_and(same) {
-            // The old one first: what it has under way goes to the new one.
-            drop(current.take());
+            self.retire(current.take(), limit).await;
             *current = Some(Current::start(config, Arc::clone(cluster), blocks));
         }
     }
@@ -92,13 +94,25 @@ impl Callbacks {
         inputs.inlet.follow(inputs.app.as_ref().map(|(_, _, app)| Arc::clone(app)), bindings);
     }
 
+    /// Lets a courier finish on its own: what it has not been able to bring goes to the next one.
+    async fn retire(&self, old: Option<Current>, limit: Duration) {
+        let mut leaving = self.leaving.lock().await;
+        while leaving.try_join_next().is_some() {}
+        if let Some(old) = old {
+            leaving.spawn(old.courier.drain(limit));
+        }
+    }
+
     /// Lets the application finish what it has; nothing new is brought.
     pub async fn drain(&self, limit: Duration) {
-        let courier = self.current.lock().await.take().map(|current| current.courier);
+        let courier = self.current.lock().await.take();
+        self.retire(courier, limit).await;
         let inlet = self.inputs.lock().await.take().map(|inputs| inputs.inlet);
-        let courier = async {
-            if let Some(courier) = courier {
-                courier.drain(limit).await;
+        let mut leaving = self.leaving.lock().await;
+        let couriers = async {
+            let ended = async { while leaving.join_next().await.is_some() {} };
+            if timeout(limit, ended).await.is_err() {
+                leaving.shutdown().await;
             }
         };
         let inlet = async {
@@ -106,7 +120,7 @@ impl Callbacks {
                 inlet.drain(limit).await;
             }
         };
-        tokio::join!(courier, inlet);
+        tokio::join!(couriers, inlet);
     }
 }
 

@@ -127,6 +127,13 @@ impl Group {
         self.let_go(unsettled.holder);
     }
 
+    /// The latest delivery of a message reached nobody.
+    pub(super) fn uncount(&mut self, number: u64) {
+        if let Some(unsettled) = self.unsettled.get_mut(&number) {
+            unsettled.attempts = unsettled.attempts.saturating_sub(1);
+        }
+    }
+
     pub(super) fn put_back(&mut self, number: u64, from: Instant) {
         let Some(unsettled) = self.unsettled.get_mut(&number) else { return };
         self.due.remove(&(unsettled.from, number));

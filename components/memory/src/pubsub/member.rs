@@ -82,6 +82,9 @@ impl Held {
             Outcome::Retry { after: pause } => {
                 topic.again(&self.group, number, member, attempt, after(pause))
             }
+            Outcome::Return { after: pause } => {
+                topic.returned(&self.group, number, member, attempt, after(pause))
+            }
         });
         if ended {
             return Ok(());

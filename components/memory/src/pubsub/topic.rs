@@ -131,6 +131,22 @@ impl Topic {
         held
     }
 
+    /// The same for a message that reached nobody.
+    pub(super) fn returned(
+        &mut self,
+        name: &str,
+        number: u64,
+        member: u64,
+        attempt: u32,
+        from: Instant,
+    ) -> bool {
+        let held = self.again(name, number, member, attempt, from);
+        if let Some(group) = self.groups.get_mut(name).filter(|_| held) {
+            group.uncount(number);
+        }
+        held
+    }
+
     pub(super) fn leave(&mut self, name: &str, member: u64) {
         if let Some(group) = self.groups.get_mut(name) {
             group.leave(member, Instant::now());

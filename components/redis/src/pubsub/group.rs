@@ -18,6 +18,10 @@ use crate::script::{Argument, Call, Script};
 const NOBODY: &str = "outrigger-nobody";
 /// Longer than any processing timeout.
 const LONG_AGO: Duration = Duration::from_secs(30 * 24 * 3600);
+/// A message that waited for its retry is taken by the member that asked for it, and after this by any.
+const GRACE: Duration = Duration::from_secs(1);
+/// Far enough, and within what Redis counts exactly: ten years.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Every group with members here.
 pub(super) struct Groups {
@@ -28,9 +32,9 @@ pub(super) struct Groups {
 
 struct Scripts {
     claim: Script,
-    hold: Script,
     reclaim: Script,
     release: Script,
+    wait: Script,
 }
 
 /// One group of one topic.
@@ -56,9 +60,9 @@ impl Groups {
     pub(super) fn new(links: Arc<Links>) -> Self {
         let scripts = Scripts {
             claim: Script::new(include_str!("claim.lua")),
-            hold: Script::new(include_str!("hold.lua")),
             reclaim: Script::new(include_str!("reclaim.lua")),
             release: Script::new(include_str!("release.lua")),
+            wait: Script::new(include_str!("wait.lua")),
         };
         Self { links, scripts: Arc::new(scripts), groups: Mutex::default() }
     }
@@ -95,9 +99,11 @@ impl Group {
         self.links.send(&command).await.map(drop)
     }
 
-    /// Takes a message of this consumer again; none if it is not its own any more.
-    pub(super) async fn claim(&self, consumer: &str, id: &str) -> Result<Option<Entry>> {
-        let answer = self.run(&self.scripts.claim, consumer, vec![Argument::Bytes(id.as_bytes())]).await?;
+    /// Takes a message of this consumer again; none if it is not its own any more. `counted` tells whether its last
+    /// delivery reached anybody.
+    pub(super) async fn claim(&self, consumer: &str, id: &str, counted: bool) -> Result<Option<Entry>> {
+        let arguments = vec![Argument::Bytes(id.as_bytes()), Argument::Word(if counted { "1" } else { "0" })];
+        let answer = self.run(&self.scripts.claim, consumer, arguments).await?;
         let mut parts = array(answer)?.into_iter();
         match (parts.next(), parts.next(), parts.next()) {
             (Some(id), Some(fields), Some(attempt)) => entry(id, fields, &attempt),
@@ -105,10 +111,15 @@ impl Group {
         }
     }
 
-    /// Keeps others from taking messages of this consumer for one processing timeout more.
-    pub(super) async fn hold(&self, consumer: &str, ids: &[String]) -> Result<()> {
-        let ids = ids.iter().map(|id| Argument::Bytes(id.as_bytes())).collect();
-        self.run(&self.scripts.hold, consumer, ids).await.map(drop)
+    /// Keeps everybody from taking a message of this consumer before a pause is over. `counted` tells whether its last
+    /// delivery reached anybody.
+    pub(super) async fn wait(&self, consumer: &str, id: &str, pause: Duration, counted: bool) -> Result<()> {
+        let arguments = vec![
+            Argument::Bytes(id.as_bytes()),
+            Argument::Text(pause.min(LONGEST_PAUSE).as_millis().to_string()),
+            Argument::Word(if counted { "0" } else { "1" }),
+        ];
+        self.run(&self.scripts.wait, consumer, arguments).await.map(drop)
     }
 
     /// Takes messages over that have been unsettled for `patience`.
@@ -121,8 +132,9 @@ impl Group {
     ) -> Result<Reclaimed> {
         let arguments = vec![
             Argument::Text(patience.as_millis().to_string()),
+            Argument::Text(GRACE.min(patience).as_millis().to_string()),
             Argument::Text(count.to_string()),
-            Argument::Text(from.unwrap_or_else(|| "0-0".to_owned())),
+            Argument::Text(from.unwrap_or_else(|| "-".to_owned())),
         ];
         let answer = self.run(&self.scripts.reclaim, consumer, arguments).await?;
         let mut parts = array(answer)?.into_iter();
@@ -138,15 +150,16 @@ impl Group {
         }
         let more = text(more)?;
         let due = Duration::from_millis(number(&due)?);
-        Ok(Reclaimed { entries, more: (more != "0-0").then_some(more), due })
+        Ok(Reclaimed { entries, more: (!more.is_empty()).then_some(more), due })
     }
 
-    /// Gives back whatever a consumer has not settled, and forgets it.
-    pub(super) async fn release(&self, consumer: &str) -> Result<()> {
+    /// Gives back whatever a consumer has not settled, and forgets it. It has handed these out.
+    pub(super) async fn release(&self, consumer: &str, handed_out: &[String]) -> Result<()> {
         loop {
             let long_ago = Argument::Text(LONG_AGO.as_millis().to_string());
-            let answer =
-                self.run(&self.scripts.release, consumer, vec![Argument::Word(NOBODY), long_ago]).await?;
+            let handed_out = handed_out.iter().map(|id| Argument::Bytes(id.as_bytes()));
+            let arguments = [Argument::Word(NOBODY), long_ago].into_iter().chain(handed_out).collect();
+            let answer = self.run(&self.scripts.release, consumer, arguments).await?;
             if number(&answer)? == 0 {
                 self.released.send_modify(|count| *count += 1);
                 return Ok(());

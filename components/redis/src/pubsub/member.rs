@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::group::{Group, Reclaimed};
 use super::message::Entry;
 use super::reader::{Read, Reader};
-use super::settle::{Hand, Settlement};
+use super::settle::{Again, Hand, Settlement};
 use crate::config::RedisPubSubConfig;
 
 /// The most messages that wait to be delivered again; more are not fetched until some have been.
@@ -34,6 +34,8 @@ pub(super) struct Member {
     interval: Duration,
     next_look: Instant,
     go_on: Option<String>,
+    /// When something may be due, of what the look under way has passed.
+    soonest: Option<Duration>,
     releases: watch::Receiver<u64>,
     /// Fetched and not yet handed out.
     ready: VecDeque<Entry>,
@@ -77,6 +79,7 @@ impl Member {
             interval: config.redeliver_interval.map_or(patience, |interval| interval.min(patience)),
             next_look: Instant::now(),
             go_on: None,
+            soonest: None,
             ready: VecDeque::new(),
             reading: None,
             work: None,
@@ -125,10 +128,11 @@ impl Member {
     }
 
     fn due_again(&self) -> Option<BoxFuture<'static, Result<Work>>> {
-        let (_, id) = self.hand.first_again().filter(|(due, _)| *due <= Instant::now())?;
+        let Again { id, counted, .. } =
+            self.hand.first_again().filter(|again| again.due <= Instant::now())?;
         let hand = Arc::clone(&self.hand);
         Some(Box::pin(async move {
-            let entry = hand.group.claim(&hand.consumer, &id).await?;
+            let entry = hand.group.claim(&hand.consumer, &id, counted).await?;
             Ok(Work::Again(id, entry))
         }))
     }
@@ -140,10 +144,6 @@ impl Member {
         let (hand, patience) = (Arc::clone(&self.hand), self.patience);
         let (count, from) = (self.free().min(self.depth).max(1), self.go_on.take());
         Some(Box::pin(async move {
-            let waiting = hand.waiting_ids();
-            if !waiting.is_empty() {
-                hand.group.hold(&hand.consumer, &waiting).await?;
-            }
             hand.group.reclaim(&hand.consumer, patience, count, from).await.map(Work::Reclaimed)
         }))
     }
@@ -175,7 +175,7 @@ impl Member {
 
     /// When to look around even if nothing happens. While something is under way, its end is what counts.
     fn wake_time(&self) -> Instant {
-        let again = self.hand.first_again().map(|(due, _)| due);
+        let again = self.hand.first_again().map(|again| again.due);
         match &self.work {
             Some(_) => Instant::now() + self.patience.max(Duration::from_secs(1)),
             None => again.map_or(self.next_look, |again| again.min(self.next_look)),
@@ -190,7 +190,9 @@ impl Member {
             }
             Work::Reclaimed(Reclaimed { entries, more, due }) => {
                 self.ready.extend(entries);
-                let pause = if more.is_some() { Duration::ZERO } else { due.min(self.interval) };
+                let soonest = self.soonest.take().map_or(due, |soonest| soonest.min(due));
+                let pause = if more.is_some() { Duration::ZERO } else { soonest.min(self.interval) };
+                self.soonest = more.is_some().then_some(soonest);
                 self.go_on = more;
                 // A millisecond more, so that what is due then is due for Redis too.
                 self.next_look = Instant::now() + pause + Duration::from_millis(1);
@@ -210,7 +212,7 @@ impl Member {
                 let lost =
                     |id: &&String| !self.hand.has(id) && self.ready.iter().all(|entry| entry.id != **id);
                 for id in ids.iter().filter(lost) {
-                    self.hand.again(id, Duration::ZERO);
+                    self.hand.again_unseen(id);
                 }
             }
         }
@@ -228,7 +230,7 @@ impl Member {
             }
             let Some(entry) = self.ready.pop_front() else { return Ok(None) };
             if entry.fetched.elapsed() > self.patience / 2 {
-                self.hand.again(&entry.id, Duration::ZERO);
+                self.hand.again_unseen(&entry.id);
                 continue;
             }
             self.hand.hand_out(&entry.id);
@@ -268,7 +270,7 @@ impl Subscription for Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.hand.leave();
+        let handed_out = self.hand.leave();
         // Closes the connection, so that nothing more is given to us.
         self.reading = None;
         self.reader = None;
@@ -277,7 +279,7 @@ impl Drop for Member {
         // each of its steps has a deadline.
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
-                if let Err(error) = hand.group.release(&hand.consumer).await {
+                if let Err(error) = hand.group.release(&hand.consumer, &handed_out).await {
                     tracing::debug!(topic = hand.group.topic, %error, "messages wait for their timeout");
                 }
             });

@@ -1,18 +1,34 @@
--- Takes messages over that have been unsettled for too long.
--- KEYS: the stream. ARGV: the group, the consumer, how long is too long in milliseconds, how many to take, where to go on.
--- Answers {where to go on, milliseconds until the next one may be due, {{id, fields, deliveries}, ...}}.
+-- Takes messages over that have been unsettled for too long, or that waited and were not taken again for a while.
+-- KEYS: the stream. ARGV: the group, the consumer, how long is too long and how long is a while in milliseconds, how many
+-- to take, where to go on.
+-- Answers {where to go on, milliseconds until the next one may be due, {{id, fields, deliveries}, ...}}. At the end there
+-- is nowhere to go on.
 
-local stream, group, consumer, patience = KEYS[1], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local claimed = redis.call('XAUTOCLAIM', stream, group, consumer, ARGV[3], ARGV[5], 'COUNT', ARGV[4])
-local messages = {}
-for _, message in ipairs(claimed[2]) do
-  if message and message[2] then
-    local pending = redis.call('XPENDING', stream, group, message[1], message[1], 1)[1]
-    messages[#messages + 1] = {message[1], message[2], pending[4]}
+local PAGE = 200
+local stream, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local patience, grace, most = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function take(pending, waiting)
+  local message = redis.call('XCLAIM', stream, group, consumer, 0, pending[1], 'RETRYCOUNT', pending[4] + 1)[1]
+  if waiting then redis.call('XGROUP', 'DELCONSUMER', stream, group, pending[2]) end
+  if message and message[2] then return {message[1], message[2], pending[4] + 1} end
+  redis.call('XACK', stream, group, pending[1])
+end
+
+local messages, due, go_on = {}, patience, ''
+local page = redis.call('XPENDING', stream, group, ARGV[6], '+', PAGE)
+for _, pending in ipairs(page) do
+  local waiting = string.match(pending[2], '^outrigger%-until%-(%d+)%-')
+  local left = waiting and waiting + grace - now or patience - pending[3]
+  if left > 0 then
+    due = math.min(due, left)
+  elseif #messages < most then
+    messages[#messages + 1] = take(pending, waiting)
+  else
+    return {pending[1], due, messages}
   end
 end
-local due = patience
-for _, pending in ipairs(redis.call('XPENDING', stream, group, '-', '+', 100)) do
-  due = math.min(due, math.max(patience - pending[3], 0))
-end
-return {claimed[1], due, messages}
+if #page == PAGE then go_on = '(' .. page[PAGE][1] end
+return {go_on, due, messages}

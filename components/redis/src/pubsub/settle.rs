@@ -24,10 +24,19 @@ pub(super) struct Hand {
 struct Held {
     /// Handed out and not settled.
     out: HashSet<String>,
-    /// To be delivered again, by when.
-    again: BTreeSet<(Instant, String)>,
+    /// To be delivered again.
+    again: BTreeSet<Again>,
     /// The member has left: what it had is the others'.
     left: bool,
+}
+
+/// A message that is to be delivered again.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Again {
+    pub(super) due: Instant,
+    pub(super) id: String,
+    /// Whether its last delivery counts.
+    pub(super) counted: bool,
 }
 
 impl Hand {
@@ -45,25 +54,29 @@ impl Hand {
         self.held.lock().again.len()
     }
 
-    /// Those that wait to be delivered again.
-    pub(super) fn waiting_ids(&self) -> Vec<String> {
-        self.held.lock().again.iter().map(|(_, id)| id.clone()).collect()
-    }
-
     /// Whether a message is in hand in one way or the other.
     pub(super) fn has(&self, id: &str) -> bool {
         let held = self.held.lock();
-        held.out.contains(id) || held.again.iter().any(|(_, waiting)| waiting == id)
+        held.out.contains(id) || held.again.iter().any(|again| again.id == id)
     }
 
     pub(super) fn hand_out(&self, id: &str) {
         let mut held = self.held.lock();
-        held.again.retain(|(_, waiting)| waiting != id);
+        held.again.retain(|again| again.id != id);
         held.out.insert(id.to_owned());
     }
 
-    /// Has a message delivered again.
+    /// Has a message delivered again that was handed out.
     pub(super) fn again(&self, id: &str, after: Duration) {
+        self.wait(id, after, true);
+    }
+
+    /// Has a message delivered again that nobody has seen.
+    pub(super) fn again_unseen(&self, id: &str) {
+        self.wait(id, Duration::ZERO, false);
+    }
+
+    fn wait(&self, id: &str, after: Duration, counted: bool) {
         {
             let mut held = self.held.lock();
             held.out.remove(id);
@@ -71,14 +84,14 @@ impl Hand {
             if let Some(due) = due
                 && !held.left
             {
-                held.again.insert((due, id.to_owned()));
+                held.again.insert(Again { due, id: id.to_owned(), counted });
             }
         }
         self.changed.notify_one();
     }
 
-    /// When the first message is due to be delivered again, and which.
-    pub(super) fn first_again(&self) -> Option<(Instant, String)> {
+    /// What is the first to be delivered again.
+    pub(super) fn first_again(&self) -> Option<Again> {
         self.held.lock().again.first().cloned()
     }
 
@@ -87,16 +100,17 @@ impl Hand {
         {
             let mut held = self.held.lock();
             held.out.remove(id);
-            held.again.retain(|(_, waiting)| waiting != id);
+            held.again.retain(|again| again.id != id);
         }
         self.changed.notify_one();
     }
 
-    /// The member leaves.
-    pub(super) fn leave(&self) {
+    /// The member leaves; what it has handed out.
+    pub(super) fn leave(&self) -> Vec<String> {
         let mut held = self.held.lock();
         held.left = true;
         held.again.clear();
+        held.out.iter().cloned().collect()
     }
 
     fn has_left(&self) -> bool {
@@ -117,18 +131,15 @@ impl Settle for Settlement {
         match outcome {
             Outcome::Ack | Outcome::Drop => {
                 // Whatever comes of it: what Redis was not told comes back after the processing timeout.
-                let returned = Returned { hand: &hand, id: &id };
-                let acknowledged = hand.group.acknowledge(&id).await;
-                drop(returned);
-                acknowledged
+                let _returned = Returned { hand: &hand, id: &id, again: None };
+                hand.group.acknowledge(&id).await
             }
-            Outcome::Retry { after } => {
-                hand.again(&id, after);
-                if after.is_zero() || hand.has_left() {
-                    return Ok(());
-                }
-                hand.group.hold(&hand.consumer, &[id]).await
+            Outcome::Retry { after } => pause(&hand, &id, after, true).await,
+            Outcome::Return { after } if after.is_zero() => {
+                hand.again_unseen(&id);
+                Ok(())
             }
+            Outcome::Return { after } => pause(&hand, &id, after, false).await,
         }
     }
 
@@ -137,14 +148,28 @@ impl Settle for Settlement {
     }
 }
 
+/// Has a message delivered again after a pause, which Redis is told first, so that the others keep it too.
+async fn pause(hand: &Hand, id: &str, after: Duration, counted: bool) -> Result<()> {
+    let _returned = Returned { hand, id, again: Some(after) };
+    if after.is_zero() || hand.has_left() {
+        return Ok(());
+    }
+    hand.group.wait(&hand.consumer, id, after, counted).await
+}
+
 /// Gives the credit back, also when whoever settles gives up waiting.
 struct Returned<'s> {
     hand: &'s Hand,
     id: &'s str,
+    /// Whether it is to be delivered again, and after which pause.
+    again: Option<Duration>,
 }
 
 impl Drop for Returned<'_> {
     fn drop(&mut self) {
-        self.hand.forget(self.id);
+        match self.again {
+            Some(after) => self.hand.again(self.id, after),
+            None => self.hand.forget(self.id),
+        }
     }
 }

@@ -11,6 +11,7 @@ mod blocks;
 mod cluster;
 mod faults;
 mod loss;
+mod pubsub;
 mod pubsub_settings;
 mod replicas;
 mod sentinel;

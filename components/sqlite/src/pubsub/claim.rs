@@ -126,15 +126,17 @@ pub(super) fn settle(batch: &mut Batch<'_>, place: &Place, claim: Claim, outcome
             "the message is no longer this subscriber's: it took longer than the processing timeout, or left";
         return Err(Error::new(ErrorKind::FailedPrecondition, message));
     }
-    let Outcome::Retry { after } = outcome else {
-        return settle_for_good(batch, place.group, claim.message);
+    let (after, uncounted) = match outcome {
+        Outcome::Ack | Outcome::Drop => return settle_for_good(batch, place.group, claim.message),
+        Outcome::Retry { after } => (after, 0),
+        Outcome::Return { after } => (after, 1),
     };
     let pause = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
     // Rounded up, so that it does not come early.
     let due = if pause == 0 { batch.now() } else { batch.now().saturating_add(pause).saturating_add(1) };
     batch.execute(
-        "UPDATE deliveries SET holder = NULL, due = ?3 WHERE grp = ?1 AND message = ?2",
-        [place.group, claim.message, due],
+        "UPDATE deliveries SET holder = NULL, due = ?3, attempts = attempts - ?4 WHERE grp = ?1 AND message = ?2",
+        [place.group, claim.message, due, uncounted],
     )?;
     batch.ring(Channel::PubSub);
     Ok(())
@@ -148,11 +150,19 @@ fn settle_for_good(batch: &Batch<'_>, group: i64, message: i64) -> Result<()> {
     Ok(())
 }
 
-/// Gives back everything a member holds.
-pub(super) fn leave(batch: &mut Batch<'_>, place: &Place) -> Result<()> {
+/// Gives back everything a member holds: what it has handed out, and the rest, of which nobody has heard. What is
+/// overdue was handed out once.
+pub(super) fn leave(batch: &mut Batch<'_>, place: &Place, handed: &[i64]) -> Result<()> {
     let now = batch.now();
+    for message in handed {
+        batch.execute(
+            "UPDATE deliveries SET holder = NULL, due = ?3 WHERE grp = ?1 AND message = ?4 AND holder = ?2",
+            [place.group, place.member, now, *message],
+        )?;
+    }
     batch.execute(
-        "UPDATE deliveries SET holder = NULL, due = ?3 WHERE grp = ?1 AND holder = ?2",
+        "UPDATE deliveries SET holder = NULL, due = ?3, attempts = attempts - (due > ?3)
+         WHERE grp = ?1 AND holder = ?2",
         [place.group, place.member, now],
     )?;
     batch.ring(Channel::PubSub);

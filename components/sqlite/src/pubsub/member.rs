@@ -54,6 +54,13 @@ impl Held {
         (credit.saturating_sub(claims.len()), claims.values().map(|claim| claim.until).min())
     }
 
+    /// The messages claimed, but for these.
+    fn without(&self, others: &VecDeque<(Claim, Message)>) -> Vec<i64> {
+        let claims = self.claims.lock();
+        let other = |message| others.iter().any(|(claim, _)| claim.message == message);
+        claims.keys().copied().filter(|message| !other(*message)).collect()
+    }
+
     fn let_go(&self, claim: Claim) {
         let mut claims = self.claims.lock();
         if claims.get(&claim.message) == Some(&claim) {
@@ -84,15 +91,15 @@ impl Member {
         }
     }
 
-    /// Hands out what was claimed, unless so long ago that somebody else has it.
+    /// Hands out what was claimed, unless so long ago that somebody else may have it.
     fn hand_out(&mut self) -> Option<Delivery> {
         while let Some((claim, message)) = self.ready.pop_front() {
-            if claim.until <= now_millis() {
-                self.held.let_go(claim);
-                continue;
-            }
             let (store, held) = (Arc::clone(&self.store), Arc::clone(&self.held));
             let handed = Handed { store, place: self.place.clone(), claim, held };
+            if claim.until <= now_millis() {
+                handed.give_back(Outcome::Return { after: Duration::ZERO });
+                continue;
+            }
             let attempt = u32::try_from(claim.attempt).unwrap_or(u32::MAX);
             return Some(Delivery::new(claim.message.to_string(), attempt, message, handed));
         }
@@ -156,8 +163,8 @@ impl Drop for Member {
     fn drop(&mut self) {
         // A claim under way stands before it in the writer's queue, or is not begun any more.
         self.claiming = None;
-        let place = self.place.clone();
-        self.store.post(move |batch| claim::leave(batch, &place));
+        let (place, handed) = (self.place.clone(), self.held.without(&self.ready));
+        self.store.post(move |batch| claim::leave(batch, &place, &handed));
     }
 }
 
@@ -169,20 +176,45 @@ struct Handed {
     held: Arc<Held>,
 }
 
+impl Handed {
+    /// Lets go of it; nobody waits until the file says so.
+    fn give_back(&self, outcome: Outcome) {
+        let (place, claim) = (self.place.clone(), self.claim);
+        self.held.let_go(claim);
+        // Somebody else has it already, or the outcome is noted: nothing to give back.
+        self.store.post(move |batch| claim::settle(batch, &place, claim, outcome).or(Ok(())));
+    }
+}
+
 #[async_trait]
 impl Settle for Handed {
     async fn settle(self: Box<Self>, outcome: Outcome) -> Result<()> {
-        let Self { store, place, claim, held } = *self;
+        let mut settling = Settling { handed: *self, outcome, noted: false };
+        let Handed { store, place, claim, .. } = &settling.handed;
+        let (place, claim) = (place.clone(), *claim);
         let settled = store.write(0, move |batch| claim::settle(batch, &place, claim, outcome)).await;
-        held.let_go(claim);
+        settling.noted = true;
         settled
     }
 
     fn abandon(self: Box<Self>) {
-        let Self { store, place, claim, held } = *self;
-        held.let_go(claim);
-        // Somebody else has it already: nothing to give back.
-        let again = Outcome::Retry { after: Duration::ZERO };
-        store.post(move |batch| claim::settle(batch, &place, claim, again).or(Ok(())));
+        self.give_back(Outcome::Retry { after: Duration::ZERO });
+    }
+}
+
+/// A delivery until its outcome is noted. Whoever stops waiting for that leaves it to the writer.
+struct Settling {
+    handed: Handed,
+    outcome: Outcome,
+    noted: bool,
+}
+
+impl Drop for Settling {
+    fn drop(&mut self) {
+        if self.noted {
+            self.handed.held.let_go(self.handed.claim);
+        } else {
+            self.handed.give_back(self.outcome);
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use outrigger_component_api::Outcome;
 use tokio::time::timeout;
 
@@ -97,6 +98,50 @@ pub async fn attempts_count_the_deliveries_of_a_group(broker: Broker) {
     }
 }
 
+pub async fn returned_message_comes_back_and_does_not_count(broker: Broker) {
+    let topic = unique_topic("returned");
+    let mut member = join(&broker, &topic, with_credit(1, patient("g"))).await;
+    publish(&broker, &topic, "unheard").await;
+    let mut delivery = next(&mut member).await;
+    for millis in [0, 0, 700, 0] {
+        assert_delivery(&broker, &delivery, "unheard", 1);
+        let (pause, asked) = (Duration::from_millis(millis), Instant::now());
+        delivery.settle(Outcome::Return { after: pause }).await.expect("settled");
+        delivery = next(&mut member).await;
+        let waited = asked.elapsed();
+        assert!(
+            waited + Duration::from_millis(5) >= pause || !broker.capabilities().pauses,
+            "came back after {waited:?}, asked for {pause:?}"
+        );
+    }
+    // Those that did reach somebody go on counting.
+    delivery.retry(Duration::ZERO).await.expect("settled");
+    let delivery = next(&mut member).await;
+    assert_delivery(&broker, &delivery, "unheard", 2);
+    delivery.settle(Outcome::Return { after: Duration::from_millis(10) }).await.expect("settled");
+    let delivery = next(&mut member).await;
+    assert_delivery(&broker, &delivery, "unheard", 2);
+    ack(delivery).await;
+    silent(&mut member, QUIET).await;
+}
+
+pub async fn what_was_fetched_ahead_does_not_count(broker: Broker) {
+    let topic = unique_topic("ahead");
+    let mut one = join(&broker, &topic, brief("g")).await;
+    publish_all(&broker, &topic, 0..6).await;
+    let held = [next(&mut one).await, next(&mut one).await];
+    drop(one);
+    let mut two = join(&broker, &topic, brief("g")).await;
+    for _ in 0..6 {
+        let delivery = next(&mut two).await;
+        let text = text(&delivery);
+        assert_delivery(&broker, &delivery, &text, if ["0", "1"].contains(&text.as_str()) { 2 } else { 1 });
+        ack(delivery).await;
+    }
+    drop(held);
+    silent(&mut two, QUIET).await;
+}
+
 pub async fn waiting_retries_do_not_hold_up_the_rest(broker: Broker) {
     if !broker.capabilities().pauses {
         return;
@@ -111,6 +156,37 @@ pub async fn waiting_retries_do_not_hold_up_the_rest(broker: Broker) {
         ack(delivery).await;
     }
     assert_eq!(take(&mut member).await, "0");
+}
+
+/// Nobody else of the group has it earlier, also when the member that asked for the pause is gone.
+pub async fn pause_longer_than_the_timeout_is_kept(broker: Broker) {
+    if !broker.capabilities().pauses {
+        return;
+    }
+    let [stays, leaves] = ["stays", "leaves"].map(|name| unique_topic(&format!("pause-{name}")));
+    let pause = BRIEF * 3;
+    let wait = async |topic: &str, leave: bool| {
+        let mut one = join(&broker, topic, with_credit(1, brief("g"))).await;
+        publish(&broker, topic, "later").await;
+        let delivery = next(&mut one).await;
+        let mut two = join(&broker, topic, with_credit(1, brief("g"))).await;
+        let asked = Instant::now();
+        delivery.retry(pause).await.expect("settled");
+        let delivery = if leave {
+            drop(one);
+            next(&mut two).await
+        } else {
+            either(&mut one, &mut two).await
+        };
+        let waited = asked.elapsed();
+        assert!(
+            waited + Duration::from_millis(5) >= pause,
+            "came back after {waited:?}, asked for {pause:?}"
+        );
+        assert_delivery(&broker, &delivery, "later", 2);
+        ack(delivery).await;
+    };
+    futures_util::join!(wait(&stays, false), wait(&leaves, true));
 }
 
 pub async fn unsettled_message_goes_to_another_after_the_timeout(broker: Broker) {
@@ -184,6 +260,19 @@ pub async fn settling_gives_credit_back(broker: Broker) {
     let delivery = delivery.expect("credit came back").expect("delivered");
     assert_eq!(text(&delivery), "4");
     ack(delivery).await;
+}
+
+pub async fn settling_that_nobody_waits_for_gives_credit_back(broker: Broker) {
+    let topic = unique_topic("impatient-settling");
+    let mut member = join(&broker, &topic, with_credit(1, patient("g"))).await;
+    publish_all(&broker, &topic, 0..4).await;
+    for (number, outcome) in [Outcome::Ack, Outcome::Drop, Outcome::Ack].into_iter().enumerate() {
+        let delivery = next(&mut member).await;
+        assert_eq!(text(&delivery), number.to_string());
+        // Asked once: begun perhaps, and perhaps done. What is not noted comes after the processing timeout.
+        drop(delivery.settle(outcome).now_or_never());
+    }
+    assert_eq!(text(&next(&mut member).await), "3");
 }
 
 pub async fn dropped_wait_loses_nothing(broker: Broker) {

@@ -29,10 +29,15 @@ pub(crate) enum Fault {
     RetriesWhatWasGivenUp,
     IgnoresPauses,
     ForgetsAttempts,
+    CountsWhatIsReturned,
+    CountsWhatIsFetchedAhead,
     HoldsUpForRetries,
+    CutsPausesShort,
+    EndsPausesWithTheirMember,
     NeverTimesOut,
     TimesOutEarly,
     IgnoresCredit,
+    KeepsCreditOfDroppedSettling,
     LosesDroppedWaits,
     LosesOneInManyMessages,
     GrowsWithoutBound,
@@ -212,11 +217,19 @@ impl Member {
         unsettled.holder = Some(self.member);
         let attempt = unsettled.attempts;
         group.next = group.next.max(id + 1);
+        if fault == Fault::CountsWhatIsFetchedAhead
+            && let Some((next, _)) = topic.log.range(group.next..).next()
+        {
+            let ahead = Unsettled { attempts: 1, holder: None, from: Instant::now() };
+            group.unsettled.entry(*next).or_insert(ahead);
+        }
         if fault == Fault::AcknowledgesOnDelivery {
             group.unsettled.remove(&id);
         }
         let (shared, member) = (Arc::clone(&self.shared), self.member);
-        let held = Held { shared, topic: self.topic.clone(), group: self.options.group.clone(), id, member };
+        let (topic_name, group, timeout) =
+            (self.topic.clone(), self.options.group.clone(), self.options.processing_timeout);
+        let held = Held { shared, topic: topic_name, group, timeout, id, member };
         Some(Delivery::new(id.to_string(), attempt, topic.log.get(&id)?.0.clone(), held))
     }
 }
@@ -249,6 +262,9 @@ impl Drop for Member {
             return;
         }
         let Some(group) = topic.groups.get_mut(&self.options.group) else { return };
+        if self.shared.fault == Fault::EndsPausesWithTheirMember {
+            group.unsettled.values_mut().for_each(|one| one.from = one.from.min(Instant::now()));
+        }
         for one in group.unsettled.values_mut().filter(|one| one.holder == Some(self.member)) {
             match self.shared.fault {
                 Fault::KeepsWhatLeaversHeld => one.from = Instant::now() + Duration::from_secs(3600),
@@ -262,6 +278,7 @@ struct Held {
     shared: Arc<Shared>,
     topic: String,
     group: String,
+    timeout: Duration,
     id: u64,
     member: u64,
 }
@@ -277,9 +294,13 @@ impl Held {
         if unsettled.holder != Some(self.member) {
             return Err(late());
         }
+        if matches!(outcome, Outcome::Return { .. }) && fault != Fault::CountsWhatIsReturned {
+            unsettled.attempts -= 1;
+        }
         let again = match outcome {
             Outcome::Retry { .. } if fault == Fault::IgnoresPauses => Some(Duration::ZERO),
-            Outcome::Retry { after } => Some(after),
+            Outcome::Retry { after } if fault == Fault::CutsPausesShort => Some(after.min(self.timeout)),
+            Outcome::Retry { after } | Outcome::Return { after } => Some(after),
             Outcome::Drop if fault == Fault::RetriesWhatWasGivenUp => Some(Duration::ZERO),
             Outcome::Ack | Outcome::Drop => None,
         };
@@ -299,6 +320,9 @@ impl Held {
 #[async_trait]
 impl Settle for Held {
     async fn settle(self: Box<Self>, outcome: Outcome) -> Result<()> {
+        if self.shared.fault == Fault::KeepsCreditOfDroppedSettling {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         self.end(outcome)
     }
 

@@ -48,10 +48,15 @@ mod each_planted_fault_is_caught {
         RetriesWhatWasGivenUp by given_up_message_does_not_come_back
         IgnoresPauses by retried_message_comes_back_after_the_pause
         ForgetsAttempts by attempts_count_the_deliveries_of_a_group
+        CountsWhatIsReturned by returned_message_comes_back_and_does_not_count
+        CountsWhatIsFetchedAhead by what_was_fetched_ahead_does_not_count
         HoldsUpForRetries by waiting_retries_do_not_hold_up_the_rest
+        CutsPausesShort by pause_longer_than_the_timeout_is_kept
+        EndsPausesWithTheirMember by pause_longer_than_the_timeout_is_kept
         NeverTimesOut by unsettled_message_goes_to_another_after_the_timeout
         TimesOutEarly by settled_in_time_is_not_delivered_twice
         IgnoresCredit by credit_bounds_what_a_member_holds
+        KeepsCreditOfDroppedSettling by settling_that_nobody_waits_for_gives_credit_back
         LosesDroppedWaits by dropped_wait_loses_nothing
         LosesOneInManyMessages by thousand_messages_reach_every_group
         GrowsWithoutBound by full_broker_refuses_and_keeps_what_it_took

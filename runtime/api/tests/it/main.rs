@@ -10,6 +10,7 @@ mod access;
 mod bad_input;
 mod configuration;
 mod deadline;
+mod events;
 mod harness;
 mod lock;
 mod probes;

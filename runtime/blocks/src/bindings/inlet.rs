@@ -342,7 +342,7 @@ impl Way {
             Ok(()) => Outcome::Ack,
             Err(error) if *self.stopped.borrow() && error.kind() == ErrorKind::Unavailable => {
                 // Whoever takes over has it at once.
-                Outcome::Retry { after: Duration::ZERO }
+                Outcome::Return { after: Duration::ZERO }
             }
             Err(error) => {
                 let last = settings.is_last(attempt);
@@ -352,7 +352,7 @@ impl Way {
         };
         match outcome {
             Outcome::Ack => counts.delivered.inc(),
-            Outcome::Retry { .. } => counts.retried.inc(),
+            Outcome::Retry { .. } | Outcome::Return { .. } => counts.retried.inc(),
             Outcome::Drop => counts.dropped.inc(),
         }
         match timeout(SETTLING, delivery.settle(outcome)).await {

@@ -210,18 +210,21 @@ impl Route {
     async fn carry(&mut self, mut events: Events) -> Result<()> {
         let credit = events.concurrency();
         let mut under_way = FuturesUnordered::new();
+        let (over, ending) = watch::channel(false);
         let ended = loop {
             let may_take = under_way.len() < credit;
             tokio::select! {
                 incoming = events.next(), if may_take => match incoming {
-                    Ok(incoming) => under_way.push(deliver(Arc::clone(&self.app), incoming)),
+                    Ok(incoming) => under_way.push(deliver(Arc::clone(&self.app), incoming, ending.clone())),
                     Err(error) => break Err(error),
                 },
                 Some(()) = under_way.next() => {}
                 _ = self.stopped.wait_for(|stopped| *stopped) => break Ok(()),
             }
         };
-        // The subscription stays until they are settled.
+        // The subscription stays until they are settled: what the application has is finished, what it could not be
+        // given is not tried again.
+        over.send_replace(true);
         while under_way.next().await.is_some() {}
         ended
     }
@@ -239,7 +242,7 @@ async fn pause(error: &Error, failures: u32) {
 
 /// Gives the application one event, for as long as it is ours to give. One that is not up is tried again here, so that
 /// its absence does not count as its answer.
-async fn deliver(app: Arc<dyn AppEvents>, incoming: Incoming) {
+async fn deliver(app: Arc<dyn AppEvents>, incoming: Incoming, mut ending: watch::Receiver<bool>) {
     // Somebody else gets it at `until`, so the answer has to be noted before.
     let patience = incoming.until.saturating_duration_since(now()).mul_f32(0.9);
     let deadline = now() + patience;
@@ -258,7 +261,10 @@ async fn deliver(app: Arc<dyn AppEvents>, incoming: Incoming) {
         if now() + pause >= deadline {
             break Answer::Unreached;
         }
-        sleep_until((now() + pause).into()).await;
+        tokio::select! {
+            () = sleep_until((now() + pause).into()) => {}
+            _ = ending.wait_for(|over| *over) => break Answer::Unreached,
+        }
     };
     incoming.settle(answer).await;
 }
@@ -266,3 +272,6 @@ async fn deliver(app: Arc<dyn AppEvents>, incoming: Incoming) {
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
+
+#[cfg(test)]
+mod tests;

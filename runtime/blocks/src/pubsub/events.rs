@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use outrigger_component_api::{Delivery, Error, Message, Outcome, Result, Subscription};
 use outrigger_resilience::Backoff;
 use outrigger_telemetry::Gauge;
@@ -35,7 +37,7 @@ pub enum Answer {
     Retry,
     /// Give up on it.
     Drop,
-    /// It never reached the subscriber, so nothing is said about it: deliver it again, however often it was.
+    /// It never reached the subscriber, so nothing is said about it: deliver it again, and do not count this delivery.
     Unreached,
 }
 
@@ -45,6 +47,8 @@ pub struct Events {
     subscription: Box<dyn Subscription>,
     stay: Stay<BrokerComponent>,
     failures: u32,
+    /// Done with one that has expired: kept here, so that dropping a wait does not leave it half done.
+    discarding: Option<BoxFuture<'static, ()>>,
 }
 
 /// What the subscription and its events have in common.
@@ -84,7 +88,7 @@ impl Events {
         subscription: Box<dyn Subscription>,
         stay: Stay<BrokerComponent>,
     ) -> Self {
-        Self { shared: Arc::new(shared), subscription, stay, failures: 0 }
+        Self { shared: Arc::new(shared), subscription, stay, failures: 0, discarding: None }
     }
 
     /// How many events it has under way at most.
@@ -96,6 +100,10 @@ impl Events {
     /// nothing.
     pub async fn next(&mut self) -> Result<Incoming> {
         loop {
+            if let Some(discarding) = &mut self.discarding {
+                discarding.await;
+                self.discarding = None;
+            }
             let delivery = tokio::select! {
                 delivery = self.subscription.next() => delivery,
                 why = self.stay.over() => return Err(why),
@@ -103,8 +111,9 @@ impl Events {
             match delivery {
                 Ok(delivery) => {
                     self.failures = 0;
-                    if let Some(incoming) = Shared::open(&self.shared, delivery).await {
-                        return Ok(incoming);
+                    match Shared::open(&self.shared, delivery) {
+                        Ok(incoming) => return Ok(incoming),
+                        Err(expired) => self.discarding = Some(discard(&self.shared, expired)),
                     }
                 }
                 Err(error) if error.is_retryable() || error.kind().is_refusal() => {
@@ -138,19 +147,20 @@ impl Incoming {
         let again = Outcome::Retry { after: shared.settings.pause(attempt) };
         let outcome = match answer {
             Answer::Success => Outcome::Ack,
-            Answer::Unreached => again,
+            Answer::Unreached => Outcome::Return { after: shared.settings.pause(attempt) },
             Answer::Retry if !shared.settings.is_last(attempt) => again,
             Answer::Retry => shared.give_up(&event, &delivery, "retries exhausted").await.unwrap_or(again),
             Answer::Drop => {
                 shared.give_up(&event, &delivery, "dropped by the subscriber").await.unwrap_or(again)
             }
         };
-        if let (Some(mut span), Outcome::Retry { .. } | Outcome::Drop) = (span, outcome) {
-            span.fail(if outcome == Outcome::Drop { "given up on" } else { "to be delivered again" });
+        if let (Some(mut span), Some(failure)) = (span, failure(outcome)) {
+            span.fail(failure);
         }
         match outcome {
             Outcome::Ack => counts.delivered.inc(),
             Outcome::Retry { .. } => counts.retried.inc(),
+            Outcome::Return { .. } => counts.returned.inc(),
             Outcome::Drop if shared.settings.dead_letter_topic.is_some() => counts.buried.inc(),
             Outcome::Drop => counts.dropped.inc(),
         }
@@ -158,16 +168,31 @@ impl Incoming {
     }
 }
 
+/// What a span says of an event that was not taken.
+fn failure(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Ack => None,
+        Outcome::Retry { .. } => Some("to be delivered again"),
+        Outcome::Return { .. } => Some("reached nobody"),
+        Outcome::Drop => Some("given up on"),
+    }
+}
+
+/// Is done with a delivery that has expired.
+fn discard(shared: &Arc<Shared>, delivery: Delivery) -> BoxFuture<'static, ()> {
+    let shared = Arc::clone(shared);
+    shared.broker.counts.expired.inc();
+    async move { noted(&shared, delivery.settle(Outcome::Drop)).await }.boxed()
+}
+
 impl Shared {
-    /// The event, unless it has expired. What lies in a dead-letter topic does not expire any more.
-    async fn open(shared: &Arc<Self>, delivery: Delivery) -> Option<Incoming> {
+    /// The event, or the delivery again if it has expired. What lies in a dead-letter topic does not expire any more.
+    fn open(shared: &Arc<Self>, delivery: Delivery) -> Result<Incoming, Delivery> {
         let shared = Arc::clone(shared);
         let mut event = open(&delivery.id, delivery.message.clone(), shared.raw);
         let expired = event.expiration.is_some_and(|expiration| expiration <= SystemTime::now());
         if expired && !event.metadata.contains_key(REASON) {
-            shared.broker.counts.expired.inc();
-            noted(&shared, delivery.settle(Outcome::Drop)).await;
-            return None;
+            return Err(delivery);
         }
         shared.broker.slot().name().clone_into(&mut event.pubsub);
         event.topic.clone_from(&shared.topic);
@@ -178,7 +203,7 @@ impl Shared {
             event.trace = Some(own.clone());
         }
         let until = Instant::now() + shared.settings.processing_timeout;
-        Some(Incoming {
+        Ok(Incoming {
             event,
             attempt: delivery.attempt,
             until,

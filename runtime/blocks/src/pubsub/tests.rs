@@ -164,12 +164,28 @@ async fn an_event_that_never_reached_anybody_is_not_given_up_on() {
     let f = fixture(&[("redeliverInterval", "1ms"), ("maxRetries", "0")]);
     let mut events = f.subscribe("orders", &[]).await;
     f.publish("orders", "patient", &[]).await;
-    for attempt in 1..=5 {
+    for _ in 1..=5 {
         let incoming = next(&mut events).await;
-        assert_eq!(incoming.attempt, attempt);
+        assert_eq!(incoming.attempt, 1);
         incoming.settle(Answer::Unreached).await;
     }
     next(&mut events).await.settle(Answer::Success).await;
+    assert_eq!((f.events("returned"), f.events("retried")), (5, 0));
+}
+
+#[tokio::test]
+async fn what_never_reached_anybody_does_not_use_up_the_retries() {
+    let f = fixture(&[("redeliverInterval", "1ms"), ("maxRetries", "1")]);
+    let mut events = f.subscribe("orders", &[]).await;
+    f.publish("orders", "unlucky", &[]).await;
+    for answer in [Answer::Unreached, Answer::Unreached, Answer::Retry, Answer::Unreached] {
+        next(&mut events).await.settle(answer).await;
+    }
+    let last = next(&mut events).await;
+    assert_eq!(last.attempt, 2);
+    last.settle(Answer::Retry).await;
+    silent(&mut events).await;
+    assert_eq!((f.events("retried"), f.events("dropped")), (1, 1));
 }
 
 #[tokio::test]

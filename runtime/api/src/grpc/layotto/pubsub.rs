@@ -4,7 +4,8 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, FuturesUnordered};
 use outrigger_blocks::{Answer, Error, Events, Incoming, Publication};
 use outrigger_proto::layotto as proto;
 use outrigger_proto::layotto::subscribe_topic_events_request::SubscribeTopicEventsRequestType as Said;
@@ -48,7 +49,8 @@ impl RuntimeService {
             metadata.insert(DEAD_LETTER_TOPIC.to_owned(), topic);
         }
         let events = self.blocks.pubsub.subscribe(&caller, &pubsub_name, &topic, &metadata).await;
-        let session = Session { events: events.map_err(pubsub_error)?, requests, open: Open::default() };
+        let events = events.map_err(pubsub_error)?;
+        let session = Session { events, requests, open: Open::default(), settling: FuturesUnordered::new() };
         let confirmed = told(Told::InitialResponse(proto::SubscribeTopicEventsResponseInitial {}));
         let events = stream::unfold(Some(session), Session::step);
         Ok(stream::once(async { Ok(confirmed) }).chain(events).boxed())
@@ -77,12 +79,14 @@ fn told(what: Told) -> proto::SubscribeTopicEventsResponse {
     proto::SubscribeTopicEventsResponse { subscribe_topic_events_response_type: Some(what) }
 }
 
-/// One stream: the subscription, what the client says, and what it has not answered yet. Ends with the client's side;
-/// what is open then is delivered again.
+/// One stream: the subscription, what the client says, what it has not answered yet, and answers the broker has not
+/// noted yet. Ends with the client's side; what is open then is delivered again.
 struct Session {
     events: Events,
     requests: Streaming<proto::SubscribeTopicEventsRequest>,
     open: Open,
+    /// Side by side, so that a broker can note many at once. No more than the subscription has under way.
+    settling: FuturesUnordered<BoxFuture<'static, ()>>,
 }
 
 impl Session {
@@ -91,7 +95,12 @@ impl Session {
         session: Option<Self>,
     ) -> Option<(Result<proto::SubscribeTopicEventsResponse, Status>, Option<Self>)> {
         let mut session = session?;
-        match session.next().await {
+        let next = session.next().await;
+        if !matches!(next, Ok(Some(_))) {
+            // What was answered is noted before the end.
+            while session.settling.next().await.is_some() {}
+        }
+        match next {
             Ok(Some(incoming)) => {
                 let message = told(Told::EventMessage(event(&incoming.event)));
                 session.open.insert(incoming);
@@ -105,22 +114,25 @@ impl Session {
     /// The next event, meanwhile settling what the client answers. `None` when the client has ended its side.
     async fn next(&mut self) -> Result<Option<Incoming>, Status> {
         loop {
+            let may_settle = self.settling.len() < self.events.concurrency();
             tokio::select! {
                 incoming = self.events.next() => return incoming.map(Some).map_err(pubsub_error),
-                request = self.requests.message() => match request? {
+                request = self.requests.message(), if may_settle => match request? {
                     None => return Ok(None),
-                    Some(request) => self.hear(request).await?,
+                    Some(request) => self.hear(request)?,
                 },
+                Some(()) = self.settling.next() => {}
             }
         }
     }
 
-    async fn hear(&mut self, request: proto::SubscribeTopicEventsRequest) -> Result<(), Status> {
+    fn hear(&mut self, request: proto::SubscribeTopicEventsRequest) -> Result<(), Status> {
         match request.subscribe_topic_events_request_type {
             Some(Said::EventProcessed(processed)) => {
                 // One that is not open was settled, or took too long and is somebody else's now.
                 if let Some(incoming) = self.open.take(&processed.id) {
-                    incoming.settle(processed.status.map_or(Answer::Retry, answer)).await;
+                    let answer = processed.status.map_or(Answer::Retry, answer);
+                    self.settling.push(Box::pin(incoming.settle(answer)));
                 }
                 Ok(())
             }

@@ -188,14 +188,16 @@ struct Handed {
 
 #[async_trait]
 impl Settle for Handed {
-    /// There is no answer to it.
+    /// There is no answer to it. It is said to the end, also when nobody waits for that.
     async fn settle(self: Box<Self>, outcome: Outcome) -> Result<()> {
         let outcome = match outcome {
             Outcome::Ack => sdk::Outcome::Done,
-            Outcome::Retry { .. } => sdk::Outcome::Retry,
+            Outcome::Retry { .. } | Outcome::Return { .. } => sdk::Outcome::Retry,
             Outcome::Drop => sdk::Outcome::Drop,
         };
-        self.settler.settle(&self.event, outcome).await.map_err(error)
+        let Self { event, settler, remote } = *self;
+        let said = remote.spawn(async move { settler.settle(&event, outcome).await });
+        said.await.expect("the remote runtime lives as long as this").map_err(error)
     }
 
     fn abandon(self: Box<Self>) {
