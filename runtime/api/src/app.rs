@@ -3,6 +3,7 @@
 
 mod dapr;
 mod http;
+mod posted;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -39,6 +40,8 @@ impl fmt::Display for Unreached {
 
 impl StdError for Unreached {}
 
+const LATE: &str = "the application did not answer in time";
+
 /// Says when the application may have gone.
 pub type Gone = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
 
@@ -74,14 +77,14 @@ where
         let mut client = self.client.clone();
         let answer = within(deadline, client.list_topic_subscriptions(request)).await;
         match answer {
-            Ok(answer) => Ok(answer.into_inner().subscriptions.into_iter().map(topic).collect()),
+            Ok(answer) => Ok(said(answer.into_inner().subscriptions.into_iter().map(topic).collect())),
             // It has no subscriptions to speak of, or does not take callbacks at all.
-            Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
+            Err(status) if status.code() == Code::Unimplemented => Ok(said(Vec::new())),
             Err(status) => Err(failed(&status)),
         }
     }
 
-    async fn deliver(&self, delivered: &Event, deadline: Deadline) -> Result<Answer, Error> {
+    async fn deliver(&self, _: &Topic, delivered: &Event, deadline: Deadline) -> Result<Answer, Error> {
         let mut request = limited(Request::new(event(delivered)), deadline);
         if let Some(trace) = delivered.trace.as_ref().map(|trace| trace.child()) {
             put(&mut request, "traceparent", &trace.to_header());
@@ -100,9 +103,14 @@ where
     }
 }
 
+fn said(topics: Vec<Topic>) -> Vec<Topic> {
+    tracing::info!(topics = topics.len(), "the application said what it subscribes to");
+    topics
+}
+
 fn topic(subscription: proto::TopicSubscription) -> Topic {
     let proto::TopicSubscription { pubsub_name, topic, metadata } = subscription;
-    Topic { pubsub: pubsub_name, topic, metadata }
+    Topic { pubsub: pubsub_name, topic, route: None, metadata }
 }
 
 /// An event as this dialect writes it.
@@ -144,12 +152,17 @@ fn put<T>(request: &mut Request<T>, name: &'static str, value: &str) {
 
 /// The application is told the deadline; it is not trusted to keep it.
 async fn within<T>(deadline: Deadline, call: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match in_time(deadline, call).await {
+        Some(answer) => answer,
+        None => Err(Status::deadline_exceeded(LATE)),
+    }
+}
+
+/// `None` when the deadline has passed.
+async fn in_time<T>(deadline: Deadline, call: impl Future<Output = T>) -> Option<T> {
     match deadline.instant() {
-        None => call.await,
-        Some(instant) => match tokio::time::timeout_at(instant.into(), call).await {
-            Ok(answer) => answer,
-            Err(_) => Err(Status::deadline_exceeded("the application did not answer in time")),
-        },
+        None => Some(call.await),
+        Some(instant) => tokio::time::timeout_at(instant.into(), call).await.ok(),
     }
 }
 

@@ -7,6 +7,7 @@ mod envelope;
 mod event;
 mod events;
 mod settings;
+mod structured;
 mod topics;
 
 use std::collections::BTreeMap;

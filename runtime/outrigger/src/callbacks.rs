@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use outrigger_api::app::{AppCallback, DaprCallback, HttpApp};
-use outrigger_blocks::{AppInputs, Blocks, Courier, Inlet, Member as _, SubscriptionConfig};
+use outrigger_blocks::{AppEvents, AppInputs, Blocks, Courier, Inlet, Member as _, SubscriptionConfig};
 use outrigger_cluster::{Cluster, ClusterConfig};
 use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 
@@ -60,7 +60,9 @@ impl Callbacks {
     async fn follow_topics(&self, snapshot: &Snapshot, blocks: &Arc<Blocks>) {
         let config = &snapshot.loaded.config;
         let mut current = self.current.lock().await;
-        let takes = config.app.protocol == AppProtocol::Grpc && !blocks.pubsub.brokers.all().is_empty();
+        // One that speaks HTTP is given what the configuration says, so there may be nothing to bring.
+        let asked = config.app.protocol == AppProtocol::Grpc || !config.subscriptions.is_empty();
+        let takes = asked && !blocks.pubsub.brokers.all().is_empty();
         let cluster = snapshot.traffic.clusters.get(APP).filter(|_| takes);
         let limit = config.shutdown.timeout;
         let Some(cluster) = cluster else {
@@ -135,9 +137,13 @@ fn taker(app: &AppConfig, cluster: &Arc<Cluster>) -> Arc<dyn AppInputs> {
 
 impl Current {
     fn start(config: &Config, cluster: Arc<Cluster>, blocks: &Arc<Blocks>) -> Self {
-        let app = AppCallback::new(ToApp::new(Arc::clone(&cluster), &config.app), gone(Arc::clone(&cluster)));
+        let (service, gone) = (ToApp::new(Arc::clone(&cluster), &config.app), gone(Arc::clone(&cluster)));
+        let app: Arc<dyn AppEvents> = match config.app.protocol {
+            AppProtocol::Http => Arc::new(HttpApp::new(service, gone)),
+            AppProtocol::Grpc => Arc::new(AppCallback::new(service, gone)),
+        };
         let declared = config.subscriptions.values().cloned().map(Into::into).collect();
-        let courier = Courier::start(Arc::clone(blocks), Arc::new(app), declared);
+        let courier = Courier::start(Arc::clone(blocks), app, declared);
         Self { app: config.app.clone(), subscriptions: config.subscriptions.clone(), cluster, courier }
     }
 }

@@ -1,15 +1,15 @@
 //! Calls to an application that speaks HTTP: the events of input bindings, as Dapr's applications take them. It is asked
-//! with OPTIONS whether it takes a binding's events, and each one is a POST.
+//! with OPTIONS whether it takes a binding's events, and each one is a POST. Events of topics are in `posted`.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use outrigger_blocks::{AppInputs, Body, Deadline, Error, ErrorKind, InputComponent, InputEvent};
-use outrigger_telemetry::trace::{TRACEPARENT, TRACESTATE};
+use outrigger_telemetry::trace::{TRACEPARENT, TRACESTATE, TraceContext};
 use tonic::async_trait;
 use tonic::codegen::StdError as BoxedError;
 use tower_service::Service;
 
-use super::{ANSWER, Gone, Unreached};
+use super::{ANSWER, Gone, LATE, Unreached, in_time};
 
 /// How much of a failed answer is told to the operator.
 const TOLD: usize = 200;
@@ -28,7 +28,12 @@ where
         Self { service, gone }
     }
 
-    async fn call(&self, request: Request<Body>, deadline: Deadline) -> Result<(StatusCode, Bytes), Error> {
+    /// The status and body of its answer.
+    pub(super) async fn call(
+        &self,
+        request: Request<Body>,
+        deadline: Deadline,
+    ) -> Result<(StatusCode, Bytes), Error> {
         let mut service = self.service.clone();
         let exchange = async {
             let (head, body) = service.call(request).await.map_err(failed)?.into_parts();
@@ -38,11 +43,8 @@ where
                 .map_err(|error| Error::internal("the application's answer broke off").with_source(error))?;
             Ok((head.status, body))
         };
-        let late = || Error::new(ErrorKind::Timeout, "the application did not answer in time");
-        match deadline.instant() {
-            None => exchange.await,
-            Some(instant) => tokio::time::timeout_at(instant.into(), exchange).await.map_err(|_| late())?,
-        }
+        let late = || Error::new(ErrorKind::Timeout, LATE);
+        in_time(deadline, exchange).await.ok_or_else(late)?
     }
 }
 
@@ -77,7 +79,7 @@ where
     }
 }
 
-fn request(method: Method, route: &str, data: Bytes) -> Result<Request<Body>, Error> {
+pub(super) fn request(method: Method, route: &str, data: Bytes) -> Result<Request<Body>, Error> {
     let request = Request::builder().method(method).uri(route).body(Body::full(data));
     request.map_err(|error| Error::invalid(format!("'{route}' is no path")).with_source(error))
 }
@@ -89,12 +91,16 @@ fn headers(event: &InputEvent) -> HeaderMap {
     });
     let mut headers: HeaderMap = pairs.filter(|(name, _)| !FRAMING.contains(name)).collect();
     headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
-    if let Some(trace) = event.trace.as_ref().map(|trace| trace.child()) {
-        let state = trace.state.as_deref().map(HeaderValue::try_from);
-        headers.extend(HeaderValue::try_from(trace.to_header()).ok().map(|value| (TRACEPARENT, value)));
-        headers.extend(state.and_then(Result::ok).map(|value| (TRACESTATE, value)));
-    }
+    put_trace(&mut headers, event.trace.as_ref());
     headers
+}
+
+/// What the application does stands below this in the trace.
+pub(super) fn put_trace(headers: &mut HeaderMap, trace: Option<&TraceContext>) {
+    let Some(trace) = trace.map(TraceContext::child) else { return };
+    let state = trace.state.as_deref().map(HeaderValue::try_from);
+    headers.extend(HeaderValue::try_from(trace.to_header()).ok().map(|value| (TRACEPARENT, value)));
+    headers.extend(state.and_then(Result::ok).map(|value| (TRACESTATE, value)));
 }
 
 /// How a body is framed is for the connection to say.
@@ -108,7 +114,7 @@ fn failed(error: BoxedError) -> Error {
     }
 }
 
-fn refused(status: StatusCode, body: &[u8]) -> Error {
+pub(super) fn refused(status: StatusCode, body: &[u8]) -> Error {
     let told = String::from_utf8_lossy(body.get(..TOLD).unwrap_or(body)).into_owned();
     let told = if told.is_empty() { told } else { format!(": {}", told.trim_end()) };
     Error::internal(format!("the application answered {}{told}", status.as_u16()))

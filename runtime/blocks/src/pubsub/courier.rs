@@ -22,11 +22,11 @@ pub trait AppEvents: Send + Sync + 'static {
     /// The topics it wants. An application that does not know the question wants none.
     async fn topics(&self, deadline: Deadline) -> Result<Vec<Topic>>;
 
-    /// Gives it an event. [`Unavailable`](ErrorKind::Unavailable) means that it never got it; any other error that it
-    /// may have.
-    async fn deliver(&self, event: &Event, deadline: Deadline) -> Result<Answer>;
+    /// Gives it an event of a topic it wants. [`Unavailable`](ErrorKind::Unavailable) means that it never got it; any
+    /// other error that it may have.
+    async fn deliver(&self, topic: &Topic, event: &Event, deadline: Deadline) -> Result<Answer>;
 
-    /// Returns when the application may have ended or been replaced.
+    /// Returns when the application may want other topics, because it has ended or been replaced.
     async fn gone(&self);
 }
 
@@ -35,6 +35,8 @@ pub trait AppEvents: Send + Sync + 'static {
 pub struct Topic {
     pub pubsub: String,
     pub topic: String,
+    /// Where it takes the events, if it has a place for each topic.
+    pub route: Option<String>,
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -130,14 +132,7 @@ impl Round {
         let mut attempt = 0;
         loop {
             match self.app.topics(Deadline::after(now(), ASKING)).await {
-                Ok(topics) => {
-                    tracing::info!(
-                        topics = topics.len(),
-                        attempts = attempt + 1,
-                        "the application said what it subscribes to"
-                    );
-                    return topics;
-                }
+                Ok(topics) => return topics,
                 Err(error) if attempt == 0 => {
                     tracing::info!(%error, "the application does not say what it subscribes to; asking again until it does");
                 }
@@ -162,6 +157,7 @@ impl Round {
 
     fn start(&self, topic: Topic) -> Running {
         let (blocks, app) = (Arc::clone(&self.blocks), Arc::clone(&self.app));
+        let topic = Arc::new(topic);
         Running(tokio::spawn(Route { blocks, app, topic, stopped: self.stopped.clone() }.run()))
     }
 }
@@ -170,7 +166,7 @@ impl Round {
 struct Route {
     blocks: Arc<Blocks>,
     app: Arc<dyn AppEvents>,
-    topic: Topic,
+    topic: Arc<Topic>,
     stopped: watch::Receiver<bool>,
 }
 
@@ -179,7 +175,7 @@ impl Route {
         let mut failures = 0;
         while !*self.stopped.borrow() {
             let mut changes = self.blocks.pubsub.brokers.changes();
-            let Topic { pubsub, topic, metadata } = &self.topic;
+            let Topic { pubsub, topic, metadata, .. } = &*self.topic;
             let caller = Caller::new(self.blocks.app_id());
             let error = match self.blocks.pubsub.subscribe(&caller, pubsub, topic, metadata).await {
                 Ok(events) => {
@@ -193,7 +189,7 @@ impl Route {
                 Err(error) => error,
             };
             if failures == 0 {
-                let Topic { pubsub, topic, .. } = &self.topic;
+                let Topic { pubsub, topic, .. } = &*self.topic;
                 tracing::warn!(pubsub, topic, %error, "the application's subscription is interrupted");
             }
             failures += 1;
@@ -215,7 +211,10 @@ impl Route {
             let may_take = under_way.len() < credit;
             tokio::select! {
                 incoming = events.next(), if may_take => match incoming {
-                    Ok(incoming) => under_way.push(deliver(Arc::clone(&self.app), incoming, ending.clone())),
+                    Ok(incoming) => {
+                        let (app, topic) = (Arc::clone(&self.app), Arc::clone(&self.topic));
+                        under_way.push(deliver(app, topic, incoming, ending.clone()));
+                    }
                     Err(error) => break Err(error),
                 },
                 Some(()) = under_way.next() => {}
@@ -242,13 +241,18 @@ async fn pause(error: &Error, failures: u32) {
 
 /// Gives the application one event, for as long as it is ours to give. One that is not up is tried again here, so that
 /// its absence does not count as its answer.
-async fn deliver(app: Arc<dyn AppEvents>, incoming: Incoming, mut ending: watch::Receiver<bool>) {
+async fn deliver(
+    app: Arc<dyn AppEvents>,
+    topic: Arc<Topic>,
+    incoming: Incoming,
+    mut ending: watch::Receiver<bool>,
+) {
     // Somebody else gets it at `until`, so the answer has to be noted before.
     let patience = incoming.until.saturating_duration_since(now()).mul_f32(0.9);
     let deadline = now() + patience;
     let mut attempt = 0;
     let answer = loop {
-        match app.deliver(&incoming.event, Deadline::at(deadline)).await {
+        match app.deliver(&topic, &incoming.event, Deadline::at(deadline)).await {
             Ok(answer) => break answer,
             Err(error) if error.kind() != ErrorKind::Unavailable => {
                 let (id, topic) = (incoming.event.id.as_str(), incoming.event.topic.as_str());

@@ -80,7 +80,7 @@ pub(super) fn seal(publication: &Publication, about: &Circumstances<'_>) -> Resu
 }
 
 /// The fields of an event, each as it will be written.
-type Fields = BTreeMap<String, Box<RawValue>>;
+pub(super) type Fields = BTreeMap<String, Box<RawValue>>;
 
 fn enveloped(publication: &Publication, content: Content, about: &Circumstances<'_>) -> Fields {
     let mut fields = Fields::new();
@@ -95,7 +95,7 @@ fn enveloped(publication: &Publication, content: Content, about: &Circumstances<
 
 /// JSON as it is, text as a string, the rest as base64. JSON that is none is a string, text that is none is base64:
 /// no byte is lost.
-fn put_data(fields: &mut Fields, content: Content, data: &[u8]) {
+pub(super) fn put_data(fields: &mut Fields, content: Content, data: &[u8]) {
     if content == Content::Json
         && let Ok(json) = serde_json::from_slice::<Box<RawValue>>(data)
     {
@@ -157,7 +157,7 @@ fn overridden(mut fields: Fields, metadata: &BTreeMap<String, String>) -> Fields
     fields
 }
 
-fn put(fields: &mut Fields, name: &str, value: &str) {
+pub(super) fn put(fields: &mut Fields, name: &str, value: &str) {
     // A string always can be written.
     if let Ok(value) = to_raw_value(value) {
         fields.insert(name.to_owned(), value);

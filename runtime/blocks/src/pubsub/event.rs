@@ -35,12 +35,15 @@ pub struct Event {
     pub trace: Option<TraceContext>,
     /// When it is no longer worth delivering.
     pub expiration: Option<SystemTime>,
+    /// All of it as its publisher put it, where it came in an envelope.
+    pub envelope: Option<Bytes>,
 }
 
 /// Opens a message. What is no CloudEvent, whatever it is, becomes the data of one; so does everything when the
 /// subscription is `raw`.
 pub(super) fn open(id: &str, message: Message, raw: bool) -> Event {
     let opened = if raw { None } else { parse(&message.data) };
+    let opened = opened.map(|event| Event { envelope: Some(message.data.clone()), ..event });
     let mut event = opened.unwrap_or_else(|| wrapped(message.data));
     if event.id.is_empty() {
         id.clone_into(&mut event.id);

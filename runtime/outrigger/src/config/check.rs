@@ -144,13 +144,16 @@ impl Checker<'_> {
             .filter(|(_, component)| self.block(component) == Some(BlockKind::PubSub))
             .map(|(key, component)| component.name(key))
             .collect();
+        let mut first: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for (name, subscription) in &config.subscriptions {
             let at = keys(&["subscriptions", name]);
-            if config.app.port.is_none() || config.app.protocol != AppProtocol::Grpc {
-                self.report(
-                    &at,
-                    "events are given to an application that speaks gRPC: set app.port and app.protocol",
-                );
+            if config.app.port.is_none() {
+                self.report(&at, "events are given to the application: set app.port");
+            }
+            self.route(&at, subscription.route.as_deref());
+            if let Some(other) = first.insert((&subscription.pubsub, &subscription.topic), name) {
+                let message = format!("subscriptions.{other} has this topic already");
+                self.report(&below(&at, "topic"), message);
             }
             if !brokers.contains(&subscription.pubsub.as_str()) {
                 let hint = suggestion(&subscription.pubsub, brokers.iter().copied());
@@ -159,6 +162,26 @@ impl Checker<'_> {
             }
             if subscription.topic.is_empty() {
                 self.report(&below(&at, "topic"), "the topic is empty");
+            }
+        }
+    }
+
+    /// Where events are given to an application that speaks HTTP.
+    fn route(&mut self, at: &[Step], route: Option<&str>) {
+        match (self.config.app.protocol, route) {
+            (AppProtocol::Grpc, None) => {}
+            (AppProtocol::Grpc, Some(_)) => {
+                let message = "an application that speaks gRPC is called, not sent to a path";
+                self.report(&below(at, "route"), message);
+            }
+            (AppProtocol::Http, None) => {
+                let message = "an application that speaks HTTP is given events at a path: set route, or app.protocol: grpc";
+                self.report(at, message);
+            }
+            (AppProtocol::Http, Some(route)) => {
+                if !route.starts_with('/') || route.parse::<http::uri::PathAndQuery>().is_err() {
+                    self.report(&below(at, "route"), format!("'{route}' is no path: it starts with /"));
+                }
             }
         }
     }

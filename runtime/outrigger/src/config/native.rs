@@ -38,7 +38,7 @@ pub struct Config {
     /// The components behind the building blocks.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub components: BTreeMap<String, ComponentConfig>,
-    /// Topics the application is given, besides those it asks for. It must speak gRPC (`app.protocol`).
+    /// Topics the application is given: by gRPC, besides those it asks for; by HTTP, each at its `route`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub subscriptions: BTreeMap<String, SubscriptionConfig>,
     /// Where the proxy listens, and for what.

@@ -2,6 +2,7 @@
 //! subscribes over a stream.
 
 mod app;
+mod http;
 #[cfg(feature = "redis")]
 mod killed;
 mod ledger;
@@ -31,6 +32,10 @@ async fn client(program: &Program) -> Client {
 /// A configuration with an application on this port.
 fn with_app(port: u16, components: &str) -> String {
     format!("app: {{ id: shop, port: {port}, protocol: grpc }}\ncomponents:\n  {components}\n")
+}
+
+fn without_app(components: &str) -> String {
+    format!("app: {{ id: shop }}\ncomponents:\n  {components}\n")
 }
 
 async fn next(subscription: &mut Subscription) -> Event {
@@ -82,51 +87,6 @@ fn an_application_that_comes_late_gets_what_was_published_before() {
 }
 
 #[test]
-fn an_application_that_is_killed_gets_every_event_all_the_same() {
-    let app = AppProcess::new();
-    let folder = Folder::with(&with_app(app.port(), MEMORY));
-    let program = folder.run();
-    let ledger = Ledger::default();
-    let mut running = app.start();
-    let runtime = runtime();
-    let client = runtime.block_on(client(&program));
-    for round in 0..5 {
-        runtime.block_on(async {
-            let publishing = publish(&client, round * 100..(round + 1) * 100, &ledger);
-            let killing = async {
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                running.kill();
-            };
-            tokio::join!(publishing, killing);
-        });
-        running = app.start();
-    }
-    ledger.wait_until_complete(&app);
-}
-
-/// The planted violation: an application that answers before it has noted the event, and is killed in between.
-#[test]
-fn the_ledger_notices_events_acknowledged_before_they_were_handled() {
-    let app = AppProcess::hasty();
-    let folder = Folder::with(&with_app(app.port(), MEMORY));
-    let program = folder.run();
-    let ledger = Ledger::default();
-    let mut running = app.start();
-    let runtime = runtime();
-    let client = runtime.block_on(client(&program));
-    runtime.block_on(publish(&client, 0..50, &ledger));
-    app.wait_for(1);
-    running.kill();
-    let _running = app.start();
-    runtime.block_on(publish(&client, 50..51, &ledger));
-    app.wait_for_text(" 50");
-    assert!(
-        !ledger.missing(&app).is_empty(),
-        "nothing is missing although events were acknowledged unhandled"
-    );
-}
-
-#[test]
 fn an_application_that_restarts_is_asked_again() {
     let app = AppProcess::new();
     let folder = Folder::with(&with_app(app.port(), MEMORY));
@@ -174,19 +134,38 @@ fn topics_of_the_configuration_reach_the_application_too() {
 
 #[test]
 fn subscriptions_that_lead_nowhere_are_refused_with_their_place() {
-    let folder = Folder::with(
-        "components: { events: { type: pubsub.in-memory } }\nsubscriptions:\n  a: { pubsub: evens, topic: '' }\n",
+    let refused = |config: &str, expected: &[&str]| {
+        let folder =
+            Folder::with(&format!("components: {{ events: {{ type: pubsub.in-memory }} }}\n{config}"));
+        let mut program = folder.start(&[]);
+        assert!(!program.end().success());
+        let log = program.log.join("\n");
+        for expected in expected {
+            assert!(log.contains(expected), "{expected} is not in\n{log}");
+        }
+    };
+    refused(
+        "subscriptions:\n  a: { pubsub: evens, topic: '' }\n",
+        &[
+            "subscriptions.a: events are given to the application: set app.port",
+            "there is no pub/sub component named 'evens' (did you mean `events`?)",
+            "the topic is empty",
+        ],
     );
-    let mut program = folder.start(&[]);
-    assert!(!program.end().success());
-    let log = program.log.join("\n");
-    for expected in [
-        "subscriptions.a: events are given to an application that speaks gRPC",
-        "there is no pub/sub component named 'evens' (did you mean `events`?)",
-        "the topic is empty",
-    ] {
-        assert!(log.contains(expected), "{expected} is not in\n{log}");
-    }
+    refused(
+        "app: { port: 1 }\nsubscriptions:\n  a: { pubsub: events, topic: t }\n  \
+         b: { pubsub: events, topic: t, route: orders }\n  c: { pubsub: events, topic: u, route: '/a b' }\n",
+        &[
+            "subscriptions.a: an application that speaks HTTP is given events at a path",
+            "subscriptions.b.route: 'orders' is no path",
+            "subscriptions.b.topic: subscriptions.a has this topic already",
+            "subscriptions.c.route: '/a b' is no path",
+        ],
+    );
+    refused(
+        "app: { port: 1, protocol: grpc }\nsubscriptions:\n  a: { pubsub: events, topic: t, route: /orders }\n",
+        &["subscriptions.a.route: an application that speaks gRPC is called"],
+    );
 }
 
 #[test]
