@@ -6,6 +6,7 @@ mod http;
 #[cfg(feature = "redis")]
 mod killed;
 mod ledger;
+mod loss;
 mod shared;
 
 use std::{collections::BTreeMap, time::Duration};

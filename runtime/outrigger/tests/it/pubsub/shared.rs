@@ -4,21 +4,17 @@ use std::time::{Duration, Instant};
 
 use outrigger_sdk::Outcome;
 
-use super::{app::AppProcess, client, ledger::Ledger, next, publish, runtime, with_app};
+use super::{client, next, runtime, without_app};
 use crate::program::Folder;
 
 /// A broker in this folder's file, whatever the sidecar.
-fn broker(folder: &Folder) -> String {
+pub(super) fn broker(folder: &Folder) -> String {
     let path = folder.path("events.db");
     format!(
         "events: {{ type: pubsub.sqlite, settings: {{ path: '{}', redeliverInterval: 20ms, processingTimeout: 2s, \
          maxMessages: 100000, retention: 1h, busyTimeout: 5s, synchronous: full, maxSizeBytes: 100000000 }} }}",
         path.display()
     )
-}
-
-fn without_app(components: &str) -> String {
-    format!("app: {{ id: shop }}\ncomponents:\n  {components}\n")
 }
 
 #[test]
@@ -75,51 +71,4 @@ fn events_held_by_a_sidecar_that_is_killed_go_to_the_other() {
         assert_eq!(numbers, (0..10).collect::<Vec<_>>());
         assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
     });
-}
-
-#[test]
-fn a_sidecar_that_is_killed_loses_nothing_it_has_acknowledged() {
-    let app = AppProcess::new();
-    let shared = Folder::bare();
-    let folder = Folder::with(&with_app(app.port(), &broker(&shared)));
-    let _running = app.start();
-    let ledger = Ledger::default();
-    let runtime = runtime();
-    for round in 0..5 {
-        let program = folder.run();
-        runtime.block_on(async {
-            let events = client(&program).await.pubsub("events");
-            // Killed below while this goes on: what is not acknowledged is not counted.
-            let publishing = async {
-                for number in round * 1000..(round + 1) * 1000 {
-                    match events.publish("orders", number.to_string(), "text/plain").await {
-                        Ok(()) => ledger.published(number),
-                        Err(_) => return,
-                    }
-                }
-            };
-            let _killed = tokio::time::timeout(Duration::from_millis(300), publishing).await;
-        });
-        drop(program);
-    }
-    let _program = folder.run();
-    assert!(ledger.count() > 5, "{}", ledger.count());
-    ledger.wait_until_complete(&app);
-}
-
-/// The planted violation: a broker that forgets with its process.
-#[test]
-fn the_ledger_notices_a_broker_that_forgets() {
-    let app = AppProcess::new();
-    let folder = Folder::with(&with_app(app.port(), super::MEMORY));
-    let ledger = Ledger::default();
-    let program = folder.run();
-    let runtime = runtime();
-    runtime.block_on(async { publish(&client(&program).await, 0..50, &ledger).await });
-    drop(program);
-    let program = folder.run();
-    let _running = app.start();
-    runtime.block_on(async { publish(&client(&program).await, 50..51, &ledger).await });
-    app.wait_for_text(" 50");
-    assert!(!ledger.missing(&app).is_empty());
 }
