@@ -50,7 +50,8 @@ impl Client {
         command
             .arg("60")
             .env("OUTRIGGER_GRPC_ENDPOINT", &play.endpoint)
-            .env("runtime_GRPC_PORT", play.port("34904"));
+            .env("runtime_GRPC_PORT", play.port("34904"))
+            .env("APP_PORT", play.port("9999"));
         let expected = match self {
             Self::Example(arguments, expected) => {
                 command.args(programs.example(arguments));
@@ -146,6 +147,7 @@ const STORIES: &[Story] = &[
         &[],
         &[Client::Example(&["files", "file_demo"], &["120000 bytes came back"])],
     ),
+    story("cron", "cron", &[], &[Client::Example(&["schedule", "tick", "2"], &["tick 1 at", "tick 2 at"])]),
     story(
         "actuator",
         "standalone",

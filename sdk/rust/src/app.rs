@@ -20,17 +20,21 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use outrigger_proto::layotto as proto;
 use outrigger_proto::layotto::app_callback_server::{AppCallback, AppCallbackServer};
+use outrigger_proto::{dapr, dapr::app_callback_server as dapr_server};
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use crate::pubsub::{Event, Outcome};
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind};
 
 type Handling = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 type Handler = Arc<dyn Fn(Event) -> Handling + Send + Sync>;
+type Taking = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+type Taker = Arc<dyn Fn(BindingEvent) -> Taking + Send + Sync>;
 
 /// An application that is called back. Its port is what the sidecar's `app.port` says.
 #[derive(Clone, Default)]
@@ -38,6 +42,17 @@ type Handler = Arc<dyn Fn(Event) -> Handling + Send + Sync>;
 pub struct App {
     /// By broker and topic.
     topics: BTreeMap<(String, String), Topic>,
+    /// By name.
+    bindings: BTreeMap<String, Taker>,
+}
+
+/// An event of an input binding, such as a schedule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BindingEvent {
+    /// The component's name.
+    pub binding: String,
+    pub data: Bytes,
+    pub metadata: BTreeMap<String, String>,
 }
 
 #[derive(Clone)]
@@ -74,8 +89,27 @@ impl App {
         self
     }
 
+    /// Takes the events of an input binding, one at a time. An error, or a handler that panics, is a failure: what
+    /// becomes of the event then is for the binding's settings to say.
+    pub fn binding<E, F>(
+        mut self,
+        binding: impl Into<String>,
+        handler: impl Fn(BindingEvent) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        E: fmt::Display,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let taker: Taker = Arc::new(move |event| {
+            let handling = handler(event);
+            Box::pin(async move { handling.await.map_err(|error| error.to_string()) })
+        });
+        self.bindings.insert(binding.into(), taker);
+        self
+    }
+
     /// Answers the sidecar at this address for as long as the future is polled.
-    pub async fn serve(self, address: SocketAddr) -> Result<()> {
+    pub async fn serve(self, address: SocketAddr) -> crate::Result<()> {
         let listener = TcpListener::bind(address).await.map_err(|error| {
             Error::new(ErrorKind::Unavailable, format!("cannot listen on {address}: {error}"))
         })?;
@@ -83,8 +117,9 @@ impl App {
     }
 
     /// As [`App::serve`], on a socket that listens already.
-    pub async fn serve_on(self, listener: TcpListener) -> Result<()> {
+    pub async fn serve_on(self, listener: TcpListener) -> crate::Result<()> {
         tonic::transport::Server::builder()
+            .add_service(dapr_server::AppCallbackServer::new(self.clone()))
             .add_service(AppCallbackServer::new(self))
             .serve_with_incoming(TcpListenerStream::new(listener))
             .await
@@ -94,7 +129,8 @@ impl App {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("topics", &self.topics.keys()).finish()
+        let (topics, bindings) = (self.topics.keys(), self.bindings.keys());
+        f.debug_struct("App").field("topics", &topics).field("bindings", &bindings).finish()
     }
 }
 
@@ -125,5 +161,32 @@ impl AppCallback for App {
         // On a task of its own, so that a handler that panics takes nothing else along.
         let outcome = tokio::spawn((topic.handler)(event)).await;
         Ok(Response::new(outcome.unwrap_or(Outcome::Retry).into()))
+    }
+}
+
+/// Layotto has no callbacks for bindings, so these are Dapr's.
+#[async_trait]
+impl dapr_server::AppCallback for App {
+    async fn list_input_bindings(
+        &self,
+        _: Request<()>,
+    ) -> Result<Response<dapr::ListInputBindingsResponse>, Status> {
+        let bindings = self.bindings.keys().cloned().collect();
+        Ok(Response::new(dapr::ListInputBindingsResponse { bindings }))
+    }
+
+    async fn on_binding_event(
+        &self,
+        request: Request<dapr::BindingEventRequest>,
+    ) -> Result<Response<dapr::BindingEventResponse>, Status> {
+        let dapr::BindingEventRequest { name: binding, data, metadata } = request.into_inner();
+        let Some(taker) = self.bindings.get(&binding) else {
+            return Err(Status::not_found(format!("nobody here takes events of '{binding}'")));
+        };
+        match tokio::spawn(taker(BindingEvent { binding, data, metadata })).await {
+            Ok(Ok(())) => Ok(Response::new(dapr::BindingEventResponse {})),
+            Ok(Err(why)) => Err(Status::internal(why)),
+            Err(_) => Err(Status::internal("the handler panicked")),
+        }
     }
 }

@@ -31,7 +31,7 @@ mod secrets;
 mod sequencer;
 mod state;
 
-pub use app::App;
+pub use app::{App, BindingEvent};
 pub use binding::{Binding, BindingResponse};
 pub use bytes::Bytes;
 pub use client::Client;

@@ -228,6 +228,48 @@ fn an_app_that_speaks_grpc_gets_daprs_callbacks() {
 }
 
 #[test]
+fn an_app_on_the_sdk_takes_events_or_fails_them() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let folder = Folder::with(&format!(
+        "app: {{ port: {port}, protocol: grpc }}\ncomponents:
+  good: {{ type: bindings.cron, settings: {{ schedule: '@every 200ms' }} }}
+  failing: {{ type: bindings.cron, settings: {{ schedule: '@every 200ms', maxRetries: 1, redeliverInterval: 20ms }} }}
+  panicking: {{ type: bindings.cron, settings: {{ schedule: '@every 200ms', direction: input }} }}
+  unknown: {{ type: bindings.cron, settings: {{ schedule: '@every 200ms', direction: input }} }}\n",
+    ));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let app = outrigger_sdk::App::new()
+        .binding("good", |_| async { Ok::<_, String>(()) })
+        .binding("failing", |_| async { Err("not today") })
+        .binding("panicking", |event| async move {
+            assert!(event.metadata.is_empty(), "planted");
+            Ok::<_, String>(())
+        });
+    let app = runtime.spawn(async move {
+        listener.set_nonblocking(true).unwrap();
+        app.serve_on(tokio::net::TcpListener::from_std(listener).unwrap()).await
+    });
+    let mut program = folder.run();
+    let events = |program: &Program, component: &str, outcome: &str| {
+        let series = "outrigger_input_events_total";
+        metric(program, &format!("{series}{{component=\"{component}\",outcome=\"{outcome}\"}}"))
+    };
+    for (component, outcome) in [
+        ("good", "delivered"),
+        ("failing", "retried"),
+        ("failing", "dropped"),
+        ("panicking", "dropped"),
+        ("unknown", "dropped"),
+    ] {
+        eventually(component, || (events(&program, component, outcome) >= 2).then_some(()));
+    }
+    assert_eq!((events(&program, "good", "dropped"), events(&program, "failing", "delivered")), (0, 0));
+    program.wait_for("not today");
+    app.abort();
+}
+
+#[test]
 fn mistakes_about_schedules_are_told_at_their_place() {
     let folder = Folder::empty();
     folder.write(
