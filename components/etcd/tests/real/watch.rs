@@ -172,7 +172,7 @@ async fn what_cannot_be_read_does_not_end_the_watch_on_the_rest() {
 }
 
 /// More than what lies unread in the buffers of a connection between two members.
-const MORE_THAN_BUFFERED: usize = 24;
+const MORE_THAN_BUFFERED: usize = 12;
 
 /// Writes in a cluster that may be about to choose another leader, as often as it takes.
 async fn insist(store: &EtcdConfiguration, key: &str, content: impl ToString) {
