@@ -14,6 +14,8 @@ use stage::Stage;
 
 /// Every outage lasts this long, with calls all the while: what goes wrong because of many failures shows.
 const OUTAGE: Duration = Duration::from_secs(4);
+/// An answer that is late by so little is still in time.
+const LATE: Duration = Duration::from_millis(150);
 /// An answer that is late by so much is too late for the component, and in time for a caller who waits longer.
 const CRAWL: Duration = Duration::from_secs(600);
 
@@ -87,6 +89,10 @@ fn passes_over(backend: Backend, outage: &Outage) {
         stage.is_up_soon().expect("nothing has happened yet");
         stage.calls_fail(outage.codes).expect_err("nothing has happened yet");
         stage.looks_down(outage.reasons).expect_err("nothing has happened yet");
+    }
+    if outage.relayed {
+        stage.relay.delay(LATE);
+        stage.is_up_soon().expect("late answers are answers");
     }
     (outage.begin)(&mut stage);
     let began = Instant::now();

@@ -28,6 +28,8 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(1);
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(1);
+/// What a caller in a hurry gives the sidecar.
+const HURRY: Duration = Duration::from_millis(200);
 /// How soon after the backend's return all has to be of use.
 const SOON: Duration = Duration::from_secs(2);
 /// How soon readiness has to show what is wrong.
@@ -77,6 +79,8 @@ pub(super) struct Stage {
     _folder: Folder,
     runtime: Runtime,
     client: Client,
+    /// With less patience than the components have.
+    hasty: Client,
     streams: Option<Streams>,
     marks: usize,
 }
@@ -99,12 +103,12 @@ impl Stage {
         let folder = Folder::with(&components(backend, &format!("127.0.0.1:{port}"), policy));
         let program = folder.run();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let options = Options {
-            endpoint: format!("http://{}", program.api()),
-            timeout: 10 * DEADLINE,
-            ..Options::default()
+        let connect = |timeout| {
+            let endpoint = format!("http://{}", program.api());
+            let client = Client::connect_with(Options { endpoint, timeout, ..Options::default() });
+            runtime.block_on(client).unwrap()
         };
-        let client = runtime.block_on(Client::connect_with(options)).unwrap();
+        let (client, hasty) = (connect(10 * DEADLINE), connect(HURRY));
         Some(Self {
             backend,
             server,
@@ -113,6 +117,7 @@ impl Stage {
             _folder: folder,
             runtime,
             client,
+            hasty,
             streams: None,
             marks: 0,
         })
@@ -123,9 +128,15 @@ impl Stage {
         format!("mark-{}", self.marks)
     }
 
-    /// Whether a call of each block fails in time, with one of these codes.
+    /// Whether a call of each block fails in time, with one of these codes, and earlier for a caller in a hurry.
     pub(super) fn calls_fail(&mut self, codes: &[Code]) -> Result<(), String> {
         let mark = self.mark();
+        let hasty = |block: &Block| block.write(&self.hasty, &mark);
+        let began = Instant::now();
+        let answers = self.runtime.block_on(join_all(self.backend.blocks().iter().map(hasty)));
+        if answers.iter().any(Result::is_ok) || began.elapsed() > HURRY + SLACK / 2 {
+            return Err(format!("in a hurry, after {:?}: {answers:?}", began.elapsed()));
+        }
         let (client, began) = (&self.client, Instant::now());
         let calls = self.backend.blocks().iter().map(async |block| {
             let answer = block.write(client, &mark).await;
