@@ -78,6 +78,16 @@ impl Database {
         open().map_err(|error| from_sqlite(&error))
     }
 
+    /// Whether commits wait until they are on the disk, where the configuration has them do so. Those that do not wait
+    /// are still in order: the next one that does takes them along, and a power cut before that undoes the last ones.
+    pub(crate) fn sync_commits(&self, connection: &Connection, sync: bool) -> Result<()> {
+        if self.config.synchronous == Synchronous::Off {
+            return Ok(());
+        }
+        let synchronous = if sync { "full" } else { "normal" };
+        connection.pragma_update(None, "synchronous", synchronous).map_err(|error| from_sqlite(&error))
+    }
+
     fn set_up(&self, connection: &Connection) -> rusqlite::Result<()> {
         let synchronous = match self.config.synchronous {
             Synchronous::Full => "full",

@@ -1,8 +1,9 @@
 //! The pub/sub block on SQLite: topics in a file that several processes of this host share.
 //!
 //! Publishing, claiming and settling are writes of the file's one thread, so each waits for a commit and many share
-//! one. Whoever waits for messages sleeps until it is woken by a commit, of whatever process, or until a delivery is
-//! due again; then it looks by reading, and claims by writing only what there is.
+//! one. A claim does not wait for the disk: what a power cut undoes is claimed again. Whoever waits for messages sleeps
+//! until it is woken by a commit, of whatever process, or until a delivery is due again; then it looks by reading, and
+//! claims by writing only what there is.
 
 mod claim;
 mod member;

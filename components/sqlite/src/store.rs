@@ -66,7 +66,15 @@ impl Store {
         bytes: usize,
         work: impl FnMut(&mut Batch<'_>) -> Result<R> + Send + 'static,
     ) -> Result<R> {
-        self.submit(bytes, |reply| Work { work, reply, outcome: None }).await
+        self.submit(bytes, |reply| Work { work, reply, outcome: None, needs_disk: true }).await
+    }
+
+    /// The same for what may be undone by a power cut, because it then happens again: it waits for no disk.
+    pub(crate) async fn write_unsynced<R: Send + 'static>(
+        &self,
+        work: impl FnMut(&mut Batch<'_>) -> Result<R> + Send + 'static,
+    ) -> Result<R> {
+        self.submit(0, |reply| Work { work, reply, outcome: None, needs_disk: false }).await
     }
 
     /// Does something without anybody waiting for it. It is not done at all when the writer's queue is full, so it may
@@ -140,6 +148,10 @@ impl<F: FnMut(&mut Batch<'_>) -> Result<()> + Send> Task for Posted<F> {
         false
     }
 
+    fn needs_disk(&self) -> bool {
+        false
+    }
+
     fn run(&mut self, batch: &mut Batch<'_>) {
         self.outcome = batch.all_or_nothing(&mut self.work);
     }
@@ -160,11 +172,16 @@ struct Work<R, F> {
     work: F,
     reply: oneshot::Sender<Result<R>>,
     outcome: Option<Result<R>>,
+    needs_disk: bool,
 }
 
 impl<R: Send, F: FnMut(&mut Batch<'_>) -> Result<R> + Send> Task for Work<R, F> {
     fn is_abandoned(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    fn needs_disk(&self) -> bool {
+        self.needs_disk
     }
 
     fn run(&mut self, batch: &mut Batch<'_>) {
@@ -179,5 +196,35 @@ impl<R: Send, F: FnMut(&mut Batch<'_>) -> Result<R> + Send> Task for Work<R, F> 
         let outcome = self.outcome.unwrap_or_else(|| Err(Error::internal("the store gave no answer")));
         // Whoever has stopped waiting misses the answer; it has happened all the same.
         drop(self.reply.send(outcome));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Synchronous;
+
+    /// What SQLite does at the commit of the transaction this is asked in: 2 syncs the log, 1 only before it is merged.
+    fn mode(batch: &mut Batch<'_>) -> Result<i64> {
+        Ok(batch.find("PRAGMA synchronous", [], |row| row.get(0))?.expect("a row"))
+    }
+
+    #[tokio::test]
+    async fn only_what_may_be_undone_does_not_wait_for_the_disk() {
+        for (synchronous, synced, unsynced) in [(Synchronous::Full, 2, 1), (Synchronous::Off, 0, 0)] {
+            let directory = tempfile::tempdir().expect("a directory");
+            let path = Some(directory.path().join("store.db"));
+            let store =
+                Store::new(SqliteConfig { path, synchronous, ..SqliteConfig::default() }).expect("valid");
+            for _ in 0..2 {
+                assert_eq!(store.write_unsynced(mode).await.expect("written"), unsynced);
+                assert_eq!(store.write(0, mode).await.expect("written"), synced);
+            }
+            assert_eq!(store.write_unsynced(mode).await.expect("written"), unsynced);
+            // In one transaction with others that need it, all of them wait.
+            let (one, two) = futures_util::join!(store.write(0, mode), store.write_unsynced(mode));
+            assert_eq!(one.expect("written"), synced);
+            assert!([synced, unsynced].contains(&two.expect("written")));
+        }
     }
 }

@@ -36,6 +36,12 @@ pub(crate) trait Task: Send {
         true
     }
 
+    /// It has to be on the disk before it is answered. What does not is undone by a power cut, together with nothing
+    /// that does.
+    fn needs_disk(&self) -> bool {
+        true
+    }
+
     /// Does it and keeps the outcome. What was done in an earlier attempt has been undone.
     fn run(&mut self, batch: &mut Batch<'_>);
 
@@ -78,7 +84,8 @@ impl Writer {
         bells: Arc<Bells>,
     ) -> Result<Self> {
         let (queue, requests) = mpsc::channel(QUEUE);
-        let thread = Thread { database, readers, bells, connection: None, purge_at: Instant::now() };
+        let thread =
+            Thread { database, readers, bells, connection: None, syncs: true, purge_at: Instant::now() };
         let thread =
             Builder::new().name("sqlite-writer".to_owned()).spawn(move || thread.run(requests)).map_err(
                 |error| Error::unavailable("no thread can be started for the store").with_source(error),
@@ -151,6 +158,9 @@ impl Task for Open {
     fn writes(&self) -> bool {
         false
     }
+    fn needs_disk(&self) -> bool {
+        false
+    }
     fn run(&mut self, _: &mut Batch<'_>) {}
     fn fail(&mut self, error: Error) {
         self.outcome = Err(error);
@@ -168,6 +178,8 @@ struct Thread {
     bells: Arc<Bells>,
     /// Opened when first needed, and again after a failure.
     connection: Option<Connection>,
+    /// Whether its commits wait for the disk, as far as the configuration has them do so.
+    syncs: bool,
     purge_at: Instant,
 }
 
@@ -198,8 +210,9 @@ impl Thread {
     fn serve(&mut self, group: &mut Vec<Request>) {
         group.retain(|request| !request.task.is_abandoned());
         let writes = group.iter().any(|request| request.task.writes());
+        let needs_disk = group.iter().any(|request| request.task.needs_disk());
         let mut all = |batch: &mut Batch<'_>| group.iter_mut().for_each(|request| request.task.run(batch));
-        let attempt = if writes { self.transact(&mut all) } else { self.only_open() };
+        let attempt = if writes { self.transact(needs_disk, &mut all) } else { self.only_open() };
         match self.rung(attempt) {
             Attempt::Committed(_) => {}
             Attempt::Failed(error) => {
@@ -212,8 +225,9 @@ impl Thread {
 
     /// A transaction for each thing that may fail by itself: slow, but only what does not fit is refused.
     fn alone(&mut self, task: &mut dyn Task) {
+        let needs_disk = task.needs_disk();
         task.run_alone(&mut |work| {
-            let attempt = self.transact(work);
+            let attempt = self.transact(needs_disk, work);
             match self.rung(attempt) {
                 Attempt::Committed(_) => Ok(()),
                 // A failure of the transaction is here that of the one thing in it.
@@ -241,12 +255,15 @@ impl Thread {
     }
 
     /// One transaction.
-    fn transact(&mut self, work: &mut dyn FnMut(&mut Batch<'_>)) -> Attempt {
+    fn transact(&mut self, needs_disk: bool, work: &mut dyn FnMut(&mut Batch<'_>)) -> Attempt {
         let connection = match self.open() {
             Ok(connection) => connection,
             Err(error) => return Attempt::Failed(error),
         };
-        let attempt = attempt(&connection, work, &mut self.purge_at);
+        let attempt = match self.sync(&connection, needs_disk) {
+            Ok(()) => attempt(&connection, work, &mut self.purge_at),
+            Err(error) => Attempt::Failed(error),
+        };
         // A connection that failed for good is not trusted again.
         if !matches!(&attempt, Attempt::Failed(error) if !error.is_retryable()) {
             self.connection = Some(connection);
@@ -254,10 +271,22 @@ impl Thread {
         attempt
     }
 
+    /// Has the next commit wait for the disk, or not.
+    fn sync(&mut self, connection: &Connection, needs_disk: bool) -> Result<()> {
+        if self.syncs != needs_disk {
+            self.database.sync_commits(connection, needs_disk)?;
+            self.syncs = needs_disk;
+        }
+        Ok(())
+    }
+
     fn open(&mut self) -> Result<Connection> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.database.open_writer()?,
+            None => {
+                self.syncs = true;
+                self.database.open_writer()?
+            }
         };
         if self.readers.get().is_none() {
             let readers = Readers::new(self.database.clone())?;
@@ -283,7 +312,7 @@ fn attempt(connection: &Connection, work: &mut dyn FnMut(&mut Batch<'_>), purge_
     }
 }
 
-/// Frees expired rows now and then, on the back of a write that syncs anyway.
+/// Frees expired rows now and then, on the back of a write that is committed anyway.
 fn purge(batch: &mut Batch<'_>, purge_at: &mut Instant) {
     let now = Instant::now();
     if now < *purge_at {

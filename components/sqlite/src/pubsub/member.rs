@@ -108,8 +108,10 @@ impl Member {
 
     fn start_claiming(&mut self, most: usize) {
         let (store, place, timeout) = (Arc::clone(&self.store), self.place.clone(), self.timeout);
-        let claim =
-            async move { store.write(0, move |batch| claim::claim(batch, &place, most, timeout)).await };
+        // A claim that a power cut undoes leaves the message to be claimed again.
+        let claim = async move {
+            store.write_unsynced(move |batch| claim::claim(batch, &place, most, timeout)).await
+        };
         self.claiming = Some(claim.boxed());
     }
 
