@@ -57,17 +57,29 @@ fn unpack(dir: &Path) -> Result<()> {
     if find_program("apt-get").is_none() || find_program("dpkg").is_none() {
         bail!("and this is no Debian system, whose `rustc-web` would do");
     }
-    let depends = output(Command::new("apt-cache").args(["depends", "--important", "rustc-web"]))?;
-    let needed = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
-    let needed: Vec<&str> =
-        needed.filter(|name| NEEDED.iter().any(|prefix| name.starts_with(prefix))).collect();
-    println!("downloading Debian's Rust for wasm ({})", [&PACKAGES, needed.as_slice()].concat().join(", "));
-    output(Command::new("apt-get").current_dir(dir).args(["-qq", "download"]).args(PACKAGES).args(needed))?;
+    let mut packages = PACKAGES.map(str::to_owned).to_vec();
+    // The compiler's own parts depend on each other in a row.
+    let mut next = 0;
+    while let Some(package) = packages.get(next) {
+        let found = needed(package)?;
+        packages.extend(found.into_iter().filter(|name| !packages.contains(name)).collect::<Vec<_>>());
+        next += 1;
+    }
+    println!("downloading Debian's Rust for wasm ({})", packages.join(", "));
+    output(Command::new("apt-get").current_dir(dir).args(["-qq", "download"]).args(&packages))?;
     for package in entries(dir)?.iter().filter(|file| file.extension() == Some(OsStr::new("deb"))) {
         output(Command::new("dpkg").arg("-x").arg(package).arg(dir))?;
         std::fs::remove_file(package)?;
     }
     Ok(())
+}
+
+/// Which of a package's dependencies are parts of the compiler.
+fn needed(package: &str) -> Result<Vec<String>> {
+    let text = output(Command::new("apt-cache").args(["depends", "--important", package]))?;
+    let names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let parts = names.filter(|name| NEEDED.iter().any(|prefix| name.starts_with(prefix)));
+    Ok(parts.map(str::to_owned).collect())
 }
 
 /// Builds the standard library for a target and puts it where the compiler looks for it.
