@@ -401,7 +401,8 @@ impl Vm {
         }
     }
 
-    /// `None` is a call that brought no answer: it is told as one without headers.
+    /// The plugin's context is named to the guest, and whoever called is the effective one: Go's SDK keeps its calls by
+    /// plugin. `None` is a call that brought no answer: it is told as one without headers.
     pub(crate) fn http_call_ended(&mut self, token: u32, arrived: Option<Arrived>) -> Called {
         let Some(context) = self.state().calls.context(token) else { return Ok(()) };
         let arrived = arrived.unwrap_or_default();
@@ -409,7 +410,8 @@ impl Vm {
         self.state_mut().calls.end(token);
         let Some(what) = self.exports.http_call_response.clone() else { return Ok(()) };
         let [headers, body, trailers] = sizes;
-        self.about(arrived, |vm| vm.call(context, &what, (context, token, headers, body, trailers)))
+        let root = self.state().root;
+        self.about(arrived, |vm| vm.call(context, &what, (root, token, headers, body, trailers)))
     }
 
     pub(crate) fn grpc_call_ended(&mut self, token: u32, ended: Result<Bytes, (u32, String)>) -> Called {
@@ -420,7 +422,8 @@ impl Vm {
                 let Some(what) = self.exports.grpc_receive.clone() else { return Ok(()) };
                 let size = length(body.len());
                 let arrived = Arrived { body, ..Arrived::default() };
-                self.about(arrived, |vm| vm.call(context, &what, (context, token, size)))
+                let root = self.state().root;
+                self.about(arrived, |vm| vm.call(context, &what, (root, token, size)))
             }
             Err(ended) => self.grpc_closed(context, token, ended),
         }
@@ -435,7 +438,8 @@ impl Vm {
     fn grpc_closed(&mut self, context: u32, token: u32, (status, message): (u32, String)) -> Called {
         let Some(what) = self.exports.grpc_close.clone() else { return Ok(()) };
         let arrived = Arrived { status, message, ..Arrived::default() };
-        self.about(arrived, |vm| vm.call(context, &what, (context, token, status)))
+        let root = self.state().root;
+        self.about(arrived, |vm| vm.call(context, &what, (root, token, status)))
     }
 
     pub(crate) fn grpc_arrived(&mut self, token: u32, part: Part, arrived: Arrived) -> Called {
@@ -446,7 +450,8 @@ impl Vm {
             Part::Trailing => (&self.exports.grpc_trailing, arrived.trailers.len()),
         };
         let Some(what) = what.clone() else { return Ok(()) };
-        self.about(arrived, |vm| vm.call(context, &what, (context, token, length(size))))
+        let root = self.state().root;
+        self.about(arrived, |vm| vm.call(context, &what, (root, token, length(size))))
     }
 
     /// What has arrived can be read for as long as the callback takes.

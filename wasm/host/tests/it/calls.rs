@@ -27,9 +27,10 @@ async fn server(answer: &'static str) -> SocketAddr {
 
 /// Asks `c`, and lets the request go when the answer is 200.
 const ASKS: &str = r#"
-    (global $waiting (mut i32) (i32.const 0))
-    (func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)
-      (global.set $waiting (local.get $id))
+    (global $plugin (mut i32) (i32.const 0))
+    (func (export "proxy_on_context_create") (param $id i32) (param $parent i32)
+      (if (i32.eqz (local.get $parent)) (then (global.set $plugin (local.get $id)))))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
       (call $is (call $http_call @"nobody" @"" @"" @"" (i32.const 1000) (i32.const 16)) (i32.const 2))
       (call $is (call $http_call @"c" @"" @"" @"" (i32.const 1000) (i32.const 16)) (i32.const 2))
       (call $ok (call $http_call @"c"
@@ -39,7 +40,7 @@ const ASKS: &str = r#"
     (func (export "proxy_on_http_call_response")
       (param $id i32) (param $token i32) (param $headers i32) (param $body i32) (param $trailers i32)
       (call $is (local.get $token) (i32.load (i32.const 16)))
-      (call $is (local.get $id) (global.get $waiting))
+      (call $is (local.get $id) (global.get $plugin))
       (if (i32.eqz (local.get $headers)) (then (call $respond (i32.const 502) @"no answer") (return)))
       (call $ok (call $get (i32.const 6) @":status" (i32.const 8) (i32.const 12)))
       (if (i32.ne (i32.load8_u (i32.load (i32.const 8))) (i32.const 50))
@@ -110,18 +111,21 @@ async fn serve(request: http::Request<h2::RecvStream>, mut respond: h2::server::
 
 /// Calls `METHOD` once, and answers with the message or the status.
 const GRPC_CALL: &str = r#"
-    (global $waiting (mut i32) (i32.const 0))
-    (func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)
-      (global.set $waiting (local.get $id))
+    (global $plugin (mut i32) (i32.const 0))
+    (func (export "proxy_on_context_create") (param $id i32) (param $parent i32)
+      (if (i32.eqz (local.get $parent)) (then (global.set $plugin (local.get $id)))))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
       (call $is (call $grpc_call @"nobody" @"echo.Echo" @"Say" @"" @"" (i32.const 1000) (i32.const 16)) (i32.const 4))
       (call $ok (call $grpc_call @"c" @"echo.Echo" @"METHOD" @"\01\00\00\00\06\00\00\00\01\00\00\00x-meta\001\00" @"message"
         (i32.const 5000) (i32.const 16)))
       (i32.const 1))
     (func (export "proxy_on_grpc_receive") (param $id i32) (param $token i32) (param $size i32)
+      (call $is (local.get $id) (global.get $plugin))
       (call $is (local.get $token) (i32.load (i32.const 16)))
       (call $ok (call $bytes (i32.const 5) (i32.const 0) (local.get $size) (i32.const 8) (i32.const 12)))
       (call $respond (i32.const 200) (call $got)))
     (func (export "proxy_on_grpc_close") (param $id i32) (param $token i32) (param $status i32)
+      (call $is (local.get $id) (global.get $plugin))
       (call $ok (call $status (i32.const 24) (i32.const 8) (i32.const 12)))
       (call $is (i32.load (i32.const 24)) (local.get $status))
       (call $respond (i32.add (i32.const 400) (local.get $status)) (call $got)))"#;
