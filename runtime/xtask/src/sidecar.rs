@@ -16,6 +16,8 @@ pub(crate) struct Sidecar {
     pub(crate) api: u16,
     /// The API's Unix socket.
     pub(crate) api_socket: PathBuf,
+    /// The admin listener's port.
+    pub(crate) admin: u16,
 }
 
 /// The release binary with every backend, built once in this run.
@@ -55,6 +57,6 @@ impl Sidecar {
         command.current_dir(dir.path()).arg("run").arg("-c").arg(file);
         let mut server = Server::start(name, command, Some(dir))?;
         server.wait_ready(|| std::iter::once(&api).chain(listening).all(|port| accepts(*port)))?;
-        Ok(Self { server, api, api_socket })
+        Ok(Self { server, api, api_socket, admin })
     }
 }

@@ -127,7 +127,24 @@ pub(crate) fn filters(language: Language) -> Result<PathBuf> {
     .with_context(|| format!("building the filters in {language}"))?;
     std::fs::rename(fresh.keep(), &dir).with_context(|| format!("moving them to {}", dir.display()))?;
     println!("  {language}: built in {}", seconds(start.elapsed()));
+    forget(language, &dir)?;
     Ok(dir)
+}
+
+/// Removes what older sources made, all but the last one: a branch and its base are often built in turns.
+fn forget(language: Language, newest: &Path) -> Result<()> {
+    let prefix = format!("{}-", language.folder());
+    let is_older = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with(&prefix) && path != newest
+    };
+    let mut older: Vec<PathBuf> = entries(&tools_dir("wasm")?)?.into_iter().filter(is_older).collect();
+    older.sort_by_key(|path| std::fs::metadata(path).and_then(|data| data.modified()).ok());
+    older.pop();
+    for dir in older {
+        std::fs::remove_dir_all(&dir).with_context(|| format!("removing {}", dir.display()))?;
+    }
+    Ok(())
 }
 
 /// Of the compiler and of every file's name and content.

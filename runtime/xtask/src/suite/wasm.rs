@@ -1,35 +1,230 @@
-//! Filters in Rust, Go and AssemblyScript, built from source against the published SDKs.
+//! Filters in Rust, Go and AssemblyScript, built from source against the published SDKs, each on a route of the real
+//! sidecar; what they do is seen from outside. A filter that does nothing has to fail every case of every other.
 
-use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
+use super::peer;
 use crate::cases::Cases;
+use crate::process::{Server, free_port, scratch};
+use crate::sidecar::{Sidecar, release_binary};
 use crate::wasm::{self, Language};
+use crate::workspace::{finish, output, root, tail, transcript};
+
+/// A plugin of the suite: its name, which is its route's prefix; the module, whose name is its root id; its settings.
+struct Plugin {
+    name: &'static str,
+    module: &'static str,
+    settings: &'static str,
+}
+
+const fn plugin(name: &'static str, settings: &'static str) -> Plugin {
+    Plugin { name, module: name, settings }
+}
+
+/// `SET` stands for the name of the set, so that metrics of one are not another's.
+const PLUGINS: &[Plugin] = &[
+    plugin("add_header", "config: hello"),
+    plugin("auth", "config: services"),
+    Plugin { module: "auth", ..plugin("auth_nowhere", "config: nowhere") },
+    plugin("body", "config: -X-"),
+    plugin("calls", "config: services"),
+    plugin("config", "vm_config: for the vm, config: for the plugin"),
+    Plugin { module: "config", ..plugin("config_empty", "") },
+    plugin("deny", "config: \"no\""),
+    plugin("foreign", ""),
+    plugin("grpc_call", "config: grpc"),
+    plugin("grpc_stream", "config: grpc"),
+    plugin("jwt", "config: services swordfish"),
+    plugin("metrics", "config: SET_filter"),
+    plugin("postpone", "config: \"50\""),
+    plugin("queue_receiver", "vm_id: receivers, config: services"),
+    plugin("queue_sender", "vm_id: senders, config: receivers"),
+    plugin("random", ""),
+    plugin("route", "config: inside.example"),
+    plugin("scan", "config: gold"),
+    plugin("shared_data", ""),
+    plugin("tick", "config: services"),
+    plugin("trailers", "config: hello"),
+];
+
+/// Filters built in one way, as the report calls them.
+struct Set {
+    name: &'static str,
+    modules: PathBuf,
+}
+
+impl Set {
+    /// The plugins this set has a module of.
+    fn plugins(&self) -> impl Iterator<Item = &'static Plugin> {
+        PLUGINS.iter().filter(|plugin| self.module(plugin.module).is_file())
+    }
+
+    fn has(&self, plugin: &str) -> bool {
+        self.plugins().any(|found| found.name == plugin)
+    }
+
+    fn module(&self, name: &str) -> PathBuf {
+        self.modules.join(format!("{name}.wasm"))
+    }
+}
+
+/// The ports of one run.
+struct Ports {
+    web: u16,
+    echo: u16,
+    services: u16,
+    grpc: u16,
+}
+
+impl Ports {
+    fn free() -> Result<Self> {
+        Ok(Self { web: free_port()?, echo: free_port()?, services: free_port()?, grpc: free_port()? })
+    }
+
+    fn backend(&self) -> Result<Server> {
+        let ports = [self.echo, self.services, self.grpc].map(|port| port.to_string());
+        let mut backend = peer::python("wasm_backend.py", &ports.each_ref().map(String::as_str));
+        Server::start("wasm-backend", &mut backend, None)?.wait_port(self.echo)
+    }
+}
 
 pub(super) fn run(cases: &mut Cases) -> Result<()> {
-    for language in Language::ALL {
-        let dir = wasm::filters(language)?;
-        let names = wasm::stems(&dir, "wasm")?;
-        ensure!(!names.is_empty(), "no modules in {}", dir.display());
-        for name in names {
-            cases.case(&format!("{name} in {language}"), || is_filter(&dir.join(format!("{name}.wasm"))));
+    for set in sets()? {
+        // Compiles them all, which takes longer than a start may: what is compiled is kept.
+        cases.case(&format!("{} filters are accepted", set.name), || {
+            check(&config(&set, Modules::Own, &Ports::free()?)).map(drop)
+        });
+        if set.has("config") {
+            cases.case(&format!("{} filter that refuses its configuration", set.name), || refuses(&set));
         }
+        let before = cases.passed + cases.failed.len();
+        peer::client(cases, &mut Run::start(&set, Modules::Own)?.client())?;
+        let told = cases.passed + cases.failed.len() - before;
+        cases.case(&format!("planted: {} filters that do nothing", set.name), || {
+            let run = Run::start(&set, Modules::Nothing)?;
+            let report = transcript(&finish(run.client().env("PATIENCE", "1"))?);
+            fails_throughout(&report, told)
+        });
     }
-    cases.case("planted: a module of no version is noticed", || {
-        let file = tempfile::NamedTempFile::new()?;
-        std::fs::write(file.path(), b"\0asm\x01\0\0\0")?;
-        ensure!(is_filter(file.path()).is_err(), "it was not");
-        Ok(())
-    });
     Ok(())
 }
 
-/// A module that says which version of proxy-wasm it was written for.
-fn is_filter(module: &Path) -> Result<()> {
-    let bytes = std::fs::read(module)?;
-    ensure!(bytes.starts_with(b"\0asm"), "no module");
-    let marker = b"proxy_abi_version_0_2_";
-    ensure!(bytes.windows(marker.len()).any(|window| window == marker), "it names no version");
+fn sets() -> Result<[Set; 4]> {
+    let rust = wasm::filters(Language::Rust)?;
+    let unknown = rust.join("unknown");
+    let [go, assemblyscript] = [Language::Go, Language::AssemblyScript].map(wasm::filters);
+    Ok([
+        Set { name: "rust", modules: rust },
+        Set { name: "rust_unknown", modules: unknown },
+        Set { name: "go", modules: go? },
+        Set { name: "assemblyscript", modules: assemblyscript? },
+    ])
+}
+
+/// Which modules stand behind the names of the plugins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Modules {
+    Own,
+    /// The one that does nothing.
+    Nothing,
+}
+
+/// A backend and a sidecar with the filters of a set between it and the client.
+struct Run<'a> {
+    set: &'a Set,
+    ports: Ports,
+    sidecar: Sidecar,
+    _backend: Server,
+}
+
+impl<'a> Run<'a> {
+    fn start(set: &'a Set, modules: Modules) -> Result<Self> {
+        let ports = Ports::free()?;
+        let backend = ports.backend()?;
+        let config = config(set, modules, &ports);
+        let sidecar = Sidecar::start(&format!("wasm-{}", set.name), &config, &[ports.web])?;
+        Ok(Self { set, ports, sidecar, _backend: backend })
+    }
+
+    fn client(&self) -> Command {
+        let ports = [self.ports.web, self.ports.services, self.sidecar.admin];
+        let mut client = peer::python("wasm_client.py", &[self.set.name]);
+        client.args(ports.map(|port| port.to_string())).args(self.set.plugins().map(|plugin| plugin.name));
+        client
+    }
+}
+
+/// What `outrigger check` says to a configuration it accepts.
+fn check(config: &str) -> Result<String> {
+    let dir = scratch()?;
+    let file = dir.path().join("outrigger.yaml");
+    std::fs::write(&file, config)?;
+    output(Command::new(release_binary()?).current_dir(dir.path()).arg("check").arg(file))
+}
+
+/// The program says which plugin does not want its configuration.
+fn refuses(set: &Set) -> Result<()> {
+    let config =
+        config(set, Modules::Own, &Ports::free()?).replace("config: for the plugin", "config: refuse");
+    let Err(error) = check(&config) else { bail!("it was accepted") };
+    let said = error.to_string();
+    ensure!(said.contains("wasm.plugins.config.") && said.contains("refused"), "{said}");
     Ok(())
+}
+
+/// Every case of the report failed, and there are as many as there should be.
+fn fails_throughout(report: &str, cases: usize) -> Result<()> {
+    let passed: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
+    ensure!(passed.is_empty(), "these passed: {}", passed.join(", "));
+    let failed = report.lines().filter(|line| line.starts_with("FAILED ")).count();
+    ensure!(failed == cases, "{failed} cases failed of {cases}:\n{}", tail(report, 20));
+    Ok(())
+}
+
+/// A route for each filter.
+fn config(set: &Set, modules: Modules, ports: &Ports) -> String {
+    let mut routes = String::new();
+    let mut plugins = String::new();
+    for plugin in set.plugins() {
+        let name = plugin.name;
+        plugins += &format!("    {name}: {{ {} }}\n", settings(set, plugin, modules));
+        routes += &format!(
+            "  {name}: {{ match: [ {{ path: {{ prefix: /{name} }} }} ], filters: {{ wasm: [{name}] }}, \
+             backends: [ {{ cluster: echo }} ] }}\n"
+        );
+    }
+    let Ports { web, echo, services, grpc } = ports;
+    format!(
+        "listeners: {{ web: {{ address: \"127.0.0.1:{web}\", protocol: http }} }}\nroutes:\n{routes}\
+         clusters:\n  \
+         echo: {{ endpoints: [\"127.0.0.1:{echo}\"] }}\n  \
+         services: {{ endpoints: [\"127.0.0.1:{services}\"] }}\n  \
+         grpc: {{ protocol: http2, endpoints: [\"127.0.0.1:{grpc}\"] }}\n\
+         wasm:\n  cache: {}\n  plugins:\n{plugins}",
+        root().join(".tools/wasm/compiled").display()
+    )
+}
+
+fn settings(set: &Set, plugin: &Plugin, modules: Modules) -> String {
+    let (module, own) = match modules {
+        Modules::Own => (plugin.module, plugin.settings.replace("SET", set.name)),
+        // The AssemblyScript SDK cannot read an empty one.
+        Modules::Nothing => ("nothing", "config: nothing".to_owned()),
+    };
+    format!("file: {}, root_id: {}, {own}", set.module(module).display(), plugin.module)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_with_a_case_that_passed_or_one_too_few_is_noticed() {
+        assert!(fails_throughout("FAILED a: x\nFAILED b: y\n", 2).is_ok());
+        assert!(fails_throughout("FAILED a: x\nok b\n", 2).is_err());
+        assert!(fails_throughout("FAILED a: x\n", 2).is_err());
+    }
 }
