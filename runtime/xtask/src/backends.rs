@@ -9,8 +9,12 @@ use crate::tools::program;
 
 /// Redis without persistence; an empty password is none.
 pub(crate) fn redis(port: u16, password: &str) -> Result<Server> {
+    redis_with(Command::new(program("redis-server")?), port, password)
+}
+
+/// The same with a command that ends in the program, such as `taskset -c 1 redis-server`.
+pub(crate) fn redis_with(mut command: Command, port: u16, password: &str) -> Result<Server> {
     let dir = scratch()?;
-    let mut command = Command::new(program("redis-server")?);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     if !password.is_empty() {
         command.args(["--requirepass", password]);

@@ -23,7 +23,7 @@ use crate::workspace::tools_dir;
 pub(crate) enum Bench {
     /// The data plane beside nginx, HAProxy and Envoy.
     Proxy(Options),
-    /// State through the sidecar beside a bare tonic handler.
+    /// State through the sidecar beside a bare tonic handler; events; the sidecar at rest.
     Api(Options),
 }
 
@@ -54,10 +54,24 @@ impl Options {
     }
 }
 
+const PROXY_NEEDS: &[Need] = &[
+    Need::Program("nginx"),
+    Need::Program("haproxy"),
+    Need::Program("wrk"),
+    Need::Program("h2load"),
+    Need::Program("strace"),
+    Need::Program("openssl"),
+    // Envoy comes from PyPI.
+    Need::Python,
+];
+const API_NEEDS: &[Need] = &[Need::Program("redis-server"), Need::Program("etcd")];
+
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let needs = ["nginx", "haproxy", "wrk", "h2load", "strace", "openssl"].map(Need::Program);
-    let needs = [needs.as_slice(), &[Need::Python]].concat();
-    if let Some(why) = Tools::install(&needs).lacks(&needs) {
+    let needs = match bench {
+        Bench::Proxy(_) => PROXY_NEEDS,
+        Bench::Api(_) => API_NEEDS,
+    };
+    if let Some(why) = Tools::install(needs).lacks(needs) {
         bail!("the benchmark needs {why}");
     }
     raise_file_limit()?;

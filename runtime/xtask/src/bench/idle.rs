@@ -32,7 +32,7 @@ pub(super) fn run(peers: &[Peer], backend: &Backend, certificate: &Certificate) 
         let pid = contestant.pid();
         std::thread::sleep(Duration::from_secs(1));
         let base = usage::resident_kib(pid)?;
-        let wake_ups = wake_ups_per_second(pid)?;
+        let wake_ups = wake_ups_per_second(pid, Duration::from_secs(5))?;
         // The first connections fill pools that all later ones share.
         let warm: Vec<TcpStream> = open(contestant.port, WARM)?;
         let before = usage::resident_kib(pid)?;
@@ -51,11 +51,10 @@ pub(super) fn run(peers: &[Peer], backend: &Backend, certificate: &Certificate) 
     Ok(table.render())
 }
 
-pub(super) fn wake_ups_per_second(pid: u32) -> Result<f64> {
-    const WATCHED: Duration = Duration::from_secs(5);
+pub(super) fn wake_ups_per_second(pid: u32, watched: Duration) -> Result<f64> {
     let before = usage::wake_ups(pid)?;
-    std::thread::sleep(WATCHED);
-    Ok(usage::wake_ups(pid)?.saturating_sub(before) as f64 / WATCHED.as_secs_f64())
+    std::thread::sleep(watched);
+    Ok(usage::wake_ups(pid)?.saturating_sub(before) as f64 / watched.as_secs_f64())
 }
 
 /// Opens connections, sends one request on each, and leaves them open.

@@ -47,18 +47,32 @@ pub(crate) async fn run(plan: &Plan, target: impl Target) -> Result<()> {
     let mut times = callers(plan, &target, Duration::from_secs_f64(plan.seconds)).await?;
     let elapsed = start.elapsed();
     times.sort_unstable();
-    let quantile =
-        |q: f64| times.get((times.len() as f64 * q) as usize).map_or(0.0, |ns| *ns as f64 / 1000.0);
     println!(
         "{}",
         serde_json::json!({
             "phase": "end",
             "operations": times.len(),
             "seconds": elapsed.as_secs_f64(),
-            "p50_us": quantile(0.5),
-            "p99_us": quantile(0.99),
+            "p50_us": microseconds(&times, 0.5),
+            "p99_us": microseconds(&times, 0.99),
         })
     );
+    Ok(())
+}
+
+/// A quantile of sorted nanoseconds, in microseconds; 0 without any.
+pub(crate) fn microseconds(sorted: &[u64], quantile: f64) -> f64 {
+    sorted.get((sorted.len() as f64 * quantile) as usize).map_or(0.0, |ns| *ns as f64 / 1000.0)
+}
+
+/// Writes and reads one key in each of these stores of a server.
+pub(crate) async fn touch(endpoint: &str, stores: Vec<String>) -> Result<()> {
+    let mut remote = Remote::connect(endpoint).await?;
+    for store in stores {
+        remote.store = store;
+        remote.set(key(0), VALUE).await?;
+        ensure!(remote.get(key(0)).await? == VALUE, "{} gave another value", remote.store);
+    }
     Ok(())
 }
 
@@ -77,11 +91,17 @@ async fn fill(target: &impl Target) -> Result<()> {
 }
 
 async fn callers<T: Target>(plan: &Plan, target: &T, duration: Duration) -> Result<Vec<u64>> {
-    let local = tokio::task::LocalSet::new();
     let end = Instant::now() + duration;
-    let tasks: Vec<_> = (0..plan.in_flight)
-        .map(|caller| local.spawn_local(one_caller(target.clone(), plan.operation, caller, end)))
-        .collect();
+    at_once(plan.in_flight, |caller| one_caller(target.clone(), plan.operation, caller, end)).await
+}
+
+/// What callers have seen, all together; each is a task of this thread.
+pub(crate) async fn at_once<T: 'static, F: Future<Output = Result<Vec<T>>> + 'static>(
+    callers: usize,
+    call: impl Fn(usize) -> F,
+) -> Result<Vec<T>> {
+    let local = tokio::task::LocalSet::new();
+    let tasks: Vec<_> = (0..callers).map(|caller| local.spawn_local(call(caller))).collect();
     local
         .run_until(async {
             let mut times = Vec::new();
@@ -121,24 +141,28 @@ fn key(index: usize) -> String {
 
 /// A server of the Layotto dialect.
 #[derive(Clone)]
-pub(crate) struct Remote(RuntimeClient<Channel>);
+pub(crate) struct Remote {
+    client: RuntimeClient<Channel>,
+    store: String,
+}
 
 impl Remote {
     pub(crate) async fn connect(endpoint: &str) -> Result<Self> {
         let channel = Endpoint::from_shared(endpoint.to_owned())?.tcp_nodelay(true).connect().await;
-        Ok(Self(RuntimeClient::new(channel.with_context(|| format!("connecting to {endpoint}"))?)))
+        let client = RuntimeClient::new(channel.with_context(|| format!("connecting to {endpoint}"))?);
+        Ok(Self { client, store: "state".to_owned() })
     }
 }
 
 impl Target for Remote {
     async fn get(&mut self, key: String) -> Result<Bytes> {
-        let request = GetStateRequest { store_name: "state".into(), key, ..Default::default() };
-        Ok(self.0.get_state(request).await?.into_inner().data)
+        let request = GetStateRequest { store_name: self.store.clone(), key, ..Default::default() };
+        Ok(self.client.get_state(request).await?.into_inner().data)
     }
 
     async fn set(&mut self, key: String, value: Bytes) -> Result<()> {
         let states = vec![StateItem { key, value, ..Default::default() }];
-        self.0.save_state(SaveStateRequest { store_name: "state".into(), states }).await?;
+        self.client.save_state(SaveStateRequest { store_name: self.store.clone(), states }).await?;
         Ok(())
     }
 }

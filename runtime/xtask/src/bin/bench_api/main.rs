@@ -1,7 +1,10 @@
 //! The moving parts of `cargo xtask bench api`: a bare tonic server over a store (the control), a client that loads
-//! either it or the sidecar, and the same load on a store in this process. One thread each.
+//! either it or the sidecar, the same load on a store in this process, and events from publisher to subscriber. One
+//! thread each.
 
+mod bare;
 mod control;
+mod events;
 mod load;
 
 use std::net::SocketAddr;
@@ -46,33 +49,43 @@ enum Role {
         #[command(flatten)]
         plan: load::Plan,
     },
+    /// Publishes events, receives them, and prints what it saw, as JSON.
+    Events(events::Plan),
+    /// Has a server write and read one key in each of these stores, so that it is connected to them.
+    Touch {
+        #[arg(long)]
+        endpoint: String,
+        stores: Vec<String>,
+    },
 }
 
-/// Which store, and where it keeps its data.
+/// Which store, and where it keeps its data: in a file, or in a Redis at `host:port`.
 #[derive(Args)]
 struct Store {
     #[arg(long)]
     store: Kind,
     #[arg(long)]
-    path: PathBuf,
+    at: String,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Kind {
     Memory,
     Sqlite,
+    Redis,
 }
 
 impl Store {
-    /// The backend as the sidecar builds it.
+    /// The backend as the sidecar builds it; of Redis the commands alone.
     async fn open(&self) -> Result<Arc<dyn StateStore>> {
         let context = BuildContext::default();
         let store = match self.store {
             Kind::Memory => MemoryStateBackend::build(Default::default(), &context).await,
             Kind::Sqlite => {
-                let config = serde_json::from_value(serde_json::json!({ "path": self.path }))?;
+                let config = serde_json::from_value(serde_json::json!({ "path": self.at }))?;
                 SqliteStateBackend::build(config, &context).await
             }
+            Kind::Redis => return Ok(Arc::new(bare::Redis::connect(&self.at).await?)),
         };
         store.map_err(|error| anyhow::anyhow!("{error}"))
     }
@@ -84,5 +97,7 @@ async fn main() -> Result<()> {
         Role::Control { store, tcp, unix } => control::serve(store.open().await?, tcp, &unix).await,
         Role::Load { endpoint, plan } => load::run(&plan, load::Remote::connect(&endpoint).await?).await,
         Role::Direct { store, plan } => load::run(&plan, load::Direct::new(store.open().await?)).await,
+        Role::Events(plan) => events::run(&plan).await,
+        Role::Touch { endpoint, stores } => load::touch(&endpoint, stores).await,
     }
 }
