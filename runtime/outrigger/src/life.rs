@@ -49,6 +49,10 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
     let files = plan.watch.then(|| app.watched.subscribe());
     let mut watch =
         Watch::new(files.unwrap_or_else(Watch::nothing), seen).context("watching the configuration files")?;
+    // Command line, configuration and compiling are most of the code that has run, and as much of the memory.
+    if let Err(error) = outrigger_net::release_code() {
+        tracing::debug!(%error, "the code of the start stays mapped");
+    }
 
     let code = match plan.app.split_first() {
         None => {
