@@ -20,29 +20,25 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 ///
 /// Fields a client may not take off by naming them stay: `Host`, and what frames, routes or authenticates.
 pub fn strip_hop_by_hop(headers: &mut Headers, keep_upgrade: bool) {
+    if !headers.iter().any(|(name, _)| is_hop_by_hop(name)) {
+        return;
+    }
     let mut named = SmallVec::<[Vec<u8>; 2]>::new();
-    for token in headers.list(&CONNECTION) {
-        let usual = [b"close".as_slice(), b"keep-alive", b"upgrade"]
-            .iter()
-            .any(|known| token.eq_ignore_ascii_case(known));
-        if !usual && !is_protected(token) {
-            named.push(token.to_vec());
-        }
+    let usual = |token: &[u8]| {
+        [b"keep-alive".as_slice(), b"close", b"upgrade"].iter().any(|known| token.eq_ignore_ascii_case(known))
+    };
+    // Most say one of those and nothing else.
+    for value in headers.get_all(&CONNECTION).filter(|value| !usual(value)) {
+        let tokens = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let others = tokens.filter(|token| !token.is_empty() && !usual(token) && !is_protected(token));
+        named.extend(others.map(<[u8]>::to_vec));
     }
     let upgrade = keep_upgrade && headers.has_token(&CONNECTION, "upgrade") && headers.contains(&UPGRADE);
     // RFC 9110 §10.1.4: of `TE`, only `trailers` has a meaning beyond one hop, and gRPC needs it.
     let trailers = headers.has_token(&TE, "trailers");
     headers.remove_where(|name| {
-        let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
-        let hop = match name.len() {
-            2 => is("te"),
-            7 => is("upgrade") && !upgrade,
-            10 => is("connection") || is("keep-alive"),
-            16 => is("proxy-connection"),
-            17 => is("transfer-encoding"),
-            _ => false,
-        };
-        hop || named.iter().any(|token| name.eq_ignore_ascii_case(token))
+        let kept = upgrade && name.eq_ignore_ascii_case(b"upgrade");
+        (is_hop_by_hop(name) && !kept) || named.iter().any(|token| name.eq_ignore_ascii_case(token))
     });
     if trailers {
         headers.set_static(&TE, "trailers");
@@ -50,6 +46,20 @@ pub fn strip_hop_by_hop(headers: &mut Headers, keep_upgrade: bool) {
     if upgrade {
         headers.set_static(&CONNECTION, "upgrade");
     }
+}
+
+/// Fields that concern one connection whoever says so.
+#[inline]
+fn is_hop_by_hop(name: &[u8]) -> bool {
+    let known: &[&[u8]] = match name.len() {
+        2 => &[b"te"],
+        7 => &[b"upgrade"],
+        10 => &[b"connection", b"keep-alive"],
+        16 => &[b"proxy-connection"],
+        17 => &[b"transfer-encoding"],
+        _ => return false,
+    };
+    known.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
 fn is_protected(token: &[u8]) -> bool {
@@ -141,17 +151,20 @@ pub fn forwarded(head: &mut RequestHead, conn: &ConnInfo, trusted: bool) {
     }
     let RequestHead { headers, authority, .. } = head;
     let client = client(&conn.peer);
-    let chain =
-        headers.joined(&X_FORWARDED_FOR).map(|earlier| [&earlier, b", ".as_slice(), &client].concat());
+    // Only a trusted peer's word is still there.
+    let says = |headers: &Headers, name: &HeaderName| trusted && headers.contains(name);
+    let join =
+        || headers.joined(&X_FORWARDED_FOR).map(|earlier| [&earlier, b", ".as_slice(), &client].concat());
+    let chain = if trusted { join() } else { None };
     // All three are made of addresses, schemes and validated hosts, so none can be an invalid value.
     let _ = match chain {
         Some(chain) => headers.set(&X_FORWARDED_FOR, chain),
         None => headers.append(&X_FORWARDED_FOR, client),
     };
-    if !headers.contains(&X_FORWARDED_PROTO) {
+    if !says(headers, &X_FORWARDED_PROTO) {
         headers.append_static(&X_FORWARDED_PROTO, if conn.tls.is_some() { "https" } else { "http" });
     }
-    if !headers.contains(&X_FORWARDED_HOST) && !authority.is_empty() {
+    if !says(headers, &X_FORWARDED_HOST) && !authority.is_empty() {
         let _ = headers.append(&X_FORWARDED_HOST, authority.as_bytes());
     }
 }

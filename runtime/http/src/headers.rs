@@ -2,11 +2,13 @@
 
 use std::borrow::Cow;
 
+use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 mod wire;
 
 pub use wire::WireHeaders;
+pub(crate) use wire::write_line;
 
 /// The fields of one message.
 ///
@@ -103,6 +105,18 @@ impl Headers {
         match self {
             Self::Wire(wire) => Either::Wire(wire.iter()),
             Self::Map(map) => Either::Map(map.iter().map(|(n, v)| (n.as_str().as_bytes(), v.as_bytes()))),
+        }
+    }
+
+    /// Writes the fields for which `keep` says so as HTTP/1 has them, in order.
+    pub(crate) fn write_lines(&self, out: &mut BytesMut, keep: impl Fn(&[u8]) -> bool) {
+        match self {
+            Self::Wire(wire) => wire.write_lines(out, keep),
+            Self::Map(_) => {
+                for (name, value) in self.iter().filter(|(name, _)| keep(name)) {
+                    write_line(out, name, value);
+                }
+            }
         }
     }
 
@@ -278,6 +292,33 @@ mod tests {
             assert_eq!(headers.len(), 1);
             assert_eq!(headers.into_map().get("accept").unwrap(), "c");
         }
+    }
+
+    #[test]
+    fn fields_are_written_as_lines_however_they_were_read() {
+        let check = |head: &str, expected: &str| {
+            let mut slots = [httparse::EMPTY_HEADER; 8];
+            let (_, parsed) = httparse::parse_headers(head.as_bytes(), &mut slots).unwrap().unwrap();
+            let mut wire = WireHeaders::over(head.as_bytes());
+            let at = |text: &[u8]| text.as_ptr() as usize - head.as_ptr() as usize;
+            for field in parsed {
+                let value_at = if field.value.is_empty() { 0 } else { at(field.value) };
+                wire.push_span(at(field.name.as_bytes()), field.name.len(), value_at, field.value.len());
+            }
+            let mut headers = Headers::Wire(wire);
+            headers.append(&ACCEPT, "last").unwrap();
+            for headers in [headers.clone(), Headers::Map(headers.into_map())] {
+                let mut out = BytesMut::new();
+                headers.write_lines(&mut out, |name| !name.eq_ignore_ascii_case(b"not"));
+                let written = String::from_utf8(out.to_vec()).unwrap();
+                assert_eq!(written.to_ascii_lowercase(), format!("{expected}accept: last\r\n"), "{head:?}");
+            }
+        };
+        check("\r\n", "");
+        check("a: 1\r\nB: 2\r\n\r\n", "a: 1\r\nb: 2\r\n");
+        check("not: 0\r\na: 1\r\nNot: 2\r\nb: 3\r\nnot: 4\r\n\r\n", "a: 1\r\nb: 3\r\n");
+        // Blanks that are no part of the value do not come along.
+        check("a:1\r\nb: \t2 \t\r\nc:\r\nd: \r\ne: 5\r\n\r\n", "a: 1\r\nb: 2\r\nc: \r\nd: \r\ne: 5\r\n");
     }
 
     #[test]

@@ -65,7 +65,7 @@ where
 pub fn into_http(request: Request) -> Result<http::Request<Body>, http::Error> {
     let Request { head, body, conn, .. } = request;
     let mut converted = http::Request::new(body);
-    *converted.uri_mut() = uri(&head)?;
+    *converted.uri_mut() = uri(&head, head.version)?;
     *converted.method_mut() = head.method;
     *converted.version_mut() = head.version;
     *converted.headers_mut() = head.headers.into_map();
@@ -74,14 +74,12 @@ pub fn into_http(request: Request) -> Result<http::Request<Body>, http::Error> {
 }
 
 /// Origin form for HTTP/1 and absolute for HTTP/2, as hyper would have it.
-pub(crate) fn uri(head: &RequestHead) -> Result<Uri, http::Error> {
+pub(crate) fn uri(head: &RequestHead, version: http::Version) -> Result<Uri, http::Error> {
     let mut parts = http::uri::Parts::default();
     if head.target != Target::Authority {
         parts.path_and_query = Some(PathAndQuery::try_from(head.path_and_query())?);
     }
-    if (head.version == http::Version::HTTP_2 || head.target == Target::Authority)
-        && !head.authority.is_empty()
-    {
+    if (version == http::Version::HTTP_2 || head.target == Target::Authority) && !head.authority.is_empty() {
         parts.authority = Some(Authority::try_from(head.authority())?);
         if parts.path_and_query.is_some() {
             parts.scheme = Some(Scheme::try_from(head.scheme.as_str())?);

@@ -59,8 +59,9 @@ impl Handler for L7 {
                 route.answer(arrived, &mut request, &mut open.log).await
             }
         };
-        let response = result.unwrap_or_else(|error| refuse(&error, is_grpc, &mut open.log));
-        open.answered(response)
+        let mut response = result.unwrap_or_else(|error| refuse(&error, is_grpc, &mut open.log));
+        open.answered(&mut response);
+        response
     }
 }
 

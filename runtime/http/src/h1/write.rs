@@ -6,7 +6,7 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use super::frame::Outgoing;
 use crate::body::is_allowed_trailer;
 use crate::head::{RequestHead, ResponseHead, Target};
-use crate::headers::Headers;
+use crate::headers::{Headers, write_line};
 
 /// What to say about the connection after this message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,20 +72,7 @@ fn status_line(out: &mut BytesMut, head: &ResponseHead) {
 
 fn fields(out: &mut BytesMut, headers: &Headers, persistence: Persistence, skip: impl Fn(&[u8]) -> bool) {
     let upgrading = persistence == Persistence::Upgrade;
-    for (name, value) in headers.iter() {
-        if skip(name) || (!upgrading && name.eq_ignore_ascii_case(b"upgrade")) {
-            continue;
-        }
-        field(out, name, value);
-    }
-}
-
-fn field(out: &mut BytesMut, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
-    out.put_slice(name);
-    out.put_slice(b": ");
-    out.put_slice(value);
-    out.put_slice(b"\r\n");
+    headers.write_lines(out, |name| !skip(name) && (upgrading || !name.eq_ignore_ascii_case(b"upgrade")));
 }
 
 /// Fields that belong to one connection or to one framing, and are never copied from another.
@@ -134,7 +121,7 @@ pub(crate) fn last_chunk(out: &mut BytesMut, trailers: Option<&HeaderMap>) {
     out.put_slice(b"0\r\n");
     for (name, value) in trailers.into_iter().flatten() {
         if is_allowed_trailer(name.as_str().as_bytes()) {
-            field(out, name.as_str().as_bytes(), value.as_bytes());
+            write_line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     out.put_slice(b"\r\n");

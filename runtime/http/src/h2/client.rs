@@ -180,8 +180,7 @@ fn request(head: &RequestHead, body: Outbound) -> Result<http::Request<Outbound>
     *request.method_mut() = head.method.clone();
     *request.version_mut() = Version::HTTP_2;
     *request.headers_mut() = headers;
-    let as_h2 = RequestHead { version: Version::HTTP_2, headers: Headers::new(), ..head.clone() };
-    *request.uri_mut() = crate::tower::uri(&as_h2)?;
+    *request.uri_mut() = crate::tower::uri(head, Version::HTTP_2)?;
     if let Some(protocol) = &head.protocol {
         request.extensions_mut().insert(hyper::ext::Protocol::from_static(known_protocol(protocol)));
     }

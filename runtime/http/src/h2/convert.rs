@@ -124,6 +124,10 @@ fn target(method: &Method, uri: &Uri, extended: bool, config: &ServerConfig) -> 
 
 /// Takes off what has no meaning in HTTP/2 (RFC 9113 §8.2.2), also fields `Connection` names.
 pub(super) fn strip_connection(headers: &mut HeaderMap) {
+    // Looking at each name costs less than looking for five: usually there is none.
+    if !headers.keys().any(is_connection_field) {
+        return;
+    }
     let named: Vec<HeaderName> = headers
         .get_all(CONNECTION)
         .iter()
@@ -138,6 +142,11 @@ pub(super) fn strip_connection(headers: &mut HeaderMap) {
     }
     headers.remove("keep-alive");
     headers.remove("proxy-connection");
+}
+
+fn is_connection_field(name: &HeaderName) -> bool {
+    [CONNECTION, TRANSFER_ENCODING, UPGRADE].contains(name)
+        || matches!(name.as_str(), "keep-alive" | "proxy-connection")
 }
 
 #[cfg(test)]
@@ -160,6 +169,23 @@ mod tests {
         assert_eq!(head("http://a/", &[("host", "b")]).unwrap_err(), Refusal::HOST_MISMATCH);
         assert_eq!(head("http://a/", &[("host", "a"), ("host", "a")]).unwrap_err(), Refusal::HOST_REPEATED);
         assert_eq!(head("/", &[]).unwrap_err(), Refusal::HOST_MISSING);
+    }
+
+    #[test]
+    fn what_belongs_to_one_connection_is_taken_off() {
+        let check = |fields: &[(&'static str, &str)], left: &[&str]| {
+            let field = |(name, value): &(&'static str, &str)| {
+                (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+            };
+            let mut headers: HeaderMap = fields.iter().map(field).collect();
+            strip_connection(&mut headers);
+            assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), left, "{fields:?}");
+        };
+        check(&[("x", "1"), ("te", "trailers")], &["x", "te"]);
+        check(&[("connection", "x, close"), ("x", "1"), ("y", "2")], &["y"]);
+        for name in ["keep-alive", "proxy-connection", "transfer-encoding", "upgrade"] {
+            check(&[(name, "1"), ("y", "2")], &["y"]);
+        }
     }
 
     #[test]

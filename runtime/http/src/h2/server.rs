@@ -54,7 +54,10 @@ pub(crate) async fn run<H: Handler>(
         drain: drain.clone(),
         in_flight: Arc::clone(&in_flight),
     });
-    let service = hyper::service::service_fn(move |request| answer(Arc::clone(&context), request));
+    // Boxed, and written in place: hyper would carry what is large from hand to hand into the stream's task.
+    let service = hyper::service::service_fn(move |request| {
+        Box::into_pin(Box::write(Box::new_uninit(), answer(Arc::clone(&context), request)))
+    });
     let mut connection = pin!(builder(&config).serve_connection(TokioIo::new(io), service));
     let mut draining = pin!(drain.draining());
     let mut going = false;

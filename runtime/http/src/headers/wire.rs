@@ -1,6 +1,8 @@
 //! Header fields as places in one piece of text, in the order and case they came in.
 
-use bytes::Bytes;
+use std::ops::Range;
+
+use bytes::{Bytes, BytesMut};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 mod pool;
@@ -18,7 +20,7 @@ pub struct WireHeaders {
 
 #[derive(Debug, Default)]
 struct Fields {
-    /// The head as it was read, and behind it the names and values added since.
+    /// The head as it was read, and behind it the lines added since.
     text: Vec<u8>,
     spans: Vec<Span>,
 }
@@ -96,15 +98,37 @@ impl WireHeaders {
     pub(crate) fn append(&mut self, name: &[u8], value: &[u8]) {
         let Fields { text, spans } = self.fields.edit();
         let name_at = text.len();
-        text.reserve(name.len() + value.len());
+        text.reserve(name.len() + value.len() + 4);
         text.extend_from_slice(name);
+        text.extend_from_slice(b": ");
         text.extend_from_slice(value);
+        text.extend_from_slice(b"\r\n");
         spans.push(Span {
             name_at: to_u32(name_at),
             name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
-            value_at: to_u32(name_at + name.len()),
+            value_at: to_u32(name_at + name.len() + 2),
             value_len: to_u32(value.len()),
         });
+    }
+
+    /// Writes the fields for which `keep` says so, each as a line. Those that are such lines already, and follow each
+    /// other, are copied in one go: as they would have been written, byte for byte.
+    pub(crate) fn write_lines(&self, out: &mut BytesMut, keep: impl Fn(&[u8]) -> bool) {
+        let Fields { text, spans } = self.fields.read();
+        let mut run = 0..0;
+        for span in spans.iter().filter(|span| keep(span.name(text))) {
+            match span.line(text) {
+                Some(line) if line.start == run.end => run.end = line.end,
+                line => {
+                    out.extend_from_slice(text.get(run).unwrap_or_default());
+                    run = line.unwrap_or_else(|| {
+                        write_line(out, span.name(text), span.value(text));
+                        0..0
+                    });
+                }
+            }
+        }
+        out.extend_from_slice(text.get(run).unwrap_or_default());
     }
 
     /// As a map; its values share one copy of the text.
@@ -124,10 +148,35 @@ impl WireHeaders {
     }
 }
 
+/// A field as HTTP/1 has it.
+pub(crate) fn write_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
+    for part in [name, b": ", value, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
+}
+
 impl Span {
+    /// Where in the text the field is a line exactly as [`write_line`] would write it.
+    #[inline]
+    fn line(&self, text: &[u8]) -> Option<Range<usize>> {
+        let (start, value_at) = (self.name_at as usize, self.value_at as usize);
+        let name_end = start + usize::from(self.name_len);
+        let end = value_at + self.value_len as usize;
+        let is_line = name_end + 2 == value_at
+            && text.get(name_end..value_at) == Some(b": ")
+            && text.get(end..end + 2) == Some(b"\r\n");
+        is_line.then_some(start..end + 2)
+    }
+
+    /// The length tells nearly all apart, so only that is worth having in every loop over fields.
     #[inline]
     fn is_called(&self, text: &[u8], name: &[u8]) -> bool {
-        usize::from(self.name_len) == name.len() && self.name(text).eq_ignore_ascii_case(name)
+        usize::from(self.name_len) == name.len() && self.is_spelt(text, name)
+    }
+
+    fn is_spelt(&self, text: &[u8], name: &[u8]) -> bool {
+        self.name(text).eq_ignore_ascii_case(name)
     }
 
     #[inline]

@@ -59,8 +59,9 @@ pub(super) async fn forward(
     let mut response = sent?;
     let switching = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
     fields::strip_hop_by_hop(&mut response.head.headers, switching);
-    let response = websocket.undo(response).ok_or(ProxyError::WebSocket)?;
-    Ok(limit.expire(response, arrived.started))
+    websocket.undo(&mut response)?;
+    limit.expire(&mut response, arrived.started);
+    Ok(response)
 }
 
 /// `Upgrade: h2c` would let a client speak HTTP/2 past every rule of ours, so it goes no further.

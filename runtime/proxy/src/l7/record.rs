@@ -61,11 +61,10 @@ impl<'l> Open<'l> {
     }
 
     /// Counts the answer, which takes the line along.
-    pub(super) fn answered(mut self, mut response: Response) -> Response {
+    pub(super) fn answered(mut self, response: &mut Response) {
         self.answered = true;
         self.metrics.record(response.head.status, self.started.elapsed());
         response.record = self.log.take();
-        response
     }
 }
 

@@ -74,7 +74,7 @@ impl Limit {
     }
 
     /// Ends the response body of a gRPC call when its time is up.
-    pub(super) fn expire(self, mut response: Response, started: Instant) -> Response {
+    pub(super) fn expire(self, response: &mut Response, started: Instant) {
         if let Self::Call(timeout) = self
             && !response.body.is_end_stream()
             && let Some(at) = started.checked_add(timeout)
@@ -82,7 +82,6 @@ impl Limit {
             let body = Some(std::mem::take(&mut response.body));
             response.body = Body::wrap(Expiring { body, sleep: Box::pin(sleep_until(at)) });
         }
-        response
     }
 }
 
@@ -271,9 +270,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_call_ends_with_its_deadline() {
         let (_held, body) = Body::channel(1);
-        let response = Response::new(outrigger_http::ResponseHead::new(http::StatusCode::OK), body);
+        let mut response = Response::new(outrigger_http::ResponseHead::new(http::StatusCode::OK), body);
         let now = Instant::now();
-        let mut response = Limit::Call(Duration::from_secs(1)).expire(response, now);
+        Limit::Call(Duration::from_secs(1)).expire(&mut response, now);
         let trailers = response.body.frame().await.unwrap().unwrap().into_trailers().unwrap();
         assert_eq!(trailers["grpc-status"], "4");
         assert!(response.body.frame().await.is_none());

@@ -11,6 +11,8 @@ use outrigger_cluster::config::Protocol;
 use outrigger_http::{RequestHead, Response};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
+use crate::error::ProxyError;
+
 /// RFC 6455 §1.3.
 const GUID: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
@@ -65,12 +67,12 @@ fn accept(key: &[u8]) -> String {
 
 impl Translation {
     /// Puts the answer into the client's words. A server that does not prove it speaks WebSocket gets no tunnel.
-    pub(super) fn undo(self, mut response: Response) -> Option<Response> {
+    pub(super) fn undo(self, response: &mut Response) -> Result<(), ProxyError> {
         let headers = &mut response.head.headers;
         match self {
             Self::ToUpgrade { accept } if response.head.status == StatusCode::SWITCHING_PROTOCOLS => {
                 if headers.get(&SEC_WEBSOCKET_ACCEPT) != Some(accept.as_bytes()) {
-                    return None;
+                    return Err(ProxyError::WebSocket);
                 }
                 for name in [&CONNECTION, &UPGRADE, &SEC_WEBSOCKET_ACCEPT] {
                     headers.remove(name);
@@ -85,7 +87,7 @@ impl Translation {
             }
             _ => {}
         }
-        Some(response)
+        Ok(())
     }
 }
 
