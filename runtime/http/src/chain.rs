@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use outrigger_net::BoxFuture;
+use outrigger_net::{BoxFuture, ConnInfo};
 use outrigger_resilience::{TokenBucket, TokenBucketConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use crate::filter::cors::{Cors, CorsConfig};
 use crate::filter::fault::{Fault, FaultConfig};
 use crate::filter::headers::{HeadersConfig, HeadersFilter};
 use crate::filter::rate_limit::{RateLimit, RateLimitConfig};
-use crate::message::{Request, Response};
+use crate::message::{Duplex, Request, Response};
 
 /// The filters of a route. They run in the order of these fields, and backwards on the response.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +59,14 @@ pub enum Filter {
 pub trait Module: Send + Sync + std::fmt::Debug + 'static {
     /// Begins with one request on the route of this name.
     fn visit(&self, route: &Arc<str>) -> Box<dyn Visit>;
+    /// Begins with a connection that is carried without being understood. `None` when it is to be closed.
+    fn tap(&self, conn: &Arc<ConnInfo>) -> Option<Box<dyn Tap>>;
+}
+
+/// A connection in the hands of a [`Module`].
+pub trait Tap: Send + std::fmt::Debug {
+    /// Takes the two ends and gives what takes their place: what is read there has passed the module.
+    fn between(self: Box<Self>, client: Box<dyn Duplex>, server: Box<dyn Duplex>) -> [Box<dyn Duplex>; 2];
 }
 
 /// One request in the hands of a [`Module`]. Dropped when nothing more will be asked of it; what it put in a body's
@@ -133,7 +141,7 @@ impl Chain {
             add("headers", HeadersFilter::compile(config).map(Filter::Headers));
         }
         for (index, name) in config.wasm.iter().enumerate() {
-            add(&format!("wasm.{index}"), module(name, modules).map(Filter::Module));
+            add(&format!("wasm.{index}"), find(name, modules).map(Filter::Module));
         }
         if problems.is_empty() { Ok(Self { filters, route: route.into() }) } else { Err(problems) }
     }
@@ -201,7 +209,11 @@ impl Chain {
     }
 }
 
-fn module(name: &str, modules: &Modules) -> Result<Arc<dyn Module>, Problem> {
+/// The module of this name.
+///
+/// # Errors
+/// There is none; the problem names those there are.
+pub fn find(name: &str, modules: &Modules) -> Result<Arc<dyn Module>, Problem> {
     modules.get(name).cloned().ok_or_else(|| {
         let known: Vec<&str> = modules.keys().map(|name| &**name).collect();
         let there_are = match known.as_slice() {
@@ -218,7 +230,7 @@ mod tests {
     use crate::authority::Authority;
     use crate::head::RequestHead;
     use http::{Method, StatusCode};
-    use outrigger_net::{Address, ConnInfo, Peer};
+    use outrigger_net::{Address, Peer};
 
     fn request() -> Request {
         let conn = ConnInfo {
@@ -266,6 +278,10 @@ mod tests {
         fn visit(&self, route: &Arc<str>) -> Box<dyn Visit> {
             assert_eq!(&**route, "r");
             Box::new(self.clone())
+        }
+
+        fn tap(&self, _: &Arc<ConnInfo>) -> Option<Box<dyn Tap>> {
+            None
         }
     }
 

@@ -49,7 +49,7 @@ pub fn compile(
     let buckets = compiler.buckets;
     problems.extend(shadow::problems(&routes));
     problems.extend(cycle::problems(config, clusters));
-    let listeners = compile_listeners(config, &routes, clusters, metrics, &mut problems);
+    let listeners = compile_listeners(config, &routes, (clusters, modules), metrics, &mut problems);
     let routes = routes.into_iter().map(|compiled| (compiled.name, compiled.route)).collect();
     if problems.is_empty() { Ok(Proxy { listeners, routes, buckets }) } else { Err(problems) }
 }
@@ -119,7 +119,7 @@ impl RouteCompiler<'_> {
 fn compile_listeners(
     config: &ProxyConfig,
     routes: &[CompiledRoute],
-    clusters: &Clusters,
+    (clusters, modules): (&Clusters, &Modules),
     metrics: &Metrics,
     problems: &mut Vec<Problem>,
 ) -> BTreeMap<Arc<str>, CompiledListener> {
@@ -134,8 +134,11 @@ fn compile_listeners(
             }
             Protocol::Tcp | Protocol::TlsPassthrough => {
                 let destination = listener::destination(listener, clusters, &mut found);
-                destination
-                    .map(|to| Speaks::Stream(Arc::new(StreamListener::new(name, listener, to, metrics))))
+                let modules = listener::modules(listener, modules, &mut found);
+                destination.map(|to| {
+                    let listener = StreamListener::new(name, listener, to, modules, metrics);
+                    Speaks::Stream(Arc::new(listener))
+                })
             }
         };
         if let Some(speaks) = speaks {

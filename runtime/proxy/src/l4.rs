@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use outrigger_cluster::{Cluster, Connected, SendError};
+use outrigger_http::Duplex;
+use outrigger_http::chain::{Module, Tap};
 use outrigger_net::copy::{self, CopyEnd, CopyOptions, CopyStats, Side};
 use outrigger_net::{Accepted, Address, BoxFuture, ConnInfo, Drain, Rewind, Service, Stream};
 use outrigger_resilience::Deadline;
@@ -35,6 +37,8 @@ pub(crate) struct StreamListener {
     /// As configured; the port may be any.
     address: Address,
     destination: Destination,
+    /// What both sides say goes by them, the first one nearest to the client.
+    modules: Vec<Arc<dyn Module>>,
     options: CopyOptions,
     metrics: StreamMetrics,
 }
@@ -54,6 +58,8 @@ enum End {
         cluster: Arc<Cluster>,
         error: SendError,
     },
+    /// A filter would not have it.
+    Refused,
     Carried {
         cluster: Arc<Cluster>,
         stats: CopyStats,
@@ -84,7 +90,7 @@ impl Service for L4 {
             let started = Instant::now();
             settings.metrics.active.inc();
             let end = tokio::select! {
-                end = settings.carry(stream, &info.local) => end,
+                end = settings.carry(stream, &info) => end,
                 () = cut_of(&self.cut) => End::Cut,
             };
             settings.metrics.active.dec();
@@ -102,6 +108,7 @@ impl StreamListener {
         name: &str,
         config: &ListenerConfig,
         destination: Destination,
+        modules: Vec<Arc<dyn Module>>,
         metrics: &Metrics,
     ) -> Self {
         let metrics = StreamMetrics::new(metrics, name);
@@ -110,18 +117,19 @@ impl StreamListener {
             counters: Some([metrics.received.clone(), metrics.sent.clone()]),
             ..CopyOptions::default()
         };
-        Self { address: config.address.clone(), destination, options, metrics }
+        Self { address: config.address.clone(), destination, modules, options, metrics }
     }
 
     /// The life of a connection: find out where it goes, connect, carry.
-    async fn carry(&self, mut client: Stream, local: &Address) -> End {
+    async fn carry(&self, mut client: Stream, conn: &Arc<ConnInfo>) -> End {
+        let Some(taps) = self.taps(conn) else { return End::Refused };
         let (cluster, prefix) = match self.destination(&mut client).await {
             Ok(found) => found,
             Err(name) => return End::NoDestination { name },
         };
         // The server may be the first to speak, so connecting waits for nothing from the client.
         let deadline = Deadline::after(Instant::now(), SETUP_TIMEOUT);
-        let bound = self.bound(local);
+        let bound = self.bound(&conn.local);
         let back = |endpoint: &Address| leads_to(endpoint, &bound);
         let Connected { stream: server, guard, .. } = match cluster.connect(deadline, back).await {
             Ok(connected) => connected,
@@ -132,11 +140,25 @@ impl StreamListener {
             }
         };
         let stats = match prefix.is_empty() {
+            _ if !taps.is_empty() => self.filter(taps, Rewind::new(prefix, client), server).await,
             true => copy::bidirectional(client, server, &self.options).await,
             false => copy::bidirectional(Rewind::new(prefix, client), server, &self.options).await,
         };
         drop(guard);
         End::Carried { cluster, stats }
+    }
+
+    /// Every filter begins with the connection, or it is closed.
+    fn taps(&self, conn: &Arc<ConnInfo>) -> Option<Vec<Box<dyn Tap>>> {
+        self.modules.iter().map(|module| module.tap(conn)).collect()
+    }
+
+    /// Carries by way of the filters.
+    async fn filter(&self, taps: Vec<Box<dyn Tap>>, client: impl Duplex, server: impl Duplex) -> CopyStats {
+        let ends: [Box<dyn Duplex>; 2] = [Box::new(client), Box::new(server)];
+        let [client, server] =
+            taps.into_iter().fold(ends, |[client, server], tap| tap.between(client, server));
+        copy::bidirectional(client, server, &self.options).await
     }
 
     /// What is listened on, with the port the client has found it at.
@@ -168,7 +190,7 @@ impl StreamListener {
         let (cluster, received, sent) = match end {
             End::Carried { cluster, stats } => (Some(cluster), stats.a_to_b, stats.b_to_a),
             End::NotConnected { cluster, .. } => (Some(cluster), 0, 0),
-            End::NoDestination { .. } | End::Cut => (None, 0, 0),
+            End::NoDestination { .. } | End::Refused | End::Cut => (None, 0, 0),
         };
         tracing::info!(
             target: "outrigger::access",
@@ -187,6 +209,7 @@ impl StreamListener {
         let counter = match end {
             End::NoDestination { .. } => &metrics.no_destination,
             End::NotConnected { .. } => &metrics.not_connected,
+            End::Refused => &metrics.refused,
             End::Cut => &metrics.cut,
             End::Carried { stats, .. } => match &stats.reason {
                 CopyEnd::Finished => &metrics.finished,
@@ -205,6 +228,7 @@ impl std::fmt::Display for End {
             Self::NoDestination { name: None } => f.write_str("the client named no server"),
             Self::NoDestination { name: Some(name) } => write!(f, "no cluster for server name {name}"),
             Self::NotConnected { error, .. } => write!(f, "not connected: {error}"),
+            Self::Refused => f.write_str("refused by a filter"),
             Self::Cut => f.write_str("cut at the end of a drain"),
             Self::Carried { stats, .. } => match &stats.reason {
                 CopyEnd::Finished => f.write_str("finished"),

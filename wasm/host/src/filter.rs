@@ -4,6 +4,7 @@ pub(crate) mod abi;
 pub(crate) mod body;
 pub(crate) mod buffers;
 pub(crate) mod calls;
+pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod exports;
 pub(crate) mod headers;

@@ -233,8 +233,8 @@ fn reason(error: &wasmtime::Error) -> String {
 
 /// Callbacks about streams.
 impl Vm {
-    /// A request has come.
-    pub(crate) fn open(&mut self, context: u32, conn: Arc<ConnInfo>, route: Arc<str>) -> Called {
+    /// A request has come, or a connection, which has no route.
+    pub(crate) fn open(&mut self, context: u32, conn: Arc<ConnInfo>, route: Option<Arc<str>>) -> Called {
         let root = self.state().root;
         self.state_mut().streams.insert(context, Stream::new(conn, route));
         match self.exports.context_create.clone() {
@@ -283,9 +283,11 @@ impl Vm {
             message.show(At::Body);
             size = length(message.body().len());
         });
-        let what = match side {
-            Side::Request => self.exports.request_body.clone(),
-            Side::Response => self.exports.response_body.clone(),
+        let what = match (side, self.is_connection(context)) {
+            (Side::Request, false) => self.exports.request_body.clone(),
+            (Side::Response, false) => self.exports.response_body.clone(),
+            (Side::Request, true) => self.exports.downstream_data.clone(),
+            (Side::Response, true) => self.exports.upstream_data.clone(),
         };
         let action = match what {
             Some(what) => Action::of(self.call(context, &what, (context, size, end.into()))?),
@@ -293,6 +295,32 @@ impl Vm {
         };
         self.with_message(context, side, |message| message.decide(action));
         Ok(())
+    }
+
+    fn is_connection(&self, context: u32) -> bool {
+        self.state().streams.get(&context).is_some_and(|stream| stream.is_connection)
+    }
+
+    /// A connection that has been opened may wait before the client is listened to.
+    pub(crate) fn connected(&mut self, context: u32) -> Called {
+        let Some(what) = self.exports.new_connection.clone() else { return Ok(()) };
+        let action = Action::of(self.call(context, &what, context)?);
+        self.with_request(context, |message| message.decide(action));
+        Ok(())
+    }
+
+    /// One side of a connection is over; `by_peer` when it was the other end that closed.
+    pub(crate) fn disconnected(&mut self, context: u32, side: Side, by_peer: bool) -> Called {
+        const LOCAL: u32 = 1;
+        const REMOTE: u32 = 2;
+        let what = match side {
+            Side::Request => self.exports.downstream_close.clone(),
+            Side::Response => self.exports.upstream_close.clone(),
+        };
+        match what {
+            Some(what) => self.call(context, &what, (context, if by_peer { REMOTE } else { LOCAL })),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn trailers(&mut self, context: u32, side: Side, trailers: HeaderMap) -> Called {

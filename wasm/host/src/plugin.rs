@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use outrigger_http::chain::{Module, Visit};
+use outrigger_http::chain::{Module, Tap, Visit};
 use outrigger_http::{RequestHead, Response, reply};
 use outrigger_net::ConnInfo;
 use outrigger_telemetry::{Counter, shard};
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::config::{Failure, PluginConfig};
+use crate::filter::connection::Line;
 use crate::filter::passing::Passing;
 use crate::filter::state::{Home, Services};
 use crate::filter::stream::Stream;
@@ -122,6 +123,10 @@ impl Module for Filter {
     fn visit(&self, route: &Arc<str>) -> Box<dyn Visit> {
         Box::new(Passing::new(Arc::clone(&self.0), Arc::clone(route)))
     }
+
+    fn tap(&self, conn: &Arc<ConnInfo>) -> Option<Box<dyn Tap>> {
+        Line::open(&self.0, conn).map(|line| Box::new(line) as _)
+    }
 }
 
 impl Cell {
@@ -144,6 +149,18 @@ impl Cell {
         self.run(&mut slot, run)
     }
 
+    /// A new connection.
+    pub(crate) fn connect(&self, conn: &Arc<ConnInfo>) -> Result<u32, Gone> {
+        let mut slot = self.slot.lock();
+        self.revive(&mut slot, Instant::now());
+        let context = slot.number();
+        self.run(&mut slot, |vm| {
+            vm.open(context, Arc::clone(conn), None)?;
+            vm.connected(context)
+        })?;
+        Ok(context)
+    }
+
     /// A new stream, and its request's head.
     pub(crate) fn begin(
         &self,
@@ -156,7 +173,7 @@ impl Cell {
         self.revive(&mut slot, Instant::now());
         let context = slot.number();
         self.run(&mut slot, |vm| {
-            vm.open(context, Arc::clone(conn), Arc::clone(route))?;
+            vm.open(context, Arc::clone(conn), Some(Arc::clone(route)))?;
             vm.request_headers(context, head.clone(), end)
         })?;
         Ok(context)

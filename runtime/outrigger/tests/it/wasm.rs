@@ -1,5 +1,10 @@
 //! WebAssembly filters in the running program: configured, swapped, refused.
 
+use std::{
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
+};
+
 use crate::{
     http::{get, post},
     idle::wakeups,
@@ -63,6 +68,41 @@ fn a_filter_is_swapped_when_its_file_changes() {
     assert!(
         get(program.admin(), "/metrics").body.contains("outrigger_wasm_crashes_total{plugin=\"marks\"} 0\n")
     );
+}
+
+/// Puts a mark before each piece of what a server says.
+const SAYS: &str = r#"(module
+  (import "env" "proxy_set_buffer_bytes" (func $set (param i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "> ")
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_upstream_data") (param $id i32) (param $size i32) (param $end i32) (result i32)
+    (if (local.get $size)
+      (then (drop (call $set (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 2)))))
+    (i32.const 0)))"#;
+
+#[test]
+fn a_listener_of_byte_streams_has_filters_too() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Folder::with(&format!(
+        "listeners: {{ web: {{ address: '127.0.0.1:0', protocol: tcp, cluster: c, wasm: [marks, marks] }} }}\n\
+         clusters: {{ c: {{ endpoints: ['{}'] }} }}\nwasm: {{ plugins: {{ marks: {{ file: marks.wasm }} }} }}\n",
+        server.local_addr().unwrap()
+    ));
+    put(&folder, &wat::parse_str(SAYS).unwrap());
+    let program = folder.run();
+    let mut client = TcpStream::connect(program.web()).unwrap();
+    let (mut accepted, _) = server.accept().unwrap();
+    client.write_all(b"hello").unwrap();
+    let mut heard = [0; 5];
+    accepted.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"hello");
+    accepted.write_all(b"welcome").unwrap();
+    drop(accepted);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert_eq!(answer, "> > welcome");
 }
 
 #[test]

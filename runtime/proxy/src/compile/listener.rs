@@ -7,6 +7,7 @@ use std::sync::Arc;
 use outrigger_cluster::{Cluster, Clusters};
 use outrigger_http::Problem;
 use outrigger_http::access_log::AccessLog;
+use outrigger_http::chain::{self, Module, Modules};
 use outrigger_net::Address;
 use outrigger_net::tls::{ServerConfig as TlsConfig, ServerTls};
 
@@ -55,6 +56,7 @@ pub(super) fn setting_problems(listener: &ListenerConfig) -> Vec<Problem> {
         ("paths", "an `http`", !is_http && listener.paths != PathsConfig::default()),
         ("access_log", "an `http`", !is_http && listener.access_log.is_some()),
         ("cluster", "a `tcp` or `tls_passthrough`", is_http && listener.cluster.is_some()),
+        ("wasm", "a `tcp` or `tls_passthrough`", is_http && !listener.wasm.is_empty()),
         ("sni", "a `tls_passthrough`", protocol != Protocol::TlsPassthrough && !listener.sni.is_empty()),
         ("tls", "an `http` or `tcp`", protocol == Protocol::TlsPassthrough && listener.tls.is_some()),
     ];
@@ -112,6 +114,22 @@ pub(super) fn destination(
     }
     let names = sni_names(&listener.sni, clusters, problems);
     Some(Destination::Sni(SniMap::new(names, default.flatten())))
+}
+
+/// The filters of a byte stream.
+pub(super) fn modules(
+    listener: &ListenerConfig,
+    modules: &Modules,
+    problems: &mut Vec<Problem>,
+) -> Vec<Arc<dyn Module>> {
+    let mut found = Vec::with_capacity(listener.wasm.len());
+    for (index, name) in listener.wasm.iter().enumerate() {
+        match chain::find(name, modules) {
+            Ok(module) => found.push(module),
+            Err(problem) => problems.push(problem.within(&format!("wasm.{index}"))),
+        }
+    }
+    found
 }
 
 fn sni_names(

@@ -241,6 +241,14 @@ fn listeners_are_checked() {
         &[("listeners.l.sni", "belongs to")],
     );
     check(
+        listener(json!({ "address": address, "wasm": ["f"] })),
+        &[("listeners.l.wasm", "belongs to a `tcp`")],
+    );
+    check(
+        listener(json!({ "address": address, "protocol": "tcp", "cluster": "cart-v1", "wasm": ["f"] })),
+        &[("listeners.l.wasm.0", "no plugin `f`")],
+    );
+    check(
         listener(json!({ "address": address, "http": { "max_headers": 0 } })),
         &[("listeners.l.http.max_headers", "between")],
     );

@@ -46,6 +46,10 @@ pub struct ListenerConfig {
     /// `tls_passthrough`: server name (`a.example`, `*.b.example`) to cluster.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sni: BTreeMap<String, String>,
+    /// `tcp` and `tls_passthrough`: WebAssembly filters for what both sides say, by their names under `wasm.plugins`, the
+    /// one nearest to the client first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wasm: Vec<String>,
     /// `tcp` and `tls_passthrough`: closes a connection on which neither side has sent anything for this long.
     /// Default: `1h`.
     #[serde(default = "one_hour", with = "humantime_serde")]
@@ -104,6 +108,7 @@ impl ListenerConfig {
             paths: PathsConfig::default(),
             access_log: None,
             cluster: None,
+            wasm: Vec::new(),
             sni: BTreeMap::new(),
             idle_timeout: one_hour(),
         }

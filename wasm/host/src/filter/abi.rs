@@ -73,6 +73,8 @@ impl Map {
 pub(crate) enum Buffer {
     RequestBody,
     ResponseBody,
+    Downstream,
+    Upstream,
     CallBody,
     GrpcMessage,
     VmConfig,
@@ -84,18 +86,20 @@ impl Buffer {
         Ok(match number {
             0 => Self::RequestBody,
             1 => Self::ResponseBody,
+            2 => Self::Downstream,
+            3 => Self::Upstream,
             4 => Self::CallBody,
             5 => Self::GrpcMessage,
             6 => Self::VmConfig,
             7 => Self::PluginConfig,
-            // Connections and foreign functions, of which there are none here.
-            2 | 3 | 8 => return Err(Status::NotFound),
+            // Of foreign functions that call back, which there are none of.
+            8 => return Err(Status::NotFound),
             _ => return Err(Status::BadArgument),
         })
     }
 }
 
-/// The two directions of a stream.
+/// The two directions of a stream: of a request what is sent to the server and what comes back, and so of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Request,
@@ -103,11 +107,12 @@ pub(crate) enum Side {
 }
 
 impl Side {
-    pub(crate) fn of(number: u32) -> Result<Self, Status> {
-        match number {
-            0 => Ok(Self::Request),
-            1 => Ok(Self::Response),
-            2 | 3 => Err(Status::NotFound),
+    /// Requests and connections have numbers of their own.
+    pub(crate) fn of(number: u32, of_connection: bool) -> Result<Self, Status> {
+        match (number, of_connection) {
+            (0, false) | (2, true) => Ok(Self::Request),
+            (1, false) | (3, true) => Ok(Self::Response),
+            (0..=3, _) => Err(Status::NotFound),
             _ => Err(Status::BadArgument),
         }
     }

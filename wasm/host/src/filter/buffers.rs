@@ -3,7 +3,7 @@
 use super::abi::{Buffer, Status};
 use super::memory::{Answer, Guest, Place, Span, both, bytes, give, length, put_u32};
 use super::state::State;
-use super::stream::{At, Chunk};
+use super::stream::{At, Chunk, Stream};
 
 pub(crate) fn get_bytes(guest: &mut Guest<'_>, number: u32, start: u32, most: u32, place: Place) -> Answer {
     let whole = view(guest.data(), Buffer::of(number)?)?;
@@ -46,18 +46,32 @@ fn view(state: &State, buffer: Buffer) -> Result<&[u8], Status> {
     Ok(match buffer {
         Buffer::VmConfig => &state.plan.vm_config,
         Buffer::PluginConfig => &state.plan.config,
-        Buffer::RequestBody => state.stream()?.request.body.as_slice(),
-        Buffer::ResponseBody => state.stream()?.response.body.as_slice(),
+        Buffer::RequestBody => of_request(state)?.request.body.as_slice(),
+        Buffer::ResponseBody => of_request(state)?.response.body.as_slice(),
+        Buffer::Downstream => of_connection(state)?.request.body.as_slice(),
+        Buffer::Upstream => of_connection(state)?.response.body.as_slice(),
         Buffer::CallBody | Buffer::GrpcMessage => &state.calls.arrived()?.body,
     })
+}
+
+fn of_request(state: &State) -> Result<&Stream, Status> {
+    state.stream().and_then(|stream| if stream.is_connection { Err(Status::NotFound) } else { Ok(stream) })
+}
+
+fn of_connection(state: &State) -> Result<&Stream, Status> {
+    state.stream().and_then(|stream| if stream.is_connection { Ok(stream) } else { Err(Status::NotFound) })
 }
 
 /// A body can be changed while it is shown or held back.
 fn body_mut(state: &mut State, buffer: Buffer) -> Result<&mut Chunk, Status> {
     let stream = state.stream_mut()?;
-    let (at, body) = match buffer {
-        Buffer::RequestBody => (stream.request.at, &mut stream.request.body),
-        Buffer::ResponseBody => (stream.response.at, &mut stream.response.body),
+    let (at, body) = match (buffer, stream.is_connection) {
+        (Buffer::RequestBody, false) | (Buffer::Downstream, true) => {
+            (stream.request.at, &mut stream.request.body)
+        }
+        (Buffer::ResponseBody, false) | (Buffer::Upstream, true) => {
+            (stream.response.at, &mut stream.response.body)
+        }
         _ => return Err(Status::BadArgument),
     };
     if at == At::Body || (at == At::Trailers && body.len() > 0) { Ok(body) } else { Err(Status::BadArgument) }

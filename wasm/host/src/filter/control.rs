@@ -126,16 +126,17 @@ pub(crate) fn set_effective_context(guest: &mut Guest<'_>, context: u32) -> Answ
 }
 
 pub(crate) fn continue_stream(guest: &mut Guest<'_>, side: u32) -> Answer {
-    let side = Side::of(side)?;
-    guest.data_mut().stream_mut()?.resume(side);
+    let stream = guest.data_mut().stream_mut()?;
+    stream.resume(Side::of(side, stream.is_connection)?);
     Ok(())
 }
 
-/// The client gets an error, or is cut off where a head has left already.
+/// The client gets an error, or is cut off where a head has left already; so is a connection.
 pub(crate) fn close_stream(guest: &mut Guest<'_>, side: u32) -> Answer {
-    Side::of(side)?;
     let closed = Local::new(503, &[], b"closed by a filter\n".to_vec(), None)?;
-    guest.data_mut().stream_mut()?.answer(closed);
+    let stream = guest.data_mut().stream_mut()?;
+    Side::of(side, stream.is_connection)?;
+    stream.answer(closed);
     Ok(())
 }
 
@@ -151,7 +152,11 @@ pub(crate) fn send_local_response(guest: &mut Guest<'_>, answered: Answered) -> 
     let (headers, body) = (bytes(guest, answered.headers)?, bytes(guest, answered.body)?);
     let grpc = u32::try_from(answered.grpc).ok();
     let local = Local::new(answered.status, &map::decode(&headers)?, body, grpc)?;
-    guest.data_mut().stream_mut()?.answer(local);
+    let stream = guest.data_mut().stream_mut()?;
+    if stream.is_connection {
+        return Err(Status::BadArgument.into());
+    }
+    stream.answer(local);
     Ok(())
 }
 

@@ -18,6 +18,8 @@ use super::local::Local;
 pub(crate) struct Stream {
     pub(crate) conn: Arc<ConnInfo>,
     pub(crate) route: Arc<str>,
+    /// It is a connection: what its two sides say are the bodies, and there are no heads.
+    pub(crate) is_connection: bool,
     pub(crate) started: SystemTime,
     pub(crate) request: Message<RequestHead>,
     pub(crate) response: Message<ResponseHead>,
@@ -189,10 +191,12 @@ impl<H> Parts for Message<H> {
 }
 
 impl Stream {
-    pub(crate) fn new(conn: Arc<ConnInfo>, route: Arc<str>) -> Self {
+    /// A connection has no route.
+    pub(crate) fn new(conn: Arc<ConnInfo>, route: Option<Arc<str>>) -> Self {
         Self {
             conn,
-            route,
+            is_connection: route.is_none(),
+            route: route.unwrap_or_default(),
             started: SystemTime::now(),
             request: Message::default(),
             response: Message::default(),
