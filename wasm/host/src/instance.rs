@@ -18,7 +18,7 @@ use crate::filter::headers::count;
 use crate::filter::link::linker;
 use crate::filter::memory::{ALLOCATE, length};
 use crate::filter::state::{Clock, Home, Plan, Services, State};
-use crate::filter::stream::{At, Message, Parts, Stream};
+use crate::filter::stream::{At, Life, Message, Parts, Stream};
 use crate::filter::wasi::Exit;
 use crate::limits;
 use crate::ticker::TICK;
@@ -73,6 +73,8 @@ pub(crate) struct Vm {
     store: Store<State>,
     exports: Exports,
     deadline: Duration,
+    /// Contexts are being ended.
+    settling: bool,
 }
 
 impl Vm {
@@ -106,7 +108,7 @@ impl Vm {
         let started = Started::find(&mut find).map_err(unstartable)?;
         let state = store.data_mut();
         (state.memory, state.allocate) = (memory.or(state.memory), allocate.or(state.allocate.take()));
-        let mut vm = Self { engine: Arc::clone(engine), store, exports, deadline };
+        let mut vm = Self { engine: Arc::clone(engine), store, exports, deadline, settling: false };
         vm.run_start(&started)?;
         vm.configure(root)?;
         Ok(vm)
@@ -178,10 +180,21 @@ impl Vm {
     ) -> Called<R> {
         self.store.data_mut().current = context;
         let result = guarded(&self.engine, &mut self.store, deadline, |store| what.call(store, with))?;
+        self.settle()?;
+        Ok(result)
+    }
+
+    /// Ends the contexts that are through, one after the other: what a guest does while one ends may put others in the
+    /// line, but not itself on top of itself.
+    fn settle(&mut self) -> Called {
+        if std::mem::replace(&mut self.settling, true) {
+            return Ok(());
+        }
         while let Some(finished) = self.store.data_mut().finished.pop() {
             self.bury(finished)?;
         }
-        Ok(result)
+        self.settling = false;
+        Ok(())
     }
 }
 
@@ -353,15 +366,15 @@ impl Vm {
 
     /// Nothing more will come of a request. A filter that has still to do says so, and later that it is done.
     pub(crate) fn close(&mut self, context: u32) -> Called {
-        if !self.state().streams.contains_key(&context) {
-            return Ok(());
-        }
+        let Some(stream) = self.state_mut().streams.get_mut(&context) else { return Ok(()) };
+        stream.life = Life::Ending;
         if let Some(done) = self.exports.done.clone()
             && self.call(context, &done, context)? == 0
         {
             return Ok(());
         }
-        self.bury(context)
+        self.state_mut().finish(context);
+        self.settle()
     }
 
     /// The instance is not needed any more; the plugin's own context is told.

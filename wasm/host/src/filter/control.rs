@@ -108,12 +108,7 @@ pub(crate) fn set_tick_period(guest: &mut Guest<'_>, milliseconds: u32) -> Answe
 
 pub(crate) fn done(guest: &mut Guest<'_>) -> Answer {
     let state = guest.data_mut();
-    let current = state.current;
-    if current == state.root || !state.streams.contains_key(&current) {
-        return Err(Status::NotFound.into());
-    }
-    state.finished.push(current);
-    Ok(())
+    if state.finish(state.current) { Ok(()) } else { Err(Status::NotFound.into()) }
 }
 
 pub(crate) fn set_effective_context(guest: &mut Guest<'_>, context: u32) -> Answer {

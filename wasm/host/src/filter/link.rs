@@ -52,6 +52,8 @@ fn control(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         .func_wrap(ENV, "proxy_continue_response", |mut guest: Guest<'_>| -> Asked {
             told(control::continue_stream(&mut guest, 1))
         })?
+        // What C++ compilers say when memory has grown; we look at its size each time.
+        .func_wrap(ENV, "emscripten_notify_memory_growth", |_: Guest<'_>, _: u32| {})?
         // The route is found once; there is nothing kept to be forgotten.
         .func_wrap(ENV, "proxy_clear_route_cache", |_: Guest<'_>| -> u32 { 0 })?
         .func_wrap(

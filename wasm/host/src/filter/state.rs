@@ -16,7 +16,7 @@ use super::calls::Calls;
 use super::control::Tick;
 use super::metrics::Defined;
 use super::shared::{Space, Spaces};
-use super::stream::Stream;
+use super::stream::{Life, Stream};
 use crate::limits;
 use crate::plugin::Cell;
 
@@ -104,6 +104,17 @@ impl State {
     /// The stream host calls are about; there is none in the plugin's own context.
     pub(crate) fn stream(&self) -> Result<&Stream, Status> {
         self.streams.get(&self.current).ok_or(Status::NotFound)
+    }
+
+    /// A context is through, once; one that nobody has asked about is not.
+    pub(crate) fn finish(&mut self, context: u32) -> bool {
+        let stream = self.streams.get_mut(&context).filter(|stream| stream.life == Life::Ending);
+        if let Some(stream) = stream {
+            stream.life = Life::Over;
+            self.finished.push(context);
+            return true;
+        }
+        false
     }
 
     pub(crate) fn stream_mut(&mut self) -> Result<&mut Stream, Status> {

@@ -28,6 +28,17 @@ pub(crate) struct Stream {
     /// A second answer does not count, nor one after the response's head has left.
     pub(crate) answered: bool,
     pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) life: Life,
+}
+
+/// How far a context has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Life {
+    Open,
+    /// The filter has been asked whether it is done.
+    Ending,
+    /// It is.
+    Over,
 }
 
 /// One direction.
@@ -203,6 +214,7 @@ impl Stream {
             local: None,
             answered: false,
             properties: BTreeMap::new(),
+            life: Life::Open,
         }
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 /// Every import the tests use, with the name it goes by in them.
-const IMPORTS: &[(&str, &str, usize)] = &[
+pub(crate) const IMPORTS: &[(&str, &str, usize)] = &[
     ("log", "proxy_log", 3),
     ("time", "proxy_get_current_time_nanoseconds", 1),
     ("tick", "proxy_set_tick_period_milliseconds", 1),

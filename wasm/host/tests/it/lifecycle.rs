@@ -92,6 +92,34 @@ async fn a_context_that_is_not_done_lives_until_it_says_so() {
 }
 
 #[tokio::test]
+async fn a_context_ends_once_whatever_it_says() {
+    let rig = Rig::with(
+        &steps(
+            r#"
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+          (call $is (call $done) (i32.const 1))
+          (i32.const 0))
+        (func (export "proxy_on_done") (param i32) (result i32)
+          (call $ok (call $done))
+          (call $is (call $done) (i32.const 1))
+          (i32.const 1))
+        (func (export "proxy_on_log") (param i32)
+          (call $is (call $done) (i32.const 1))
+          (call $step (i64.const 3)))
+        (func (export "proxy_on_delete") (param i32)
+          (call $is (call $done) (i32.const 1))
+          (call $step (i64.const 4)))"#,
+        ),
+        json!({}),
+    )
+    .await;
+    rig.get("/").await;
+    rig.get("/").await;
+    rig.until("outrigger_wasm_custom_steps 3434").await;
+    assert_eq!(rig.crashes(), 0);
+}
+
+#[tokio::test]
 async fn a_request_waits_for_a_timer_that_lets_it_go() {
     let rig = Rig::with(
         &filter(

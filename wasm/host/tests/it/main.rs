@@ -13,4 +13,5 @@ mod lifecycle;
 mod rig;
 mod settings;
 mod shared;
+mod storm;
 mod wasi;
