@@ -128,19 +128,19 @@ impl Callbacks {
 
 /// The application as what it speaks makes it.
 fn taker(app: &AppConfig, cluster: &Arc<Cluster>) -> Arc<dyn AppInputs> {
-    let (service, gone) = (ToApp::new(Arc::clone(cluster), app), gone(Arc::clone(cluster)));
+    let service = ToApp::new(Arc::clone(cluster), app);
     match app.protocol {
-        AppProtocol::Http => Arc::new(HttpApp::new(service, gone)),
-        AppProtocol::Grpc => Arc::new(DaprCallback::new(service, gone)),
+        AppProtocol::Http => Arc::new(HttpApp::new(service)),
+        AppProtocol::Grpc => Arc::new(DaprCallback::new(service, gone(Arc::clone(cluster)))),
     }
 }
 
 impl Current {
     fn start(config: &Config, cluster: Arc<Cluster>, blocks: &Arc<Blocks>) -> Self {
-        let (service, gone) = (ToApp::new(Arc::clone(&cluster), &config.app), gone(Arc::clone(&cluster)));
+        let service = ToApp::new(Arc::clone(&cluster), &config.app);
         let app: Arc<dyn AppEvents> = match config.app.protocol {
-            AppProtocol::Http => Arc::new(HttpApp::new(service, gone)),
-            AppProtocol::Grpc => Arc::new(AppCallback::new(service, gone)),
+            AppProtocol::Http => Arc::new(HttpApp::new(service)),
+            AppProtocol::Grpc => Arc::new(AppCallback::new(service, gone(Arc::clone(&cluster)))),
         };
         let declared = config.subscriptions.values().cloned().map(Into::into).collect();
         let courier = Courier::start(Arc::clone(blocks), app, declared);

@@ -1,6 +1,8 @@
 //! Calls to an application that speaks HTTP: the events of input bindings, as Dapr's applications take them. It is asked
 //! with OPTIONS whether it takes a binding's events, and each one is a POST. Events of topics are in `posted`.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use outrigger_blocks::{AppInputs, Body, Deadline, Error, ErrorKind, InputComponent, InputEvent};
@@ -9,23 +11,24 @@ use tonic::async_trait;
 use tonic::codegen::StdError as BoxedError;
 use tower_service::Service;
 
-use super::{ANSWER, Gone, LATE, Unreached, in_time};
+use super::{ANSWER, LATE, Unreached, in_time};
 
+/// How long an answer about bindings holds.
+const ASKED_AGAIN: Duration = Duration::from_secs(60);
 /// How much of a failed answer is told to the operator.
 const TOLD: usize = 200;
 
 /// The application, over a service that carries HTTP requests to it.
 pub struct HttpApp<S> {
     service: S,
-    gone: Gone,
 }
 
 impl<S> HttpApp<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = BoxedError> + Clone,
 {
-    pub fn new(service: S, gone: Gone) -> Self {
-        Self { service, gone }
+    pub fn new(service: S) -> Self {
+        Self { service }
     }
 
     /// The status and body of its answer.
@@ -74,8 +77,10 @@ where
         }
     }
 
+    /// Nothing tells when it goes: a connection that only waits for its end would be all that a server sees which takes
+    /// one connection at a time. So it is asked from time to time.
     async fn gone(&self) {
-        (self.gone)().await;
+        tokio::time::sleep(ASKED_AGAIN).await;
     }
 }
 

@@ -30,7 +30,7 @@ pub trait AppInputs: Send + Sync + 'static {
     /// may have.
     async fn deliver(&self, event: &InputEvent, deadline: Deadline) -> Result<()>;
 
-    /// Returns when the application may have ended or been replaced.
+    /// Returns when the application may have ended or been replaced, as soon as that can be known.
     async fn gone(&self);
 }
 
@@ -171,10 +171,13 @@ impl Round {
             return std::future::pending().await;
         }
         let declared = std::mem::take(&mut wanted);
-        let mut restarts = 0;
+        let (mut restarts, mut answers) = (0, vec![None; asked.len()]);
         loop {
-            let answers = join_all(asked.iter().map(|binding| wants(&**app, binding))).await;
-            let wanted = asked.iter().zip(answers).filter(|(_, wanted)| *wanted).map(|(binding, _)| binding);
+            let questions =
+                asked.iter().zip(&answers).map(|(binding, before)| wants(&**app, binding, *before));
+            let said = join_all(questions).await;
+            answers = said.iter().copied().map(Some).collect();
+            let wanted = asked.iter().zip(said).filter(|(_, wanted)| *wanted).map(|(binding, _)| binding);
             self.settle_on(wish, &declared.iter().chain(wanted).cloned().collect::<Vec<_>>());
             let there_since = now();
             app.gone().await;
@@ -204,12 +207,13 @@ impl Round {
     }
 }
 
-/// Asks until there is an answer.
-async fn wants(app: &dyn AppInputs, binding: &InputComponent) -> bool {
+/// Asks until there is an answer. One that is the same as before is no news.
+async fn wants(app: &dyn AppInputs, binding: &InputComponent, before: Option<bool>) -> bool {
     let (name, route) = (binding.name(), binding.route());
     let mut attempt = 0;
     loop {
         let error = match app.wants(binding, Deadline::after(now(), ASKING)).await {
+            Ok(answer) if before == Some(answer) => return answer,
             Ok(true) => {
                 tracing::info!(binding = name, route, "the application takes the events");
                 return true;

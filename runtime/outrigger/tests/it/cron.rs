@@ -1,6 +1,7 @@
 //! Input bindings, by the one that goes by the clock: the application is called when it is time, and only if it wants.
 
 use std::{
+    io::{Read, Write},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -181,6 +182,39 @@ fn stopping_waits_for_a_call_under_way_and_no_longer_than_told() {
         assert!((shortest..=longest).contains(&took.as_secs()), "{timeout}: {took:?}");
         assert_eq!(notes.calls("/slow"), 1, "what came due meanwhile is not queued up");
     }
+}
+
+#[test]
+fn a_server_of_one_connection_at_a_time_is_not_held_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&calls);
+    // It reads one request from each connection before it looks at the next.
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read > 0) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap();
+            noted.lock().unwrap().push(head.lines().next().unwrap_or_default().to_owned());
+            let _gone =
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        }
+    });
+    let folder = Folder::with(&format!(
+        "app: {{ port: {port}, probe: false }}\ncomponents:
+  tick: {{ type: bindings.cron, settings: {{ schedule: '@every 200ms' }} }}\n"
+    ));
+    let _program = folder.run();
+    eventually("it is called", || {
+        let calls = calls.lock().unwrap();
+        (calls.iter().filter(|call| call.starts_with("POST /tick ")).count() >= 3).then_some(())
+    });
+    assert!(calls.lock().unwrap().iter().all(|call| !call.is_empty()), "each connection brought a request");
 }
 
 /// An application that speaks gRPC and takes the events of `tick`.
