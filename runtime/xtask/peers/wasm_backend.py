@@ -1,5 +1,5 @@
-"""What filters are tried on and call out to: wasm_backend.py ECHO SERVICES GRPC
-A server that says what it was asked, one with the services, and a gRPC server."""
+"""What filters are tried on and call out to: wasm_backend.py ECHO SERVICES GRPC LINES
+A server that says what it was asked, one with the services, a gRPC server, and one that repeats lines."""
 
 import asyncio
 import json
@@ -8,7 +8,7 @@ import sys
 import grpc
 import h11
 
-ECHO, SERVICES, GRPC = sys.argv[1:]
+ECHO, SERVICES, GRPC, LINES = sys.argv[1:]
 ticks = 0
 reports = []
 
@@ -112,6 +112,18 @@ async def chat(messages, context):
     context.set_trailing_metadata((("x-trailing", "bye"),))
 
 
+async def lines(reader, writer):
+    try:
+        while data := await reader.read(65536):
+            # One answer for each piece that arrives.
+            writer.write(str(len(data)).encode() + b" " + data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
+
+
 async def main():
     service = grpc.aio.server()
     methods = {"Say": grpc.unary_unary_rpc_method_handler(say), "Chat": grpc.stream_stream_rpc_method_handler(chat)}
@@ -119,6 +131,7 @@ async def main():
     service.add_insecure_port(f"127.0.0.1:{GRPC}")
     await service.start()
     await asyncio.start_server(server(services), "127.0.0.1", int(SERVICES))
+    await asyncio.start_server(lines, "127.0.0.1", int(LINES))
     last = await asyncio.start_server(server(echo), "127.0.0.1", int(ECHO))
     await last.serve_forever()
 

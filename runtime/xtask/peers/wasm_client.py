@@ -1,4 +1,4 @@
-"""What each filter of wasm/filters does, seen from outside: wasm_client.py SET WEB SERVICES ADMIN FILTER...
+"""What each filter of wasm/filters does, seen from outside: wasm_client.py SET WEB LINE SERVICES ADMIN FILTER...
 SET names the filters in the report; only the cases of the given filters run. PATIENCE in the environment is how many
 seconds a case waits for what should happen."""
 
@@ -18,8 +18,8 @@ import urllib.request
 import cases
 from cases import expect, main, until
 
-SET, WEB, SERVICES, ADMIN = sys.argv[1], *map(int, sys.argv[2:5])
-FILTERS = sys.argv[5:]
+SET, WEB, LINE, SERVICES, ADMIN = sys.argv[1], *map(int, sys.argv[2:6])
+FILTERS = sys.argv[6:]
 PATIENCE = float(os.environ.get("PATIENCE", "10"))
 
 
@@ -339,6 +339,31 @@ def only_valid_tokens_pass():
         expect((answer.status, answer.text), (401, why))
         expect(why in answer.header("www-authenticate"), True)
     expect(ask("/jwt").status, 401)
+
+
+def line():
+    return socket.create_connection(("127.0.0.1", LINE), timeout=10)
+
+
+@of("tcp")
+def bytes_of_a_connection_are_held_and_changed():
+    with line() as client:
+        for part in (b"hel", b"lo\n"):
+            client.sendall(part)
+            time.sleep(0.05)
+        # One piece of six bytes reached the backend; its answer is marked.
+        expect(client.recv(100), b"> 6 HELLO\n")
+        client.sendall(b"again\n")
+        expect(client.recv(100), b"> 6 AGAIN\n")
+
+
+@of("tcp")
+def a_filter_closes_a_connection_and_counts_its_end():
+    before = metric(f"{SET}_connections(_total)?") or 0
+    with line() as client:
+        client.sendall(b"bye")
+        expect(client.recv(100), b"")
+    reaches(f"{SET}_connections(_total)?", before + 1)
 
 
 main()

@@ -46,9 +46,13 @@ const PLUGINS: &[Plugin] = &[
     plugin("route", "config: inside.example"),
     plugin("scan", "config: gold"),
     plugin("shared_data", ""),
+    plugin("tcp", "config: SET_connections"),
     plugin("tick", "config: services"),
     plugin("trailers", "config: hello"),
 ];
+
+/// The one that filters connections; the others filter requests.
+const TCP: &str = "tcp";
 
 /// Filters built in one way, as the report calls them.
 struct Set {
@@ -74,18 +78,27 @@ impl Set {
 /// The ports of one run.
 struct Ports {
     web: u16,
+    line: u16,
     echo: u16,
     services: u16,
     grpc: u16,
+    lines: u16,
 }
 
 impl Ports {
     fn free() -> Result<Self> {
-        Ok(Self { web: free_port()?, echo: free_port()?, services: free_port()?, grpc: free_port()? })
+        let [web, line, echo] = [free_port()?, free_port()?, free_port()?];
+        let [services, grpc, lines] = [free_port()?, free_port()?, free_port()?];
+        Ok(Self { web, line, echo, services, grpc, lines })
+    }
+
+    /// The sidecar's own of them.
+    fn listening(&self, set: &Set) -> Vec<u16> {
+        if set.has(TCP) { vec![self.web, self.line] } else { vec![self.web] }
     }
 
     fn backend(&self) -> Result<Server> {
-        let ports = [self.echo, self.services, self.grpc].map(|port| port.to_string());
+        let ports = [self.echo, self.services, self.grpc, self.lines].map(|port| port.to_string());
         let mut backend = peer::python("wasm_backend.py", &ports.each_ref().map(String::as_str));
         Server::start("wasm-backend", &mut backend, None)?.wait_port(self.echo)
     }
@@ -145,12 +158,12 @@ impl<'a> Run<'a> {
         let ports = Ports::free()?;
         let backend = ports.backend()?;
         let config = config(set, modules, &ports);
-        let sidecar = Sidecar::start(&format!("wasm-{}", set.name), &config, &[ports.web])?;
+        let sidecar = Sidecar::start(&format!("wasm-{}", set.name), &config, &ports.listening(set))?;
         Ok(Self { set, ports, sidecar, _backend: backend })
     }
 
     fn client(&self) -> Command {
-        let ports = [self.ports.web, self.ports.services, self.sidecar.admin];
+        let ports = [self.ports.web, self.ports.line, self.ports.services, self.sidecar.admin];
         let mut client = peer::python("wasm_client.py", &[self.set.name]);
         client.args(ports.map(|port| port.to_string())).args(self.set.plugins().map(|plugin| plugin.name));
         client
@@ -184,25 +197,34 @@ fn fails_throughout(report: &str, cases: usize) -> Result<()> {
     Ok(())
 }
 
-/// A route for each filter.
+/// A route for each filter of requests, and a listener for the one of connections.
 fn config(set: &Set, modules: Modules, ports: &Ports) -> String {
     let mut routes = String::new();
     let mut plugins = String::new();
     for plugin in set.plugins() {
         let name = plugin.name;
         plugins += &format!("    {name}: {{ {} }}\n", settings(set, plugin, modules));
-        routes += &format!(
-            "  {name}: {{ match: [ {{ path: {{ prefix: /{name} }} }} ], filters: {{ wasm: [{name}] }}, \
-             backends: [ {{ cluster: echo }} ] }}\n"
+        if name != TCP {
+            routes += &format!(
+                "  {name}: {{ match: [ {{ path: {{ prefix: /{name} }} }} ], filters: {{ wasm: [{name}] }}, \
+                 backends: [ {{ cluster: echo }} ] }}\n"
+            );
+        }
+    }
+    let Ports { web, line, echo, services, grpc, lines } = ports;
+    let mut listeners = format!("  web: {{ address: \"127.0.0.1:{web}\", protocol: http }}\n");
+    if set.has(TCP) {
+        listeners += &format!(
+            "  line: {{ address: \"127.0.0.1:{line}\", protocol: tcp, cluster: lines, wasm: [{TCP}] }}\n"
         );
     }
-    let Ports { web, echo, services, grpc } = ports;
     format!(
-        "listeners: {{ web: {{ address: \"127.0.0.1:{web}\", protocol: http }} }}\nroutes:\n{routes}\
+        "listeners:\n{listeners}routes:\n{routes}\
          clusters:\n  \
          echo: {{ endpoints: [\"127.0.0.1:{echo}\"] }}\n  \
          services: {{ endpoints: [\"127.0.0.1:{services}\"] }}\n  \
-         grpc: {{ protocol: http2, endpoints: [\"127.0.0.1:{grpc}\"] }}\n\
+         grpc: {{ protocol: http2, endpoints: [\"127.0.0.1:{grpc}\"] }}\n  \
+         lines: {{ endpoints: [\"127.0.0.1:{lines}\"] }}\n\
          wasm:\n  cache: {}\n  plugins:\n{plugins}",
         root().join(".tools/wasm/compiled").display()
     )
@@ -211,6 +233,7 @@ fn config(set: &Set, modules: Modules, ports: &Ports) -> String {
 fn settings(set: &Set, plugin: &Plugin, modules: Modules) -> String {
     let (module, own) = match modules {
         Modules::Own => (plugin.module, plugin.settings.replace("SET", set.name)),
+        Modules::Nothing if plugin.name == TCP => ("nothing", format!("config: {TCP}")),
         // The AssemblyScript SDK cannot read an empty one.
         Modules::Nothing => ("nothing", "config: nothing".to_owned()),
     };
