@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 
-use crate::workspace::{self, Profile, build, root, tools_dir};
+use crate::workspace::{self, Profile, build, cargo, root, tools_dir};
 
 #[derive(Args)]
 pub(crate) struct Options {
@@ -23,15 +23,28 @@ pub(crate) struct Options {
 pub(crate) enum Target {
     /// The HTTP/1.1 codec, from the corpus of its tests.
     Http1,
+    /// What WebAssembly filters may call, from a filter that calls it at random.
+    Wasm,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    let Target::Http1 = options.target;
-    let mut command = driver("http1", options.seconds)?;
+    let mut command = match (options.target, options.seed) {
+        (Target::Http1, _) => driver("http1", options.seconds)?,
+        (Target::Wasm, None) => storm(options.seconds),
+        (Target::Wasm, Some(_)) => bail!("what a filter calls is drawn from the system, which takes no seed"),
+    };
     if let Some(seed) = options.seed {
         command.arg("--seed").arg(seed.to_string());
     }
     workspace::run(&mut command)
+}
+
+/// A test of the host's, told to go on for longer; the test beside it plants a failure and sees it counted.
+pub(crate) fn storm(seconds: u64) -> Command {
+    let mut command =
+        cargo(&["test", "--quiet", "--package", "outrigger-wasm-host", "--test", "it", "storm::"]);
+    command.env("OUTRIGGER_FUZZ_SECONDS", seconds.to_string());
+    command
 }
 
 /// The driver on one of its targets, `planted-panic` and `planted-hang` included. Built with the checks of the dev

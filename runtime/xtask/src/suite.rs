@@ -135,5 +135,10 @@ pub(crate) const ALL: &[Suite] = &[
         needs: &[Need::Python, Need::Program("curl")],
         run: bulk::run,
     },
-    Suite { name: "fuzz", about: "mutated messages against the HTTP/1.1 codec", needs: &[], run: fuzz::run },
+    Suite {
+        name: "fuzz",
+        about: "mutated messages against the HTTP/1.1 codec, random calls of filters",
+        needs: &[],
+        run: fuzz::run,
+    },
 ];

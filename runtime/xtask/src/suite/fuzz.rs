@@ -1,9 +1,9 @@
-//! A minute of fuzzing, and the proof that the driver notices a panic and a hang.
+//! Minutes of fuzzing, and the proof that the driver notices a panic and a hang.
 
 use anyhow::{Result, ensure};
 
 use crate::cases::Cases;
-use crate::fuzz::driver;
+use crate::fuzz::{driver, storm};
 use crate::workspace::{finish, output, transcript};
 
 pub(super) fn run(cases: &mut Cases) -> Result<()> {
@@ -12,6 +12,7 @@ pub(super) fn run(cases: &mut Cases) -> Result<()> {
         println!("  {}", report.lines().last().unwrap_or_default());
         Ok(())
     });
+    cases.case("fuzz wasm for 60 s", || output(&mut storm(60)).map(drop));
     for (target, finding) in [("planted-panic", "panic on"), ("planted-hang", "hang on")] {
         cases.case(
             &format!("planted: the driver notices a {}", target.trim_start_matches("planted-")),
