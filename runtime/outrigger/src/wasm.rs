@@ -57,7 +57,7 @@ mod without {
     pub struct Host;
 
     #[derive(Default)]
-    pub struct Plugins;
+    pub struct Plugins {}
 
     impl Host {
         pub fn new(_: Vec<Handle>, _: &Metrics) -> Self {
@@ -65,7 +65,7 @@ mod without {
         }
 
         pub async fn compile(&self, _: &WasmConfig, _: &Plugins) -> Result<Plugins, Vec<Problem>> {
-            Ok(Plugins)
+            Ok(Plugins {})
         }
 
         pub fn follow(&self, _: &Plugins, _: &Clusters) {}
