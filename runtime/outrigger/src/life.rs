@@ -1,6 +1,6 @@
 //! A life of the process: start, run beside the application, hear signals, end.
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc};
+use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use outrigger_net::Address;
@@ -15,6 +15,9 @@ use crate::{
     signals::Signals,
     tokens,
 };
+
+/// How long after the start its code is let go.
+const SETTLING: Duration = Duration::from_millis(500);
 
 /// What to run.
 pub struct Plan {
@@ -49,10 +52,8 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
     let files = plan.watch.then(|| app.watched.subscribe());
     let mut watch =
         Watch::new(files.unwrap_or_else(Watch::nothing), seen).context("watching the configuration files")?;
-    // Command line, configuration and compiling are most of the code that has run, and as much of the memory.
-    if let Err(error) = outrigger_net::release_code() {
-        tracing::debug!(%error, "the code of the start stays mapped");
-    }
+    // Ends by itself, or with the runtime.
+    tokio::spawn(settle());
 
     let code = match plan.app.split_first() {
         None => {
@@ -71,6 +72,15 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
         () = signals.stop() => tracing::warn!("stopping at once"),
     }
     Ok(code)
+}
+
+/// Once components have had their first chance to connect: command line, configuration and connecting are most of the
+/// code that has run, and as much of the memory.
+async fn settle() {
+    tokio::time::sleep(SETTLING).await;
+    if let Err(error) = outrigger_net::release_code() {
+        tracing::debug!(%error, "the code of the start stays mapped");
+    }
 }
 
 async fn alone(app: &Arc<App>, signals: &mut Signals, watch: &mut Watch) {
