@@ -171,7 +171,9 @@ impl http_body::Body for Played {
         let rest = tape.source.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower() + kept as u64);
-        if let Some(upper) = rest.upper() {
+        // A body whose length is known is framed by it, and then HTTP/1 has no room for trailers.
+        let trailers = tape.trailers.is_some() && !self.trailers_sent;
+        if let Some(upper) = rest.upper().filter(|_| !trailers) {
             hint.set_upper(upper + kept as u64);
         }
         hint
@@ -221,6 +223,40 @@ mod tests {
         assert_eq!(read(&mut second, 9).await, "abcdef+");
         assert!(read(&mut first, 1).await.starts_with('!'), "an earlier attempt may not read on");
         assert_eq!(read(&mut replay.next().unwrap(), 9).await, "abcdef+", "trailers are played again too");
+    }
+
+    /// Knows that nothing is left once it is over, as a body that was chunked does.
+    struct Chunked(Body, bool);
+
+    impl http_body::Body for Chunked {
+        type Data = Bytes;
+        type Error = BodyError;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+            let this = self.get_mut();
+            let frame = ready!(Pin::new(&mut this.0).poll_frame(cx));
+            this.1 = frame.as_ref().is_none_or(|frame| frame.as_ref().is_ok_and(Frame::is_trailers));
+            Poll::Ready(frame)
+        }
+
+        fn size_hint(&self) -> SizeHint {
+            if self.1 { SizeHint::with_exact(0) } else { SizeHint::default() }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_length_is_told_only_where_no_trailers_follow() {
+        for (trailer, again) in [(false, Some(4)), (true, None)] {
+            let source = Body::wrap(Chunked(stream(&["ab", "cd"], trailer).await, false));
+            let mut replay = Replay::new(source, true);
+            let mut first = replay.next().unwrap();
+            assert_eq!(first.size_hint().exact(), None);
+            read(&mut first, 9).await;
+            assert_eq!(replay.next().unwrap().size_hint().exact(), again);
+        }
     }
 
     #[tokio::test]
