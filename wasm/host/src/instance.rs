@@ -336,9 +336,14 @@ impl Vm {
         }
     }
 
-    pub(crate) fn trailers(&mut self, context: u32, side: Side, trailers: HeaderMap) -> Called {
-        let fields = u32::try_from(trailers.len()).unwrap_or(u32::MAX);
+    /// The peer's trailers have come. Those the filter has put there while it was shown the body come after them.
+    pub(crate) fn trailers(&mut self, context: u32, side: Side, mut trailers: HeaderMap) -> Called {
+        let mut fields = 0;
         self.with_message(context, side, |message| {
+            for (name, value) in message.trailers().take().iter().flatten() {
+                trailers.append(name, value.clone());
+            }
+            fields = length(trailers.len());
             *message.trailers() = Some(trailers);
             message.show(At::Trailers);
         });

@@ -14,7 +14,7 @@ pub(crate) const MAX_FILE: u64 = 32 << 20;
 pub(crate) const COMPILE: Duration = Duration::from_secs(60);
 /// How long a module may take to start and to be configured.
 pub(crate) const START: Duration = Duration::from_secs(1);
-/// How long a filter may hold a message back without being asked anything.
+/// How long a filter may hold a message back without being asked anything; each piece of a body is a question.
 pub(crate) const PAUSE: Duration = Duration::from_secs(60);
 /// Header maps: bytes and pairs.
 pub(crate) const MAP_BYTES: usize = 1 << 20;

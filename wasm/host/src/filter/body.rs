@@ -9,12 +9,12 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use outrigger_http::{Body, BodyError};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::abi::Side;
 use super::local::Local;
 use super::passing::{Exchange, Released};
-use super::stream::At;
+use super::stream::{At, Parts};
 use crate::limits;
 use crate::plugin::Gone;
 
@@ -22,7 +22,7 @@ pub(crate) struct Flow {
     exchange: Arc<Exchange>,
     side: Side,
     body: Body,
-    /// What the head says.
+    /// What is still to be read of what the head says.
     length: Option<u64>,
     /// Ready to be read.
     out: VecDeque<Frame<Bytes>>,
@@ -74,7 +74,7 @@ impl Flow {
                 self.state = if ended { State::Ended } else { State::Flowing };
             }
             Ok(Shown::Held) => {
-                self.pause.get_or_insert_with(|| Box::pin(sleep(limits::PAUSE)));
+                self.wait_on();
                 self.state = if ended { State::HeldToEnd } else { State::Held };
             }
             // What it held back is lost with it.
@@ -97,13 +97,22 @@ impl Flow {
             let limit = self.exchange.plugin.max_buffer();
             let message = stream.message(self.side);
             if !message.is_paused() {
-                return Shown::On(message.body().take(), message.trailers().take());
+                let (bytes, trailers) = released(message, end);
+                return Shown::On(bytes, trailers);
             }
             if message.body().len() > limit && self.side == Side::Request {
                 stream.answer(Local::too_large());
             }
             Shown::Held
         })
+    }
+
+    /// It has been asked just now, and may hold on for as long again.
+    fn wait_on(&mut self) {
+        match &mut self.pause {
+            Some(pause) => pause.as_mut().reset(Instant::now() + limits::PAUSE),
+            None => self.pause = Some(Box::pin(sleep(limits::PAUSE))),
+        }
     }
 
     fn put(&mut self, bytes: Bytes, trailers: Option<HeaderMap>) {
@@ -122,10 +131,10 @@ impl Flow {
             Poll::Pending => {}
             Poll::Ready(Released::Go) => {
                 let ended = self.state == State::HeldToEnd;
-                let let_go = self.exchange.cell.look(self.exchange.context, |stream| {
-                    let message = stream.message(self.side);
-                    (message.body().take(), message.trailers().take())
-                });
+                let let_go = self
+                    .exchange
+                    .cell
+                    .look(self.exchange.context, |stream| released(stream.message(self.side), ended));
                 let (bytes, trailers) = let_go.map_err(|_| BodyError::Aborted)?;
                 self.put(bytes, trailers);
                 self.state = if ended { State::Ended } else { State::Flowing };
@@ -191,6 +200,12 @@ impl Flow {
     }
 }
 
+/// What goes on of a message. Trailers the filter has put there early wait for the body's end: nothing can follow them.
+fn released(message: &mut dyn Parts, ended: bool) -> (Bytes, Option<HeaderMap>) {
+    let trailers = if ended { message.trailers().take() } else { None };
+    (message.body().take(), trailers)
+}
+
 impl http_body::Body for Flow {
     type Data = Bytes;
     type Error = BodyError;
@@ -201,6 +216,10 @@ impl http_body::Body for Flow {
         if matches!(frame, Poll::Ready(Some(Err(_)))) {
             this.state = State::Ended;
             this.out.clear();
+        }
+        if let (Some(left), Poll::Ready(Some(Ok(frame)))) = (&mut this.length, &frame) {
+            let size = frame.data_ref().map_or(0, Bytes::len);
+            *left = left.saturating_sub(size as u64);
         }
         if this.state == State::Ended && this.out.is_empty() {
             let _ = this.exchange.cell.look(this.exchange.context, |stream| match this.side {
@@ -216,6 +235,7 @@ impl http_body::Body for Flow {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.length.map(SizeHint::with_exact).unwrap_or_default()
+        let left = self.length.map(|left| if self.is_end_stream() { 0 } else { left });
+        left.map(SizeHint::with_exact).unwrap_or_default()
     }
 }

@@ -1,9 +1,13 @@
 //! Bodies: shown piece by piece, changed, held back, and never more of them than allowed.
 
+use std::time::Duration;
+
+use http_body::Frame;
+use outrigger_http::{Body, BodyError};
 use serde_json::json;
 
 use crate::guest::filter;
-use crate::rig::{Rig, get, ok, post};
+use crate::rig::{Rig, get, ok, post, read, within};
 
 /// Puts brackets around every piece, and says where the body ends.
 const BRACKETS: &str = r#"
@@ -62,6 +66,34 @@ async fn more_than_may_be_held_back_is_refused() {
     let rig = Rig::with(&replaces("response", "1"), json!({ "max_buffer": 4 })).await;
     let passed = rig.get("/").await;
     assert!(passed.body.is_none(), "a response that has begun is cut off");
+}
+
+/// Pieces of a body the filter holds back, with 40 seconds after each; the end comes `late` seconds after that.
+async fn slowly(late: u64) -> Result<String, BodyError> {
+    let rig = Rig::with(&replaces("request", "0"), json!({})).await;
+    let (mut visit, mut request) = (rig.visit(), post(&[]));
+    let (sender, body) = Body::channel(1);
+    request.body = body;
+    assert!(within(visit.request(&mut request)).await.is_none());
+    tokio::time::pause();
+    let reading = tokio::spawn(read(request.body));
+    for piece in ["one", "two", "three"] {
+        sender.send(Ok(Frame::data(piece.into()))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(40)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(late)).await;
+    drop(sender);
+    reading.await.unwrap().map(|read| read.text())
+}
+
+#[tokio::test]
+async fn a_body_that_goes_on_coming_may_be_held_back_for_long() {
+    assert_eq!(slowly(0).await.unwrap(), "etwothree");
+}
+
+#[tokio::test]
+async fn a_body_nobody_asks_about_for_a_minute_is_given_up() {
+    assert!(matches!(slowly(30).await, Err(BodyError::Idle)));
 }
 
 #[tokio::test]

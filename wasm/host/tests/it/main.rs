@@ -5,6 +5,7 @@
 
 mod bodies;
 mod calls;
+mod codec;
 mod connections;
 mod guest;
 mod headers;
