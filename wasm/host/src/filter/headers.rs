@@ -91,14 +91,17 @@ fn fields(state: &State, map: Map) -> Result<Vec<Field<'_>>, Status> {
 }
 
 fn of_request(head: &RequestHead) -> Vec<Field<'_>> {
-    let pseudo = [
-        (":authority", head.authority().as_bytes()),
-        (":path", head.path_and_query().as_bytes()),
-        (":method", head.method.as_str().as_bytes()),
-        (":scheme", head.scheme.as_str().as_bytes()),
-    ];
-    let pseudo = pseudo.map(|(name, value)| (name.as_bytes().into(), value.into()));
+    let pseudo = request_line(head).map(|(name, value)| (name.as_bytes().into(), value.as_bytes().into()));
     pseudo.into_iter().chain(of_headers(&head.headers)).collect()
+}
+
+fn request_line(head: &RequestHead) -> [(&'static str, &str); 4] {
+    [
+        (":authority", head.authority()),
+        (":path", head.path_and_query()),
+        (":method", head.method.as_str()),
+        (":scheme", head.scheme.as_str()),
+    ]
 }
 
 fn of_response(head: &ResponseHead) -> Vec<Field<'_>> {
@@ -142,7 +145,7 @@ fn edit(state: &mut State, map: Map, edit: Edit<'_>) -> Result<(), Status> {
     }
 }
 
-/// A head that has left cannot be changed any more.
+/// A head that has left cannot be changed any more. A change that is refused leaves it as it is.
 fn in_head<H>(
     message: &mut Message<H>,
     edit: impl FnOnce(&mut H) -> Result<(), Status>,
@@ -150,16 +153,20 @@ fn in_head<H>(
     if message.at != At::Head {
         return Err(Status::BadArgument);
     }
+    edit(message.head.as_mut().ok_or(Status::NotFound)?)?;
     message.edited = true;
-    edit(message.head.as_mut().ok_or(Status::NotFound)?)
+    Ok(())
 }
 
 fn in_trailers<H>(message: &mut Message<H>, edit: &Edit<'_>) -> Result<(), Status> {
     if !matches!(message.at, At::Body | At::Trailers) {
         return Err(Status::BadArgument);
     }
-    // While the last of the body is shown, trailers can still be put after it.
-    edit_map(message.trailers.get_or_insert_default(), edit)
+    // While the body is shown, trailers can be put after its end.
+    let mut trailers = message.trailers.clone().unwrap_or_default();
+    edit_map(&mut trailers, edit)?;
+    message.trailers = Some(trailers);
+    Ok(())
 }
 
 fn edit_request(head: &mut RequestHead, edit: &Edit<'_>) -> Result<(), Status> {
@@ -169,10 +176,15 @@ fn edit_request(head: &mut RequestHead, edit: &Edit<'_>) -> Result<(), Status> {
             set_in_request_line(head, name, value)
         }
         Edit::All(pairs) => {
-            head.headers.remove_where(|_| true);
+            let mut next = RequestHead { headers: Headers::new(), ..head.clone() };
             for (name, value) in pairs {
-                edit_request(head, &Edit::Add(name, value))?;
+                if is_of_request_line(name) {
+                    set_in_request_line(&mut next, name, value)?;
+                } else {
+                    append(&mut next.headers, name, value)?;
+                }
             }
+            *head = next;
             Ok(())
         }
         edit => edit_headers(&mut head.headers, edit),
@@ -183,7 +195,11 @@ fn is_of_request_line(name: &[u8]) -> bool {
     name.starts_with(b":") || name.eq_ignore_ascii_case(b"host")
 }
 
+/// What is there already is never refused, though it be `*`: a guest may set what it has got.
 fn set_in_request_line(head: &mut RequestHead, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    if request_line(head).iter().any(|(known, now)| known.as_bytes() == name && now.as_bytes() == value) {
+        return Ok(());
+    }
     let value = Bytes::copy_from_slice(value);
     match name {
         b":path" => return head.set_path_and_query(value).map_err(|_| Status::BadArgument),
@@ -200,22 +216,35 @@ fn set_in_request_line(head: &mut RequestHead, name: &[u8], value: &[u8]) -> Res
 
 fn edit_response(head: &mut ResponseHead, edit: &Edit<'_>) -> Result<(), Status> {
     match edit {
-        Edit::Add(b":status", value) | Edit::Replace(b":status", value) => {
-            let status = StatusCode::from_bytes(value).ok().filter(|status| status.as_u16() >= 200);
-            head.status = status.ok_or(Status::BadArgument)?;
-            // The phrase was that of the other status.
-            head.reason = None;
-            Ok(())
-        }
+        Edit::Add(b":status", value) | Edit::Replace(b":status", value) => set_status(head, value),
         Edit::All(pairs) => {
-            head.headers.remove_where(|_| true);
+            let mut next = ResponseHead { headers: Headers::new(), ..head.clone() };
             for (name, value) in pairs {
-                edit_response(head, &Edit::Add(name, value))?;
+                if *name == b":status" {
+                    set_status(&mut next, value)?;
+                } else {
+                    append(&mut next.headers, name, value)?;
+                }
             }
+            *head = next;
             Ok(())
         }
         edit => edit_headers(&mut head.headers, edit),
     }
+}
+
+/// A 101 is the server's to give, and may stay.
+fn set_status(head: &mut ResponseHead, value: &[u8]) -> Result<(), Status> {
+    let status = StatusCode::from_bytes(value).map_err(|_| Status::BadArgument)?;
+    if status == head.status {
+        return Ok(());
+    }
+    if status.as_u16() < 200 {
+        return Err(Status::BadArgument);
+    }
+    // The phrase was that of the other status.
+    (head.status, head.reason) = (status, None);
+    Ok(())
 }
 
 fn edit_headers(headers: &mut Headers, edit: &Edit<'_>) -> Result<(), Status> {
@@ -227,16 +256,33 @@ fn edit_headers(headers: &mut Headers, edit: &Edit<'_>) -> Result<(), Status> {
             Ok(())
         }
         Edit::Add(name, value) => {
-            let fits = headers.len() < MAP_PAIRS && name.len() + value.len() < MAP_BYTES;
-            let name = HeaderName::from_bytes(name).ok().filter(|_| fits).ok_or(Status::BadArgument)?;
-            headers.append(&name, value).map_err(|_| Status::BadArgument)
+            has_room(headers.iter(), name, value)?;
+            append(headers, name, value)
         }
         Edit::Replace(name, value) => {
+            has_room(headers.iter().filter(|(known, _)| !known.eq_ignore_ascii_case(name)), name, value)?;
             let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
             headers.set(&name, value).map_err(|_| Status::BadArgument)
         }
         Edit::All(_) => Err(Status::InternalFailure),
     }
+}
+
+fn append(headers: &mut Headers, name: &[u8], value: &[u8]) -> Result<(), Status> {
+    let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
+    headers.append(&name, value).map_err(|_| Status::BadArgument)
+}
+
+/// Whether one more pair fits beside the others. A whole map was measured when it was decoded.
+fn has_room<'f>(
+    others: impl Iterator<Item = (&'f [u8], &'f [u8])>,
+    name: &[u8],
+    value: &[u8],
+) -> Result<(), Status> {
+    let one = (1, name.len() + value.len());
+    let (pairs, bytes) =
+        others.fold(one, |(pairs, bytes), (name, value)| (pairs + 1, bytes + name.len() + value.len()));
+    if pairs <= MAP_PAIRS && bytes <= MAP_BYTES { Ok(()) } else { Err(Status::BadArgument) }
 }
 
 fn edit_map(map: &mut HeaderMap, edit: &Edit<'_>) -> Result<(), Status> {
@@ -251,13 +297,12 @@ fn edit_map(map: &mut HeaderMap, edit: &Edit<'_>) -> Result<(), Status> {
             }
         }
         Edit::Add(name, value) => {
+            has_room(pairs_of(map), name, value)?;
             let (name, value) = pair(name, value)?;
-            if map.len() >= MAP_PAIRS {
-                return Err(Status::BadArgument);
-            }
             map.append(name, value);
         }
         Edit::Replace(name, value) => {
+            has_room(pairs_of(map).filter(|(known, _)| !known.eq_ignore_ascii_case(name)), name, value)?;
             let (name, value) = pair(name, value)?;
             map.insert(name, value);
         }
@@ -272,8 +317,14 @@ fn edit_map(map: &mut HeaderMap, edit: &Edit<'_>) -> Result<(), Status> {
     Ok(())
 }
 
+fn pairs_of(map: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+}
+
 #[cfg(test)]
 mod tests {
+    use outrigger_http::Target;
+
     use super::*;
 
     fn request() -> RequestHead {
@@ -320,6 +371,65 @@ mod tests {
         assert_eq!(head.headers.len(), 1);
         let mut map = HeaderMap::new();
         assert_eq!(edit_map(&mut map, &Edit::Add(b"a", b"x\n")), Err(Status::BadArgument));
+    }
+
+    #[test]
+    fn what_is_there_can_be_set_again() {
+        let mut head = request();
+        (head.method, head.target) = (Method::OPTIONS, Target::Asterisk);
+        let owned = |fields: Vec<Field<'_>>| {
+            fields.iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect::<Vec<_>>()
+        };
+        let before = owned(of_request(&head));
+        let same = before.iter().map(|(name, value)| (&**name, &**value)).collect();
+        edit_request(&mut head, &Edit::All(same)).unwrap();
+        assert_eq!((owned(of_request(&head)), &head.target), (before, &Target::Asterisk));
+
+        let mut head = ResponseHead::new(StatusCode::SWITCHING_PROTOCOLS);
+        let all = Edit::All(vec![(b":status", b"101"), (b"upgrade", b"websocket")]);
+        edit_response(&mut head, &all).unwrap();
+        assert_eq!((head.status.as_u16(), head.headers.len()), (101, 1));
+    }
+
+    #[test]
+    fn what_is_refused_changes_nothing() {
+        for bad in [(":path", "none"), ("a b", ""), ("x-two", "\n"), (":method", " ")] {
+            let mut head = request();
+            let (name, value) = (bad.0.as_bytes(), bad.1.as_bytes());
+            let all = Edit::All(vec![(b":path", b"/new"), (b"x-two", b"2"), (name, value)]);
+            assert_eq!(edit_request(&mut head, &all), Err(Status::BadArgument), "{bad:?}");
+            assert_eq!((head.path_and_query(), head.headers.len()), ("/p?q", 1), "{bad:?}");
+            assert!(head.headers.contains(&HeaderName::from_static("x-one")));
+        }
+        let mut head = ResponseHead::new(StatusCode::OK);
+        head.headers.append(&HeaderName::from_static("x-one"), "1").unwrap();
+        let all = Edit::All(vec![(b":status", b"404"), (b"x-two", b"2"), (b":status", b"100")]);
+        assert_eq!(edit_response(&mut head, &all), Err(Status::BadArgument));
+        assert_eq!((head.status.as_u16(), head.headers.len()), (200, 1));
+    }
+
+    #[test]
+    fn a_map_cannot_grow_without_end() {
+        let big = vec![b'x'; MAP_BYTES / 4];
+        let names = [b"a", b"b", b"c", b"d", b"e"];
+        let outcomes = |edit: &mut dyn FnMut(&Edit<'_>) -> Result<(), Status>| {
+            let added = names.map(|name| edit(&Edit::Replace(name, &big)).is_ok());
+            // What takes the place of as much is no growth.
+            assert_eq!(edit(&Edit::Replace(b"A", &big)), Ok(()));
+            assert_eq!(edit(&Edit::Add(b"a", &big)), Err(Status::BadArgument));
+            added
+        };
+        let (mut headers, mut map) = (Headers::new(), HeaderMap::new());
+        let first_three = [true, true, true, false, false];
+        assert_eq!(outcomes(&mut |edit| edit_headers(&mut headers, edit)), first_three);
+        assert_eq!(outcomes(&mut |edit| edit_map(&mut map, edit)), first_three);
+
+        let mut headers = Headers::new();
+        for number in 0..=MAP_PAIRS {
+            let name = format!("n{number}");
+            let added = edit_headers(&mut headers, &Edit::Replace(name.as_bytes(), b""));
+            assert_eq!(added.is_ok(), number < MAP_PAIRS, "{number}");
+        }
     }
 
     #[test]

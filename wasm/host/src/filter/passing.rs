@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use outrigger_http::chain::Visit;
 use outrigger_http::{Body, Headers, Request, Response};
@@ -153,6 +154,9 @@ impl Exchange {
             if stream.response.edited { stream.response.head.clone() } else { None }
         });
         if let Ok(Some(head)) = edited {
+            if !still_opens_tunnel(response.head.status, head.status) {
+                response.tunnel = None;
+            }
             response.head = head;
         }
         if !end && response.tunnel.is_none() {
@@ -168,6 +172,11 @@ impl Exchange {
             *body = Body::wrap(Flow::new(Arc::clone(self), side, std::mem::take(body), length));
         }
     }
+}
+
+/// Whether the status a filter has made of another still says what it said of a tunnel: that it is open.
+fn still_opens_tunnel(before: StatusCode, after: StatusCode) -> bool {
+    before == after || (before.is_success() && after.is_success())
 }
 
 impl Drop for Exchange {

@@ -1,9 +1,12 @@
 //! Heads: what a filter reads and changes of them, and answers it gives itself.
 
+use http::header::UPGRADE;
+use http::{Method, StatusCode};
+use outrigger_http::{Response, Target, Tunnel};
 use serde_json::json;
 
 use crate::guest::{filter, filter_of};
-use crate::rig::{Rig, get, ok, pieces_of};
+use crate::rig::{Rig, get, ok, pieces_of, within};
 
 #[tokio::test]
 async fn a_filter_reads_and_changes_both_heads() {
@@ -111,6 +114,66 @@ async fn a_response_can_be_replaced_before_its_head_leaves() {
     let passed = rig.get("/").await;
     assert!(passed.forwarded);
     assert_eq!((passed.status(), passed.text().as_str(), rig.crashes()), (418, "teapot", 0));
+}
+
+/// Sets what it has got, then tries what cannot be.
+const SETS: &str = r#"
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+      (call $ok (call $pairs (i32.const 0) (i32.const 8) (i32.const 12)))
+      (call $ok (call $set_pairs (i32.const 0) (call $got)))
+      (call $is (call $set_pairs (i32.const 0) @"\01\00\00\00\05\00\00\00\01\00\00\00:path\00x\00") (i32.const 2))
+      (i32.const 0))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+      (call $ok (call $pairs (i32.const 2) (i32.const 8) (i32.const 12)))
+      (call $ok (call $set_pairs (i32.const 2) (call $got)))
+      (call $is (call $set_pairs (i32.const 2) @"\01\00\00\00\03\00\00\00\01\00\00\00a b\00x\00") (i32.const 2))
+      (i32.const 0))"#;
+
+#[tokio::test]
+async fn a_head_is_set_as_it_was_or_not_at_all() {
+    let rig = Rig::with(&filter(SETS), json!({})).await;
+    let mut request = get("/");
+    (request.head.method, request.head.target) = (Method::OPTIONS, Target::Asterisk);
+    let mut response = Response::status(StatusCode::SWITCHING_PROTOCOLS);
+    response.head.headers.append_static(&UPGRADE, "websocket");
+    let passed = rig.pass(request, response).await;
+    assert_eq!(rig.crashes(), 0);
+    assert_eq!(
+        (passed.request.target.clone(), passed.asked("x-first").as_deref()),
+        (Target::Asterisk, Some("1"))
+    );
+    assert_eq!((passed.status(), passed.told("upgrade").as_deref()), (101, Some("websocket")));
+}
+
+/// Whether the tunnel of a response with this status is still there when the filter has seen it.
+async fn is_open(rig: &Rig, from: StatusCode) -> bool {
+    let mut visit = rig.visit();
+    assert!(within(visit.request(&mut get("/"))).await.is_none());
+    let mut response = Response::status(from);
+    response.tunnel = Some(Tunnel::new(tokio::io::duplex(1).0));
+    within(visit.response(&mut response)).await;
+    response.tunnel.is_some()
+}
+
+#[tokio::test]
+async fn a_filter_refuses_a_tunnel_by_its_status() {
+    for (from, to, open) in [
+        (101, "101", true),
+        (101, "403", false),
+        (101, "200", false),
+        (200, "201", true),
+        (200, "403", false),
+    ] {
+        let code = format!(
+            r#"(func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+              (call $ok (call $add (i32.const 2) @"x-seen" @"1"))
+              (call $ok (call $replace (i32.const 2) @":status" @"{to}"))
+              (i32.const 0))"#
+        );
+        let rig = Rig::with(&filter(&code), json!({})).await;
+        assert_eq!(is_open(&rig, StatusCode::from_u16(from).unwrap()).await, open, "{from} {to}");
+        assert_eq!(rig.crashes(), 0);
+    }
 }
 
 #[tokio::test]
