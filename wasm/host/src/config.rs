@@ -54,8 +54,9 @@ pub struct PluginConfig {
     #[serde(default = "limits::deadline", with = "humantime_serde")]
     #[schemars(with = "String")]
     pub deadline: Duration,
-    /// The most of a body that is kept while the filter holds it back, in bytes; more is answered with 413 (a request) or
-    /// 500 (a response). Default 1 MiB.
+    /// The most of a body that is kept while the filter holds it back, in bytes: a larger request is answered with 413, a
+    /// larger response is cut off, for its head has left. It also bounds what the filter answers and sends by itself.
+    /// Default 1 MiB.
     #[serde(default = "limits::max_buffer")]
     pub max_buffer: usize,
 }

@@ -17,7 +17,7 @@ use crate::filter::exports::{Exports, Find, Headers};
 use crate::filter::headers::count;
 use crate::filter::link::linker;
 use crate::filter::memory::{ALLOCATE, length};
-use crate::filter::state::{Clock, Home, Plan, Services, State};
+use crate::filter::state::{Clock, Home, Plan, Services, State, processor_time};
 use crate::filter::stream::{At, Life, Message, Parts, Stream};
 use crate::filter::wasi::Exit;
 use crate::limits;
@@ -96,7 +96,10 @@ impl Vm {
             false => Err(Overrun.into()),
         });
         let engine = &blueprint.engine;
-        let instance = guarded(engine, &mut store, limits::START, |store| blueprint.pre.instantiate(store))?;
+        let mut budget = Budget(limits::START);
+        let instance = budget.spend(|deadline| {
+            guarded(engine, &mut store, deadline, |store| blueprint.pre.instantiate(store))
+        })?;
         let unstartable = |error: wasmtime::Error| Crash::Unstartable(format!("{error:#}"));
         let exports = Exports::of(&instance, &mut store).map_err(unstartable)?;
         let memory = instance.get_memory(&mut store, "memory");
@@ -109,21 +112,26 @@ impl Vm {
         let state = store.data_mut();
         (state.memory, state.allocate) = (memory.or(state.memory), allocate.or(state.allocate.take()));
         let mut vm = Self { engine: Arc::clone(engine), store, exports, deadline, settling: false };
-        vm.run_start(&started)?;
-        vm.configure(root)?;
+        vm.run_start(&started, &mut budget)?;
+        vm.configure(root, &mut budget)?;
         Ok(vm)
     }
 
-    fn run_start(&mut self, started: &Started) -> Called {
+    fn run_start(&mut self, started: &Started, budget: &mut Budget) -> Called {
         for function in &started.plain {
-            match guarded(&self.engine, &mut self.store, limits::START, |store| function.call(store, ())) {
+            let run = budget.spend(|deadline| {
+                guarded(&self.engine, &mut self.store, deadline, |store| function.call(store, ()))
+            });
+            match run {
                 Ok(()) => {}
                 Err(Crash::Trapped(_)) if self.exited_well() => {}
                 Err(crash) => return Err(crash),
             }
         }
         if let Some(main) = &started.main {
-            guarded(&self.engine, &mut self.store, limits::START, |store| main.call(store, (0, 0)))?;
+            budget.spend(|deadline| {
+                guarded(&self.engine, &mut self.store, deadline, |store| main.call(store, (0, 0)))
+            })?;
         }
         Ok(())
     }
@@ -132,21 +140,21 @@ impl Vm {
         self.store.data().exited == Some(0)
     }
 
-    fn configure(&mut self, root: u32) -> Called {
+    fn configure(&mut self, root: u32, budget: &mut Budget) -> Called {
         let (vm_config, config) = {
             let plan = &self.state().plan;
             (length(plan.vm_config.len()), length(plan.config.len()))
         };
         if let Some(create) = self.exports.context_create.clone() {
-            self.call_for(limits::START, root, &create, (root, 0))?;
+            budget.spend(|deadline| self.call_for(deadline, root, &create, (root, 0)))?;
         }
         if let Some(vm_start) = self.exports.vm_start.clone()
-            && self.call_for(limits::START, root, &vm_start, (root, vm_config))? == 0
+            && budget.spend(|deadline| self.call_for(deadline, root, &vm_start, (root, vm_config)))? == 0
         {
             return Err(Crash::Refused("proxy_on_vm_start"));
         }
         if let Some(configure) = self.exports.configure.clone()
-            && self.call_for(limits::START, root, &configure, (root, config))? == 0
+            && budget.spend(|deadline| self.call_for(deadline, root, &configure, (root, config)))? == 0
         {
             return Err(Crash::Refused("proxy_on_configure"));
         }
@@ -195,6 +203,25 @@ impl Vm {
         }
         self.settling = false;
         Ok(())
+    }
+}
+
+/// What is left of the time a start may take in all. It is the processor's: on a machine with more to do than it can,
+/// waiting is not the guest's doing.
+struct Budget(Duration);
+
+impl Budget {
+    fn spend<R>(&mut self, run: impl FnOnce(Duration) -> Called<R>) -> Called<R> {
+        if self.0.is_zero() {
+            return Err(Crash::Late(limits::START));
+        }
+        let since = processor_time();
+        let result = run(self.0);
+        self.0 = self.0.saturating_sub(processor_time().saturating_sub(since));
+        match result {
+            Err(Crash::Late(_)) => Err(Crash::Late(limits::START)),
+            result => result,
+        }
     }
 }
 
@@ -373,11 +400,19 @@ impl Vm {
     pub(crate) fn close(&mut self, context: u32) -> Called {
         let Some(stream) = self.state_mut().streams.get_mut(&context) else { return Ok(()) };
         stream.life = Life::Ending;
+        // Bodies are not shown any more.
+        drop((stream.request.body.take(), stream.response.body.take()));
         if let Some(done) = self.exports.done.clone()
             && self.call(context, &done, context)? == 0
         {
-            return Ok(());
+            self.state_mut().linger(context);
+            return self.settle();
         }
+        self.finish(context)
+    }
+
+    /// A context is through, whether or not the filter has said so.
+    pub(crate) fn finish(&mut self, context: u32) -> Called {
         self.state_mut().finish(context);
         self.settle()
     }

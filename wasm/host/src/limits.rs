@@ -12,7 +12,7 @@ pub(crate) const MAX_MEMORY: usize = 1 << 30;
 pub(crate) const MAX_FILE: u64 = 32 << 20;
 /// How long compiling one may take before the configuration that wants it is refused.
 pub(crate) const COMPILE: Duration = Duration::from_secs(60);
-/// How long a module may take to start and to be configured.
+/// How long a module may compute to start and to be configured, in all.
 pub(crate) const START: Duration = Duration::from_secs(1);
 /// How long a filter may hold a message back without being asked anything; each piece of a body is a question.
 pub(crate) const PAUSE: Duration = Duration::from_secs(60);
@@ -31,14 +31,23 @@ pub(crate) const CALL: Duration = Duration::from_secs(300);
 /// Of shared data: one value, and everything of one `vm_id`.
 pub(crate) const SHARED_VALUE: usize = 1 << 20;
 pub(crate) const SHARED_TOTAL: usize = 16 << 20;
+/// What an entry takes besides its bytes, so that many empty ones are not for nothing.
+pub(crate) const SHARED_ENTRY: usize = 64;
 /// Of one shared queue.
 pub(crate) const QUEUE_ITEMS: usize = 1000;
-/// Queues of one `vm_id`.
+/// Queues of one `vm_id`, the bytes of their names, and of everything that waits in them.
 pub(crate) const QUEUES: usize = 1000;
-/// Properties a filter sets on one request.
+pub(crate) const QUEUE_NAME: usize = 256;
+pub(crate) const QUEUE_TOTAL: usize = 16 << 20;
+/// Properties a filter sets on one request, and the bytes of all of them.
 pub(crate) const PROPERTIES: usize = 256;
-/// Metrics all filters together may define.
+pub(crate) const PROPERTY_BYTES: usize = 1 << 20;
+/// How long a stream that is over may wait for the filter to be done with it, and how many of one instance may.
+pub(crate) const LINGER: Duration = Duration::from_secs(60);
+pub(crate) const LINGERING: usize = 1000;
+/// Metrics all filters together may define, and those of one name.
 pub(crate) const METRICS: usize = 1000;
+pub(crate) const PLUGIN_METRICS: usize = 250;
 /// Of a table of functions.
 const TABLE: usize = 20_000;
 

@@ -29,7 +29,8 @@ pub(crate) fn set_bytes(guest: &mut Guest<'_>, number: u32, start: u32, replaced
     let (_, state) = both(guest)?;
     let limit = state.plan.max_buffer;
     let chunk = body_mut(state, buffer)?;
-    if new.len() > limit.max(chunk.len()) {
+    // What came may be larger than what may be kept; it does not become larger still.
+    if chunk.spliced(start as usize, replaced as usize, new.len()) > limit.max(chunk.len()) {
         return Err(Status::BadArgument.into());
     }
     chunk.splice(start as usize, replaced as usize, &new);

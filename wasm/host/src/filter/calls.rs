@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
-use http_body::Frame;
-use outrigger_cluster::{Body, BodyError, Cluster};
-use tokio::sync::mpsc;
+use outrigger_cluster::{Body, Cluster};
 use tokio::task::JoinHandle;
 
 use super::abi::Status;
@@ -20,11 +18,11 @@ use super::map::Pair;
 use super::state::{Home, State};
 use crate::limits::{CALL, CALLS};
 
+use grpc::Sender;
 pub(crate) use grpc::{Called, Part, call as grpc_call, cancel, close, send, stream as grpc_stream};
 pub(crate) use http_call::{HttpCall, http_call};
 
 type Fields = Vec<(Bytes, Bytes)>;
-type Sender = mpsc::Sender<Result<Frame<Bytes>, BodyError>>;
 
 /// The calls of one instance.
 #[derive(Default)]
@@ -111,6 +109,11 @@ impl State {
         let task = self.home.clone().map(|home| home.worker.clone().spawn(run(token, home)));
         self.calls.open.insert(token, Open { context, task, sender });
         Ok(token)
+    }
+
+    /// What is sent in one piece is no more than may come in one.
+    fn sendable(&self, body: Vec<u8>) -> Result<Vec<u8>, Status> {
+        if body.len() > self.plan.max_buffer { Err(Status::BadArgument) } else { Ok(body) }
     }
 
     /// Where a call goes. `None` for one that is only tried out, which may name what it likes.

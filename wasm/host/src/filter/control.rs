@@ -34,6 +34,7 @@ impl State {
         if level > LevelFilter::current() || !self.lines.take(Instant::now()) {
             return;
         }
+        self.tell_dropped();
         let line = line.get(..limits::LOG_LINE).unwrap_or(line);
         let (plugin, line) = (&*self.plan.name, one_line(line));
         match level {
@@ -42,6 +43,16 @@ impl State {
             Level::INFO => info!(target: "wasm", plugin, "{line}"),
             Level::WARN => warn!(target: "wasm", plugin, "{line}"),
             Level::ERROR => error!(target: "wasm", plugin, "{line}"),
+        }
+    }
+}
+
+impl State {
+    /// Once lines may be written again.
+    pub(crate) fn tell_dropped(&mut self) {
+        let dropped = self.lines.dropped();
+        if dropped > 0 {
+            warn!(target: "wasm", plugin = &*self.plan.name, dropped, "more log lines in a second than a filter may write");
         }
     }
 }
@@ -145,6 +156,9 @@ pub(crate) struct Answered {
 
 pub(crate) fn send_local_response(guest: &mut Guest<'_>, answered: Answered) -> Answer {
     let (headers, body) = (bytes(guest, answered.headers)?, bytes(guest, answered.body)?);
+    if body.len() > guest.data().plan.max_buffer {
+        return Err(Status::BadArgument.into());
+    }
     let grpc = u32::try_from(answered.grpc).ok();
     let local = Local::new(answered.status, &map::decode(&headers)?, body, grpc)?;
     let stream = guest.data_mut().stream_mut()?;

@@ -9,8 +9,8 @@ use super::control::nanoseconds;
 use super::map;
 use super::memory::{Answer, Guest, Place, Span, bytes, give};
 use super::state::State;
-use super::stream::Stream;
-use crate::limits::PROPERTIES;
+use super::stream::{Properties, Stream};
+use crate::limits::{PROPERTIES, PROPERTY_BYTES};
 
 pub(crate) fn get(guest: &mut Guest<'_>, path: Span, place: Place) -> Answer {
     let path = bytes(guest, path)?;
@@ -21,9 +21,15 @@ pub(crate) fn get(guest: &mut Guest<'_>, path: Span, place: Place) -> Answer {
 /// Properties a filter sets are its own, for the rest of the request.
 pub(crate) fn set(guest: &mut Guest<'_>, path: Span, value: Span) -> Answer {
     let (path, value) = (bytes(guest, path)?, bytes(guest, value)?);
-    let properties = &mut guest.data_mut().stream_mut()?.properties;
-    if path.is_empty() || (properties.len() >= PROPERTIES && !properties.contains_key(&path)) {
-        return Err(Status::BadArgument.into());
+    Ok(keep(&mut guest.data_mut().stream_mut()?.properties, path, value)?)
+}
+
+fn keep(properties: &mut Properties, path: Vec<u8>, value: Vec<u8>) -> Result<(), Status> {
+    let others = properties.iter().filter(|(known, _)| **known != path);
+    let (count, size) =
+        others.fold((0, 0), |(n, size), (path, value)| (n + 1, size + path.len() + value.len()));
+    if path.is_empty() || count >= PROPERTIES || size + path.len() + value.len() > PROPERTY_BYTES {
+        return Err(Status::BadArgument);
     }
     properties.insert(path, value);
     Ok(())
@@ -155,4 +161,23 @@ fn text_of(text: &str) -> Option<Vec<u8>> {
 
 fn number(number: u64) -> Option<Vec<u8>> {
     Some(number.to_le_bytes().to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_request_carries_has_its_bounds() {
+        let mut properties = Properties::new();
+        let mut set = |path: usize, size: usize| keep(&mut properties, vec![b'p'; path], vec![0; size]);
+        assert_eq!(set(0, 1), Err(Status::BadArgument));
+        assert_eq!(set(1, PROPERTY_BYTES), Err(Status::BadArgument));
+        assert_eq!(set(PROPERTY_BYTES, 1), Err(Status::BadArgument), "paths count too");
+        set(1, PROPERTY_BYTES - 1).unwrap();
+        assert_eq!(set(2, 0), Err(Status::BadArgument));
+        set(1, 0).unwrap();
+        assert_eq!((2..1000).filter(|path| set(*path, 1).is_ok()).count(), PROPERTIES - 1);
+        set(1, 10).unwrap();
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -10,7 +11,7 @@ use parking_lot::Mutex;
 use super::abi::Status;
 use super::memory::{Answer, Guest, Place, Span, both, bytes, give, put_u32, text};
 use super::state::Home;
-use crate::limits::{QUEUE_ITEMS, QUEUES, SHARED_TOTAL, SHARED_VALUE};
+use crate::limits::{QUEUE_ITEMS, QUEUE_NAME, QUEUE_TOTAL, QUEUES, SHARED_ENTRY, SHARED_TOTAL, SHARED_VALUE};
 
 /// All there is, by `vm_id`.
 #[derive(Default)]
@@ -25,6 +26,8 @@ pub(crate) struct Spaces {
 pub(crate) struct Space {
     data: Mutex<Data>,
     queues: Mutex<HashMap<Vec<u8>, u32>>,
+    /// Bytes that wait in all of them.
+    waiting: Arc<AtomicUsize>,
 }
 
 #[derive(Default)]
@@ -42,6 +45,8 @@ struct Value {
 #[derive(Default)]
 pub(crate) struct Queue {
     items: Mutex<VecDeque<Bytes>>,
+    /// Of all queues of its `vm_id`.
+    waiting: Arc<AtomicUsize>,
     /// Who registered last is told of new items.
     reader: Mutex<Option<(Home, u32)>>,
 }
@@ -49,6 +54,13 @@ pub(crate) struct Queue {
 impl Spaces {
     pub(crate) fn of(&self, vm_id: &str) -> Arc<Space> {
         Arc::clone(self.spaces.lock().entry(vm_id.to_owned()).or_default())
+    }
+
+    /// The queue of this name, if somebody has registered it: what others are called is for guests to say, and not for
+    /// us to keep.
+    fn find(&self, vm_id: &str, name: &[u8]) -> Option<u32> {
+        let space = self.spaces.lock().get(vm_id).cloned()?;
+        space.queues.lock().get(name).copied()
     }
 
     fn queue(&self, number: u32) -> Result<Arc<Queue>, Status> {
@@ -61,11 +73,14 @@ impl Spaces {
         if let Some(number) = known.get(&name) {
             return Ok(*number);
         }
+        if name.len() > QUEUE_NAME {
+            return Err(Status::BadArgument);
+        }
         if known.len() >= QUEUES {
             return Err(Status::InternalFailure);
         }
         let mut queues = self.queues.lock();
-        queues.push(Arc::default());
+        queues.push(Arc::new(Queue { waiting: Arc::clone(&space.waiting), ..Queue::default() }));
         let number = u32::try_from(queues.len()).map_err(|_| Status::InternalFailure)?;
         known.insert(name, number);
         Ok(number)
@@ -85,8 +100,8 @@ impl Space {
         if cas != 0 && old.map(|value| value.cas) != Some(cas) {
             return Err(Status::CasMismatch);
         }
-        let freed = old.map_or(0, |value| value.bytes.len() + key.len());
-        let size = data.size - freed + bytes.len() + key.len();
+        let freed = old.map_or(0, |value| value.bytes.len() + key.len() + SHARED_ENTRY);
+        let size = data.size - freed + bytes.len() + key.len() + SHARED_ENTRY;
         if bytes.len() > SHARED_VALUE || size > SHARED_TOTAL {
             return Err(Status::InternalFailure);
         }
@@ -125,35 +140,45 @@ pub(crate) fn register_queue(guest: &mut Guest<'_>, name: Span, at: u32) -> Answ
 pub(crate) fn resolve_queue(guest: &mut Guest<'_>, vm_id: Span, name: Span, at: u32) -> Answer {
     let (vm_id, name) = (text(guest, vm_id)?, bytes(guest, name)?);
     let state = guest.data();
-    let space = if vm_id.is_empty() { Arc::clone(&state.space) } else { state.services.spaces.of(&vm_id) };
-    let number = space.queues.lock().get(&name).copied().ok_or(Status::NotFound)?;
+    let vm_id = if vm_id.is_empty() { &state.plan.vm_id } else { &vm_id };
+    let number = state.services.spaces.find(vm_id, &name).ok_or(Status::NotFound)?;
     Ok(put_u32(guest, at, number)?)
 }
 
 pub(crate) fn enqueue(guest: &mut Guest<'_>, number: u32, item: Span) -> Answer {
     let item = Bytes::from(bytes(guest, item)?);
-    if item.len() > SHARED_VALUE {
-        return Err(Status::BadArgument.into());
-    }
     let queue = guest.data().services.spaces.queue(number)?;
-    {
-        let mut items = queue.items.lock();
-        if items.len() >= QUEUE_ITEMS {
-            return Err(Status::InternalFailure.into());
-        }
-        items.push_back(item);
-    }
+    queue.push(item)?;
     queue.notify(number);
     Ok(())
 }
 
 pub(crate) fn dequeue(guest: &mut Guest<'_>, number: u32, place: Place) -> Answer {
     let queue = guest.data().services.spaces.queue(number)?;
-    let item = queue.items.lock().pop_front().ok_or(Status::Empty)?;
+    let item = queue.pop().ok_or(Status::Empty)?;
     give(guest, &item, place)
 }
 
 impl Queue {
+    fn push(&self, item: Bytes) -> Result<(), Status> {
+        if item.len() > SHARED_VALUE {
+            return Err(Status::BadArgument);
+        }
+        let mut items = self.items.lock();
+        let fits = |waiting: usize| Some(waiting + item.len()).filter(|all| *all <= QUEUE_TOTAL);
+        if items.len() >= QUEUE_ITEMS || self.waiting.fetch_update(Relaxed, Relaxed, fits).is_err() {
+            return Err(Status::InternalFailure);
+        }
+        items.push_back(item);
+        Ok(())
+    }
+
+    fn pop(&self) -> Option<Bytes> {
+        let item = self.items.lock().pop_front()?;
+        self.waiting.fetch_sub(item.len(), Relaxed);
+        Some(item)
+    }
+
     /// On the reader's own worker, once whoever wrote is out of the guest.
     fn notify(&self, number: u32) {
         let Some((home, root)) = self.reader.lock().clone() else { return };
@@ -204,5 +229,43 @@ mod tests {
             (0..QUEUES).all(|i| i == QUEUES - 1 || spaces.register(&a, i.to_le_bytes().to_vec()).is_ok())
         );
         assert_eq!(spaces.register(&a, b"more".to_vec()), Err(Status::InternalFailure));
+        assert_eq!(spaces.register(&b, vec![0; QUEUE_NAME + 1]), Err(Status::BadArgument));
+    }
+
+    #[test]
+    fn what_waits_in_all_queues_of_a_space_has_one_bound() {
+        let spaces = Spaces::default();
+        let (a, b) = (spaces.of("a"), spaces.of("b"));
+        let queue = |space: &Space, name: u8| {
+            let number = spaces.register(space, vec![name]).unwrap();
+            spaces.queue(number).unwrap()
+        };
+        let big = Bytes::from(vec![0; SHARED_VALUE]);
+        assert_eq!(queue(&a, 0).push(vec![0; SHARED_VALUE + 1].into()), Err(Status::BadArgument));
+        let pushed = (0..100).take_while(|name| queue(&a, *name).push(big.clone()).is_ok()).count();
+        assert_eq!(pushed, QUEUE_TOTAL / SHARED_VALUE);
+        assert_eq!(queue(&a, 99).push(Bytes::from_static(b"x")), Err(Status::InternalFailure));
+        queue(&b, 0).push(big.clone()).unwrap();
+        assert_eq!(queue(&a, 3).pop().map(|item| item.len()), Some(SHARED_VALUE));
+        queue(&a, 99).push(big).unwrap();
+    }
+
+    #[test]
+    fn a_name_that_is_only_asked_for_is_not_kept() {
+        let spaces = Spaces::default();
+        let number = spaces.register(&spaces.of("a"), b"q".to_vec()).unwrap();
+        assert_eq!((spaces.find("a", b"q"), spaces.find("a", b"other")), (Some(number), None));
+        assert!((0..100).all(|i| spaces.find(&format!("guess {i}"), b"q").is_none()));
+        assert_eq!(spaces.spaces.lock().len(), 1);
+    }
+
+    #[test]
+    fn many_small_values_have_a_bound_too() {
+        let space = Space::default();
+        let written = (0..1_000_000_u32)
+            .take_while(|key| space.set(&key.to_le_bytes(), Bytes::new(), 0).is_ok())
+            .count();
+        assert_eq!(written, SHARED_TOTAL / (4 + SHARED_ENTRY));
+        space.set(&0_u32.to_le_bytes(), Bytes::new(), 0).unwrap();
     }
 }

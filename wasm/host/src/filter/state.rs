@@ -1,6 +1,6 @@
 //! What the host remembers for one instance.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,8 @@ use super::calls::Calls;
 use super::control::Tick;
 use super::metrics::Defined;
 use super::shared::{Space, Spaces};
-use super::stream::{Life, Stream};
+use super::stream::{Life, Reaper, Stream};
+use super::wasi::Console;
 use crate::limits;
 use crate::plugin::Cell;
 
@@ -51,6 +52,25 @@ pub(crate) struct Home {
     pub(crate) worker: Handle,
 }
 
+/// What a guest had begun to say is told at its end, which it may explain.
+impl Drop for State {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl Home {
+    fn reap(self, context: u32) -> Reaper {
+        Reaper(self.worker.spawn(async move {
+            tokio::time::sleep(limits::LINGER).await;
+            if let Some(cell) = self.cell.upgrade() {
+                // It may be done by now; a callback that fails has been told of by the cell.
+                let _ = cell.about(context, |vm| vm.finish(context));
+            }
+        }))
+    }
+}
+
 pub(crate) struct State {
     pub(crate) plan: Arc<Plan>,
     pub(crate) services: Services,
@@ -71,10 +91,13 @@ pub(crate) struct State {
     pub(crate) exited: Option<u32>,
     /// Contexts that wanted to live on after `on_done` and have now said `done`.
     pub(crate) finished: Vec<u32>,
+    /// Those that have not.
+    lingering: BTreeSet<u32>,
     pub(crate) calls: Calls,
     pub(crate) tick: Tick,
     pub(crate) clock: Clock,
     pub(crate) lines: Lines,
+    pub(crate) console: Console,
 }
 
 impl State {
@@ -94,10 +117,12 @@ impl State {
             streams: HashMap::new(),
             exited: None,
             finished: Vec::new(),
+            lingering: BTreeSet::new(),
             calls: Calls::default(),
             tick: Tick::default(),
             clock: Clock::default(),
             lines: Lines::default(),
+            console: Console::default(),
         }
     }
 
@@ -111,10 +136,25 @@ impl State {
         let stream = self.streams.get_mut(&context).filter(|stream| stream.life == Life::Ending);
         if let Some(stream) = stream {
             stream.life = Life::Over;
+            self.lingering.remove(&context);
             self.finished.push(context);
             return true;
         }
         false
+    }
+
+    /// The filter is not done with a context: it has a while to say so, and must not have too many of them.
+    pub(crate) fn linger(&mut self, context: u32) {
+        let Some(stream) = self.streams.get_mut(&context).filter(|stream| stream.life == Life::Ending) else {
+            return;
+        };
+        stream.reaper = self.home.clone().map(|home| home.reap(context));
+        self.lingering.insert(context);
+        if self.lingering.len() > limits::LINGERING
+            && let Some(oldest) = self.lingering.pop_first()
+        {
+            self.finish(oldest);
+        }
     }
 
     pub(crate) fn stream_mut(&mut self) -> Result<&mut Stream, Status> {
@@ -153,7 +193,7 @@ impl Clock {
     }
 }
 
-fn processor_time() -> Duration {
+pub(crate) fn processor_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
@@ -162,7 +202,7 @@ fn processor_time() -> Duration {
 pub(crate) struct Lines {
     second: Option<Instant>,
     written: u32,
-    pub(crate) dropped: u64,
+    dropped: u64,
 }
 
 impl Lines {
@@ -176,6 +216,11 @@ impl Lines {
         self.dropped += u64::from(!fits);
         fits
     }
+
+    /// How many were dropped since this was last asked.
+    pub(crate) fn dropped(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
+    }
 }
 
 #[cfg(test)]
@@ -186,7 +231,7 @@ mod tests {
     fn lines_beyond_a_hundred_a_second_are_dropped() {
         let (mut lines, now) = (Lines::default(), Instant::now());
         assert_eq!((0..150).filter(|_| lines.take(now)).count(), 100);
-        assert_eq!(lines.dropped, 50);
+        assert_eq!((lines.dropped(), lines.dropped()), (50, 0));
         assert!(lines.take(now + Duration::from_secs(1)));
     }
 

@@ -9,9 +9,13 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use outrigger_http::{RequestHead, ResponseHead};
 use outrigger_net::ConnInfo;
+use tokio::task::JoinHandle;
 
 use super::abi::{Action, Side};
 use super::local::Local;
+
+/// What a filter has set, by path.
+pub(crate) type Properties = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A stream context.
 #[derive(Debug)]
@@ -27,8 +31,20 @@ pub(crate) struct Stream {
     pub(crate) local: Option<Local>,
     /// A second answer does not count, nor one after the response's head has left.
     pub(crate) answered: bool,
-    pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) properties: Properties,
     pub(crate) life: Life,
+    /// What waits for the filter to be done with it.
+    pub(crate) reaper: Option<Reaper>,
+}
+
+/// The task that ends a stream a filter is never done with; it goes when the stream goes.
+#[derive(Debug)]
+pub(crate) struct Reaper(pub(crate) JoinHandle<()>);
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// How far a context has come.
@@ -118,6 +134,13 @@ impl Chunk {
             own.extend_from_slice(part);
         }
         *self = Self::Own(own);
+    }
+
+    /// How long it will be after [`Self::splice`].
+    pub(crate) fn spliced(&self, start: usize, replaced: usize, new: usize) -> usize {
+        let start = start.min(self.len());
+        let end = start.saturating_add(replaced).min(self.len());
+        self.len() - (end - start) + new
     }
 
     pub(crate) fn take(&mut self) -> Bytes {
@@ -213,8 +236,9 @@ impl Stream {
             response: Message::default(),
             local: None,
             answered: false,
-            properties: BTreeMap::new(),
+            properties: Properties::new(),
             life: Life::Open,
+            reaper: None,
         }
     }
 
@@ -255,7 +279,9 @@ mod tests {
     fn splicing_replaces_prepends_and_appends() {
         let check = |start, replaced, expected: &str| {
             let mut chunk = Chunk::Shared(Bytes::from_static(b"abcd"));
+            let foretold = chunk.spliced(start, replaced, 2);
             chunk.splice(start, replaced, b"--");
+            assert_eq!(chunk.len(), foretold);
             assert_eq!(chunk.as_slice(), expected.as_bytes(), "{start} {replaced}");
         };
         check(0, 0, "--abcd");

@@ -9,7 +9,7 @@ use wasmtime::{Caller, ExternType, Linker, Module, Val, ValType};
 use super::control::nanoseconds;
 use super::memory::{Answer, Guest, Refusal, Span, both, put, put_u32};
 use super::state::State;
-use crate::limits::RANDOM;
+use crate::limits::{LOG_LINE, RANDOM};
 
 /// Under both names modules import it by.
 const NAMES: [&str; 2] = ["wasi_snapshot_preview1", "wasi_unstable"];
@@ -99,6 +99,48 @@ fn errno(answer: Answer<u32>) -> Asked {
     }
 }
 
+/// What has been written to standard output and error since the last end of a line.
+#[derive(Debug, Default)]
+pub(crate) struct Console {
+    output: Vec<u8>,
+    error: Vec<u8>,
+}
+
+impl Console {
+    fn of(&mut self, level: Level) -> &mut Vec<u8> {
+        if level == Level::ERROR { &mut self.error } else { &mut self.output }
+    }
+}
+
+impl State {
+    /// Some write a line in many pieces. One that does not end is written as far as a line may go.
+    fn print(&mut self, level: Level, text: &[u8]) {
+        for piece in text.split_inclusive(|byte| *byte == b'\n') {
+            for part in piece.chunks(LOG_LINE) {
+                let line = self.console.of(level);
+                line.extend_from_slice(part);
+                if line.ends_with(b"\n") || line.len() >= LOG_LINE {
+                    self.print_line(level);
+                }
+            }
+        }
+    }
+
+    fn print_line(&mut self, level: Level) {
+        let line = std::mem::take(self.console.of(level));
+        if !line.trim_ascii_end().is_empty() {
+            self.write(level, &line);
+        }
+    }
+
+    /// There will be no more.
+    pub(super) fn flush(&mut self) {
+        self.print_line(Level::INFO);
+        self.print_line(Level::ERROR);
+        self.tell_dropped();
+    }
+}
+
 /// Standard output and error are the log, line by line.
 fn fd_write(guest: &mut Guest<'_>, fd: u32, list: u32, count: u32, written: u32) -> Answer<u32> {
     let level = match fd {
@@ -120,9 +162,7 @@ fn fd_write(guest: &mut Guest<'_>, fd: u32, list: u32, count: u32, written: u32)
         }
         text.extend_from_slice(part);
     }
-    for line in text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        state.write(level, line);
-    }
+    state.print(level, &text);
     put_u32(guest, written, u32::try_from(text.len()).unwrap_or(u32::MAX))?;
     Ok(SUCCESS)
 }

@@ -1,5 +1,7 @@
 //! Starting, contexts and their order, timers, and what a swap leaves alone.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::guest::{filter, filter_with, module};
@@ -88,6 +90,38 @@ async fn a_context_that_is_not_done_lives_until_it_says_so() {
     .await;
     rig.get("/").await;
     rig.until("outrigger_wasm_custom_steps 1234").await;
+    assert_eq!(rig.crashes(), 0);
+}
+
+/// Is never done with a request.
+const NEVER_DONE: &str = r#"
+    (func (export "proxy_on_done") (param i32) (result i32) (i32.const 0))
+    (func (export "proxy_on_log") (param i32) (call $step (i64.const 3)))"#;
+
+#[tokio::test]
+async fn a_context_that_is_never_done_is_ended_after_a_while() {
+    let rig = Rig::with(&steps(NEVER_DONE), json!({})).await;
+    rig.get("/").await;
+    tokio::task::yield_now().await;
+    assert!(!rig.metrics.render().contains("custom_steps"));
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(61)).await;
+    tokio::time::resume();
+    rig.until("outrigger_wasm_custom_steps 3").await;
+    assert_eq!(rig.crashes(), 0);
+}
+
+#[tokio::test]
+async fn of_many_contexts_that_are_not_done_the_oldest_is_ended() {
+    let rig = Rig::with(&steps(NEVER_DONE), json!({})).await;
+    for _ in 0..1000 {
+        rig.get("/").await;
+    }
+    assert!(!rig.metrics.render().contains("custom_steps"));
+    rig.get("/").await;
+    rig.until("outrigger_wasm_custom_steps 3").await;
+    rig.get("/").await;
+    rig.until("outrigger_wasm_custom_steps 33").await;
     assert_eq!(rig.crashes(), 0);
 }
 

@@ -11,6 +11,7 @@ mod guest;
 mod headers;
 mod hostile;
 mod lifecycle;
+mod logs;
 mod rig;
 mod settings;
 mod shared;

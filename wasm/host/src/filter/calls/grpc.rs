@@ -1,12 +1,14 @@
 //! gRPC calls and streams: HTTP/2 requests whose bodies are messages with a length before each.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use http::header::{CONTENT_TYPE, TE};
 use http::{HeaderMap, HeaderValue, Request, Version};
 use http_body::Frame;
-use outrigger_cluster::{Body, Cluster, SendOptions};
+use outrigger_cluster::{Body, BodyError, Cluster, SendOptions};
+use tokio::sync::mpsc;
 
 use super::super::abi::Status;
 use super::super::map;
@@ -14,7 +16,7 @@ use super::super::memory::{Answer, Guest, Span, bytes, put_u32, text};
 use super::super::state::Home;
 use super::{Arrived, Fields, fields, request, timeout};
 
-/// Messages a stream may have waiting to be sent.
+/// Messages a stream may have waiting to be sent, whose bytes are at most one `max_buffer`.
 const WAITING: usize = 64;
 
 const OK: u32 = 0;
@@ -42,7 +44,8 @@ pub(crate) fn call(
     milliseconds: u32,
     token: u32,
 ) -> Answer {
-    let message = framed(&bytes(guest, message)?);
+    let message = bytes(guest, message)?;
+    let message = framed(&guest.data().sendable(message)?);
     let (cluster, asked) = prepare(guest, called, Body::full(message))?;
     let state = guest.data_mut();
     let (limit, time) = (state.plan.max_buffer, timeout(milliseconds));
@@ -66,11 +69,11 @@ pub(crate) fn call(
 }
 
 pub(crate) fn stream(guest: &mut Guest<'_>, called: Called, token: u32) -> Answer {
-    let (sender, body) = Body::channel(WAITING);
+    let (frames, body) = Body::channel(WAITING);
     let (cluster, asked) = prepare(guest, called, body)?;
     let state = guest.data_mut();
     let limit = state.plan.max_buffer;
-    let number = state.begin(Some(sender), |token, home| async move {
+    let number = state.begin(Some(Sender::new(frames)), |token, home| async move {
         let Some(cluster) = cluster else { return };
         let ended = exchange(&cluster, asked, limit, &mut Streamed(token, home.clone())).await;
         if let Some(cell) = home.cell.upgrade() {
@@ -82,9 +85,11 @@ pub(crate) fn stream(guest: &mut Guest<'_>, called: Called, token: u32) -> Answe
 
 pub(crate) fn send(guest: &mut Guest<'_>, token: u32, message: Span, end: bool) -> Answer {
     let message = bytes(guest, message)?;
-    let open = guest.data_mut().calls.open.get_mut(&token).ok_or(Status::NotFound)?;
+    let state = guest.data_mut();
+    let message = state.sendable(message)?;
+    let open = state.calls.open.get_mut(&token).ok_or(Status::NotFound)?;
     let sender = open.sender.as_ref().ok_or(Status::BadArgument)?;
-    sender.try_send(Ok(Frame::data(framed(&message)))).map_err(|_| Status::InternalFailure)?;
+    sender.send(&message, state.plan.max_buffer)?;
     if end {
         open.sender = None;
     }
@@ -104,6 +109,46 @@ pub(crate) fn close(guest: &mut Guest<'_>, token: u32) -> Answer {
         calls.open.remove(&token);
     }
     Ok(())
+}
+
+/// Where the messages of a stream go.
+pub(super) struct Sender {
+    frames: mpsc::Sender<Result<Frame<Bytes>, BodyError>>,
+    /// Bytes of messages that have not been sent yet.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// A message that counts as waiting for as long as it is kept.
+struct Waiting(Bytes, Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Waiting {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0.len(), Relaxed);
+    }
+}
+
+impl Sender {
+    fn new(frames: mpsc::Sender<Result<Frame<Bytes>, BodyError>>) -> Self {
+        Self { frames, waiting: Arc::default() }
+    }
+
+    /// One message may always wait, however large it may be; more only while all of them are not larger than that.
+    fn send(&self, message: &[u8], most: usize) -> Result<(), Status> {
+        let message = framed(message);
+        let before = self.waiting.fetch_add(message.len(), Relaxed);
+        let fits = before == 0 || before + message.len() <= most;
+        let waiting = Bytes::from_owner(Waiting(message, Arc::clone(&self.waiting)));
+        if !fits {
+            return Err(Status::InternalFailure);
+        }
+        self.frames.try_send(Ok(Frame::data(waiting))).map_err(|_| Status::InternalFailure)
+    }
 }
 
 type Prepared = (Option<Arc<Cluster>>, Request<Body>);
@@ -241,6 +286,22 @@ fn status(map: &HeaderMap) -> Option<Ended> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn what_waits_to_be_sent_has_a_bound_in_bytes() {
+        let (frames, mut body) = Body::channel(WAITING);
+        let sender = Sender::new(frames);
+        sender.send(&[0; 1000], 1000).unwrap();
+        assert_eq!(sender.send(b"x", 1000), Err(Status::InternalFailure));
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(sender.send(b"x", 1000), Err(Status::InternalFailure), "it is kept still");
+        drop(frame);
+        assert_eq!((0..200).take_while(|_| sender.send(&[0; 95], 1000).is_ok()).count(), 10);
+        while sender.waiting.load(Relaxed) > 0 {
+            drop(body.frame().await.unwrap().unwrap());
+        }
+        assert_eq!((0..200).take_while(|_| sender.send(b"", 1000).is_ok()).count(), WAITING);
+    }
 
     #[test]
     fn messages_come_out_as_they_went_in() {

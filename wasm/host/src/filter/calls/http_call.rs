@@ -26,6 +26,7 @@ pub(crate) struct HttpCall {
 pub(crate) fn http_call(guest: &mut Guest<'_>, call: HttpCall, token: u32) -> Answer {
     let (upstream, headers) = (text(guest, call.upstream)?, bytes(guest, call.headers)?);
     let (body, trailers) = (bytes(guest, call.body)?, bytes(guest, call.trailers)?);
+    let body = guest.data().sendable(body)?;
     let asked = request(&map::decode(&headers)?, of_parts(body.into(), &trailers)?)?;
     let state = guest.data_mut();
     let (limit, time) = (state.plan.max_buffer, timeout(call.timeout));
