@@ -1,9 +1,12 @@
 //! From a file to native code: two at a time, on threads of their own.
 
-use std::fs;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
 use wasmtime::Module;
 
@@ -31,7 +34,7 @@ pub(crate) struct Binary {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CompileError {
     #[error("cannot read {path}: {error}")]
-    Read { path: String, error: std::io::Error },
+    Read { path: String, error: io::Error },
     #[error("{0} is larger than 32 MiB")]
     TooLarge(String),
     #[error("compiling took longer than a minute")]
@@ -62,17 +65,20 @@ impl Compiler {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CompileError> {
-        // Never closed, so there is always a permit to come.
+        // A thread that is through with neither of its works keeps its turn, so waiting for one has an end as well.
+        tokio::time::timeout(limits::COMPILE, self.in_turn(work)).await.unwrap_or(Err(CompileError::Slow))
+    }
+
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, CompileError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| CompileError::Panicked)?;
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
         });
-        match tokio::time::timeout(limits::COMPILE, task).await {
-            Ok(Ok(done)) => Ok(done),
-            Ok(Err(_)) => Err(CompileError::Panicked),
-            Err(_) => Err(CompileError::Slow),
-        }
+        task.await.map_err(|_| CompileError::Panicked)
     }
 }
 
@@ -92,9 +98,55 @@ fn load(engine: &wasmtime::Engine, binary: &Binary, cache: Option<&Cache>) -> Re
 /// Reads a module's file.
 pub(crate) fn read(path: &Path) -> Result<Binary, CompileError> {
     let unread = |error| CompileError::Read { path: path.display().to_string(), error };
-    if fs::metadata(path).map_err(unread)?.len() > limits::MAX_FILE {
+    let bytes = content(path).map_err(unread)?;
+    if bytes.len() as u64 > limits::MAX_FILE {
         return Err(CompileError::TooLarge(path.display().to_string()));
     }
-    let bytes = fs::read(path).map_err(unread)?;
     Ok(Binary { sha256: sha256(&bytes), bytes })
+}
+
+/// At most one byte more than a module may have.
+fn content(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe would have us wait for its other end.
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    let mut bytes = Vec::new();
+    file.take(limits::MAX_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_size_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |path: &Path, expected: &str| {
+            let error = read(path).map(|_| ()).unwrap_err().to_string();
+            assert!(error.ends_with(expected), "{error}");
+        };
+        let pipe = folder.path().join("pipe");
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        check(&pipe, "it is no regular file");
+        check(Path::new("/dev/zero"), "it is no regular file");
+        check(folder.path(), "it is no regular file");
+        let large = folder.path().join("large");
+        std::fs::File::create(&large).unwrap().set_len(limits::MAX_FILE + 1).unwrap();
+        check(&large, "is larger than 32 MiB");
+        std::fs::File::create(&large).unwrap().set_len(limits::MAX_FILE).unwrap();
+        assert_eq!(read(&large).map(|binary| binary.bytes.len() as u64).ok(), Some(limits::MAX_FILE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_for_a_turn_has_an_end() {
+        let compiler = Compiler::new(Arc::new(Engine::new().unwrap()));
+        let _busy = Arc::clone(&compiler.turns).acquire_many_owned(2).await.unwrap();
+        assert!(matches!(compiler.run(|| ()).await, Err(CompileError::Slow)));
+    }
 }

@@ -59,6 +59,8 @@ struct Slot {
     /// The next context. Numbers go on from instance to instance, so that none means two streams.
     next: u32,
     failures: VecDeque<Instant>,
+    /// Pauses since it last went well for a while.
+    pauses: u32,
     /// When there may be a fresh instance; `None` for never.
     again: Option<Instant>,
 }
@@ -78,11 +80,15 @@ impl Plugin {
         self.config == *config && self.sha256 == sha256
     }
 
-    /// Makes the instances, each on its worker: some have to do before their first request.
+    /// Makes the instances, each on its worker: some have to do before their first request. A new configuration is also
+    /// a new chance for those that are out.
     pub(crate) fn activate(&self) {
         for cell in &self.cells {
             let ours = Arc::clone(cell);
-            cell.home.worker.spawn(async move { ours.with(|_| Ok(())).unwrap_or_default() });
+            cell.home.worker.spawn(async move {
+                ours.slot.lock().forgive(Instant::now());
+                ours.with(|_| Ok(())).unwrap_or_default();
+            });
         }
     }
 
@@ -131,7 +137,8 @@ impl Module for Filter {
 
 impl Cell {
     fn new(parts: &Parts, worker: &Handle) -> Arc<Self> {
-        let slot = Slot { vm: None, next: 1, failures: VecDeque::new(), again: Some(Instant::now()) };
+        let slot =
+            Slot { vm: None, next: 1, failures: VecDeque::new(), pauses: 0, again: Some(Instant::now()) };
         Arc::new_cyclic(|cell: &Weak<Self>| Self {
             blueprint: Arc::clone(&parts.blueprint),
             failure: parts.config.failure,
@@ -259,14 +266,27 @@ impl Slot {
         while self.failures.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
             self.failures.pop_front();
         }
-        let beyond = u32::try_from(self.failures.len().saturating_sub(PATIENCE)).unwrap_or(u32::MAX);
-        self.again = match (beyond, failure) {
-            (0, _) => Some(now),
-            (_, Failure::Closed | Failure::Open) => None,
-            (beyond, Failure::Reload) => {
-                Some(now + PAUSE.saturating_mul(1 << (beyond - 1).min(6)).min(LONGEST_PAUSE))
+        // Pauses are not times in which it went well.
+        if self.again.is_some_and(|since| now.saturating_duration_since(since) > WINDOW) {
+            self.pauses = 0;
+        }
+        self.again = match (self.failures.len() > PATIENCE || self.pauses > 0, failure) {
+            (false, _) => Some(now),
+            (true, Failure::Closed | Failure::Open) => None,
+            (true, Failure::Reload) => {
+                let pause = PAUSE.saturating_mul(1 << self.pauses.min(6)).min(LONGEST_PAUSE);
+                self.pauses = self.pauses.saturating_add(1);
+                Some(now + pause)
             }
         };
+    }
+
+    /// One that is out may try again.
+    fn forgive(&mut self, now: Instant) {
+        if self.vm.is_none() && self.again.is_none() {
+            self.failures.clear();
+            self.again = Some(now);
+        }
     }
 }
 
@@ -275,7 +295,7 @@ mod tests {
     use super::*;
 
     fn slot(now: Instant) -> Slot {
-        Slot { vm: None, next: u32::MAX, failures: VecDeque::new(), again: Some(now) }
+        Slot { vm: None, next: u32::MAX, failures: VecDeque::new(), pauses: 0, again: Some(now) }
     }
 
     #[test]
@@ -297,13 +317,18 @@ mod tests {
 
     #[test]
     fn reload_pauses_longer_and_longer() {
-        let now = Instant::now();
+        let mut now = Instant::now();
         let mut slot = slot(now);
         (0..5).for_each(|_| slot.failed(Failure::Reload, now));
-        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
             slot.failed(Failure::Reload, now);
             assert_eq!(slot.again, Some(now + Duration::from_secs(seconds)));
+            // It fails as soon as it may try again.
+            now += Duration::from_secs(seconds);
         }
+        now += WINDOW + Duration::from_secs(1);
+        slot.failed(Failure::Reload, now);
+        assert_eq!(slot.again, Some(now), "it went well for a while");
     }
 
     #[test]

@@ -51,6 +51,14 @@ async fn the_failure_policy_decides() {
         assert_eq!(rig.pass(bad(), ok("")).await.status(), 503);
     }
     assert_eq!((rig.get("/").await.status(), rig.crashes()), (503, 6), "it stays closed");
+    let mut rig = rig;
+    rig.load(&sometimes("unreachable"), json!({ "failure": "closed" })).await.unwrap();
+    tokio::task::yield_now().await;
+    assert_eq!(
+        (rig.get("/").await.status(), rig.crashes()),
+        (200, 6),
+        "until there is another configuration"
+    );
 
     let rig = Rig::with(&sometimes("unreachable"), json!({ "failure": "reload" })).await;
     for _ in 0..6 {
@@ -89,6 +97,54 @@ async fn a_longer_deadline_lets_more_be_computed() {
     assert_eq!((rig.get("/").await.status(), rig.crashes()), (503, 1));
     let rig = Rig::with(&module, json!({ "deadline": "1s" })).await;
     assert_eq!((rig.get("/").await.status(), rig.crashes()), (200, 0));
+}
+
+#[tokio::test]
+async fn the_steps_of_a_start_share_one_deadline() {
+    // None of them takes the second that all of them may.
+    let works = r#"(func $work (local $since i64)
+          (call $ok (call $time (i32.const 16)))
+          (local.set $since (i64.load (i32.const 16)))
+          (loop
+            (call $ok (call $time (i32.const 16)))
+            (br_if 0 (i64.lt_u (i64.sub (i64.load (i32.const 16)) (local.get $since)) (i64.const 700000000)))))
+        (func (export "_initialize") (call $work))
+        (func (export "proxy_on_context_create") (param i32 i32) (call $work))
+        (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $work) (i32.const 1))
+        (func (export "proxy_on_configure") (param i32 i32) (result i32) (call $work) (i32.const 1))"#;
+    let failed = Rig::empty().load(&filter(works), json!({})).await;
+    let [problem] = failed.unwrap_err().try_into().unwrap();
+    assert!(problem.message.contains("longer than its deadline of 1s"), "{}", problem.message);
+}
+
+#[tokio::test]
+async fn what_a_filter_sends_and_keeps_has_its_bounds() {
+    let headers = r#"@"\03\00\00\00\07\00\00\00\04\00\00\00\05\00\00\00\06\00\00\00\0a\00\00\00\05\00\00\00:method\00POST\00:path\00/check\00:authority\00check\00""#;
+    let code = format!(
+        r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+          (call $is (call $http_call @"c" {headers} (i32.const 0) (i32.const 101) @"" (i32.const 1000) (i32.const 16)) (i32.const 2))
+          (call $ok (call $http_call @"c" {headers} (i32.const 0) (i32.const 100) @"" (i32.const 1000) (i32.const 16)))
+          (call $is (call $grpc_call @"c" @"s" @"m" @"" (i32.const 0) (i32.const 101) (i32.const 1000) (i32.const 16)) (i32.const 2))
+          (call $ok (call $grpc_stream @"c" @"s" @"m" @"" (i32.const 16)))
+          (call $is (call $grpc_send (i32.load (i32.const 16)) (i32.const 0) (i32.const 101) (i32.const 0)) (i32.const 2))
+          (call $ok (call $grpc_send (i32.load (i32.const 16)) (i32.const 0) (i32.const 100) (i32.const 0)))
+          (call $is (call $grpc_send (i32.load (i32.const 16)) (i32.const 0) (i32.const 1) (i32.const 0)) (i32.const 10))
+          (call $is (call $set_property @"p" (i32.const 0) (i32.const 1048576)) (i32.const 2))
+          (call $is (call $answer (i32.const 200) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 101)
+            (i32.const 0) (i32.const 0) (i32.const -1)) (i32.const 2))
+          (i32.const 0))
+        (func (export "proxy_on_request_body") (param i32) (param $size i32) (param i32) (result i32)
+          (if (i32.ne (local.get $size) (i32.const 5)) (then (return (i32.const 0))))
+          (call $ok (call $set_bytes (i32.const 0) (i32.const -1) (i32.const 0) (i32.const 0) (i32.const 95)))
+          (call $is (call $set_bytes (i32.const 0) (i32.const -1) (i32.const 0) (i32.const 0) (i32.const 1)) (i32.const 2))
+          (call $ok (call $set_bytes (i32.const 0) (i32.const 0) (i32.const -1) (i32.const 0) (i32.const 100)))
+          (i32.const 0))"#
+    );
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let rig = Rig::with(&filter(&code), json!({ "max_buffer": 100, "deadline": "1s" })).await;
+    let rig = rig.calling(silent.local_addr().unwrap(), "http2");
+    let passed = rig.pass(post(&["12345"]), ok("")).await;
+    assert_eq!((passed.status(), rig.crashes()), (200, 0));
 }
 
 #[tokio::test]
