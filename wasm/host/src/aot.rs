@@ -9,9 +9,15 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use wasmtime::{Engine, Module};
+
+/// Files that are kept: those written last.
+const KEPT: usize = 64;
+/// What is still being written is not that old.
+const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// Compiled modules by what they were compiled from, and by what.
 #[derive(Debug)]
@@ -61,13 +67,48 @@ impl Cache {
         let temporary = self.folder.join(format!(".{:016x}", fastrand::u64(..)));
         let written =
             write(&temporary, &code).and_then(|()| fs::rename(&temporary, self.path(engine, sha256)));
-        written.inspect_err(|_| drop(fs::remove_file(&temporary)))
+        written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
+        self.tidy()
+    }
+
+    /// Removes the oldest files where there are many, and what writers left that were killed.
+    fn tidy(&self) -> io::Result<()> {
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            // Another process may be tidying too.
+            let Ok(written) = fs::symlink_metadata(&path).and_then(|facts| facts.modified()) else {
+                continue;
+            };
+            let is_abandoned = || written.elapsed().is_ok_and(|age| age > ABANDONED);
+            if path.extension().is_some_and(|extension| extension == "aot") {
+                kept.push((written, path));
+            } else if is_temporary(&path) && is_abandoned() {
+                remove(&path)?;
+            }
+        }
+        kept.sort_unstable();
+        let excess = kept.len().saturating_sub(KEPT);
+        kept.iter().take(excess).try_for_each(|(_, path)| remove(path))
     }
 
     fn path(&self, engine: &Engine, sha256: &str) -> PathBuf {
         let mut by = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut by);
         self.folder.join(format!("{sha256}-{:016x}.aot", by.finish()))
+    }
+}
+
+/// Whether it is named as [`Cache::store`] names what it has not finished.
+fn is_temporary(path: &Path) -> bool {
+    let digits = path.file_name().and_then(|name| name.to_str()?.strip_prefix('.'));
+    digits.is_some_and(|digits| digits.len() == 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -143,6 +184,24 @@ mod tests {
         cache.store(&engine, "a", &module(&engine)).unwrap();
         assert!(cache.load(&engine, "a").is_some());
         assert_eq!(fs::read_dir(&cache.folder).unwrap().count(), 1, "nothing temporary is left");
+    }
+
+    #[test]
+    fn the_oldest_files_make_room() {
+        let (_folder, cache, engine) = cache();
+        let at = |name: &str, age: u64| {
+            let file = File::create(cache.folder.join(name)).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(age)).unwrap();
+        };
+        (0..KEPT as u64).for_each(|i| at(&format!("{i}.aot"), 10_000 - i));
+        at(".0123456789abcdef", 4_000);
+        at(".fedcba9876543210", 10);
+        at("of somebody else", 10_000);
+        cache.store(&engine, "a", &module(&engine)).unwrap();
+        let there = |name: &str| cache.folder.join(name).exists();
+        assert_eq!((there("0.aot"), there("1.aot"), cache.path(&engine, "a").exists()), (false, true, true));
+        assert_eq!((there(".0123456789abcdef"), there(".fedcba9876543210")), (false, true));
+        assert_eq!(fs::read_dir(&cache.folder).unwrap().count(), KEPT + 2);
     }
 
     #[test]

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 
 use outrigger_telemetry::{Counter, Gauge, Histogram, Metrics};
 use parking_lot::Mutex;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::abi::Status;
 use super::memory::{Answer, Guest, Span, put, put_u32, text};
-use crate::limits::METRICS;
+use crate::limits::{METRICS, PLUGIN_METRICS};
 
 /// Everything that has been defined.
 pub(crate) struct Defined {
@@ -21,6 +22,8 @@ pub(crate) struct Defined {
 struct Known {
     numbers: HashMap<&'static str, u32>,
     all: Vec<Metric>,
+    /// How many each plugin has made.
+    made: HashMap<Arc<str>, usize>,
 }
 
 #[derive(Clone)]
@@ -36,15 +39,19 @@ impl Defined {
         Self { metrics, known: Mutex::default() }
     }
 
-    /// The number of a metric, which is made where there is none of the name.
-    fn define(&self, kind: u32, name: &str) -> Result<u32, Status> {
+    /// The number of a metric, which a plugin makes where there is none of the name.
+    fn define(&self, plugin: &Arc<str>, kind: u32, name: &str) -> Result<u32, Status> {
         let shown = shown(kind, name)?;
         let mut known = self.known.lock();
         if let Some(number) = known.numbers.get(&*shown) {
             let same = known.all.get(*number as usize).is_some_and(|metric| metric.kind() == kind);
             return if same { Ok(*number) } else { Err(Status::BadArgument) };
         }
-        if known.all.len() >= METRICS {
+        if known.is_ambiguous(kind, &shown) {
+            return Err(Status::BadArgument);
+        }
+        let made = known.made.get(plugin).copied().unwrap_or_default();
+        if known.all.len() >= METRICS || made >= PLUGIN_METRICS {
             return Err(Status::InternalFailure);
         }
         // The registry keeps names for ever anyway, and there is a bound on how many.
@@ -58,11 +65,25 @@ impl Defined {
         let number = u32::try_from(known.all.len()).map_err(|_| Status::InternalFailure)?;
         known.all.push(metric);
         known.numbers.insert(shown, number);
+        known.made.insert(Arc::clone(plugin), made + 1);
         Ok(number)
     }
 
     fn get(&self, number: u32) -> Result<Metric, Status> {
         self.known.lock().all.get(number as usize).cloned().ok_or(Status::NotFound)
+    }
+}
+
+impl Known {
+    /// Whether a line of it would read as one of another metric: a histogram is told in several.
+    fn is_ambiguous(&self, kind: u32, shown: &str) -> bool {
+        const LINES: [&str; 3] = ["_bucket", "_sum", "_count"];
+        let is_histogram = |name: &str| {
+            let metric = self.numbers.get(name).and_then(|number| self.all.get(*number as usize));
+            matches!(metric, Some(Metric::Histogram(_)))
+        };
+        LINES.iter().any(|line| shown.strip_suffix(line).is_some_and(is_histogram))
+            || (kind == 2 && LINES.iter().any(|line| self.numbers.contains_key(&*format!("{shown}{line}"))))
     }
 }
 
@@ -95,7 +116,10 @@ fn shown(kind: u32, name: &str) -> Result<String, Status> {
 
 pub(crate) fn define(guest: &mut Guest<'_>, kind: u32, name: Span, at: u32) -> Answer {
     let name = text(guest, name)?;
-    let number = guest.data().services.metrics.define(kind, &name)?;
+    let number = {
+        let state = guest.data();
+        state.services.metrics.define(&state.plan.name, kind, &name)?
+    };
     Ok(put_u32(guest, at, number)?)
 }
 
@@ -140,23 +164,49 @@ pub(crate) fn get(guest: &mut Guest<'_>, number: u32, at: u32) -> Answer {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_name_is_one_metric_in_the_process() {
-        let defined = Defined::new(Metrics::new());
-        let number = defined.define(0, "my.requests-served").unwrap();
-        assert_eq!(defined.define(0, "my.requests-served"), Ok(number));
-        let Metric::Counter(counter) = defined.get(number).unwrap() else { panic!("no counter") };
-        counter.add(3);
-        assert!(defined.metrics.render().contains("\noutrigger_wasm_custom_my_requests_served_total 3\n"));
-        assert_eq!(defined.define(3, "x"), Err(Status::BadArgument));
-        assert_eq!(defined.define(0, ""), Err(Status::BadArgument));
-        defined.define(1, "g_total").unwrap();
-        assert_eq!(defined.define(0, "g"), Err(Status::BadArgument), "the same name of another kind");
+    fn plugin() -> Arc<str> {
+        "p".into()
     }
 
     #[test]
-    fn there_is_a_bound() {
+    fn a_name_is_one_metric_in_the_process() {
         let defined = Defined::new(Metrics::new());
-        assert_eq!((0..2_000).filter(|i| defined.define(1, &format!("m{i}")).is_ok()).count(), METRICS);
+        let number = defined.define(&plugin(), 0, "my.requests-served").unwrap();
+        assert_eq!(defined.define(&plugin(), 0, "my.requests-served"), Ok(number));
+        let Metric::Counter(counter) = defined.get(number).unwrap() else { panic!("no counter") };
+        counter.add(3);
+        assert!(defined.metrics.render().contains("\noutrigger_wasm_custom_my_requests_served_total 3\n"));
+        assert_eq!(defined.define(&plugin(), 3, "x"), Err(Status::BadArgument));
+        assert_eq!(defined.define(&plugin(), 0, ""), Err(Status::BadArgument));
+        defined.define(&plugin(), 1, "g_total").unwrap();
+        assert_eq!(
+            defined.define(&plugin(), 0, "g"),
+            Err(Status::BadArgument),
+            "the same name of another kind"
+        );
+    }
+
+    #[test]
+    fn there_is_a_bound_for_each_plugin_and_for_all() {
+        let defined = Defined::new(Metrics::new());
+        let made = |plugin: &str| {
+            let name = |i: i32| format!("{plugin}{i}");
+            (0..2_000).filter(|i| defined.define(&plugin.into(), 1, &name(*i)).is_ok()).count()
+        };
+        assert_eq!((made("a"), made("b"), made("a")), (PLUGIN_METRICS, PLUGIN_METRICS, PLUGIN_METRICS));
+        assert_eq!(made("c") + made("d") + made("e") + 2 * PLUGIN_METRICS, METRICS);
+    }
+
+    #[test]
+    fn no_line_belongs_to_two_metrics() {
+        let defined = Defined::new(Metrics::new());
+        let define = |kind, name: &str| defined.define(&plugin(), kind, name).map(|_| ());
+        define(2, "x_seconds").unwrap();
+        for line in ["x_seconds_count", "x_seconds_sum", "x_seconds_bucket"] {
+            assert_eq!(define(1, line), Err(Status::BadArgument), "{line}");
+        }
+        define(1, "y_seconds_count").unwrap();
+        assert_eq!(define(2, "y_seconds"), Err(Status::BadArgument));
+        define(0, "x_seconds_count").unwrap();
     }
 }
