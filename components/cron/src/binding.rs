@@ -116,7 +116,11 @@ impl Timer {
     /// How long to wait before looking again; `None` when an event is due.
     fn wait(&self) -> Result<Option<Duration>> {
         let mut state = self.state.lock();
-        let due = state.due.or_else(|| self.schedule.next(&*self.clock, self.origin));
+        let due = match (state.due, self.schedule.next(&*self.clock, self.origin)) {
+            // Clocks that were set back have the schedule's next time before the one that was waited for.
+            (Some(Due::On(kept)), Some(Due::On(next))) => Some(Due::On(kept.min(next))),
+            (kept, next) => kept.or(next),
+        };
         state.due = due;
         let never = || Error::new(ErrorKind::FailedPrecondition, "the schedule has no further time");
         let next = self.until(due.ok_or_else(never)?);

@@ -148,6 +148,18 @@ async fn clocks_may_be_set() {
     assert!(begun.elapsed() > Duration::from_secs(25 * 60), "{:?}", begun.elapsed());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_was_ahead_and_is_set_back_while_waiting_is_followed() {
+    let (binding, clock) = binding("@hourly");
+    clock.turn(SignedDuration::from_hours(40 * 24));
+    let mut events = binding.open().await.expect("opened");
+    timeout(Duration::from_secs(90), events.next()).await.expect_err("not yet");
+    clock.turn(SignedDuration::from_hours(-40 * 24));
+    let took = seconds(&mut events).await;
+    assert!((3509.0..3511.0).contains(&took), "at eleven o'clock: {took}");
+    assert!((seconds(&mut events).await - 3600.0).abs() < 0.01, "once");
+}
+
 #[test]
 fn wrong_settings_are_named() {
     let refused = |settings: serde_json::Value| {
