@@ -49,6 +49,7 @@ macro_rules! pubsub_suite {
             waiting_retries_do_not_hold_up_the_rest
             pause_longer_than_the_timeout_is_kept
             unsettled_message_goes_to_another_after_the_timeout
+            unsettled_message_comes_back_to_its_only_member
             settled_in_time_is_not_delivered_twice
             credit_bounds_what_a_member_holds
             settling_gives_credit_back

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::group::{Group, Reclaimed};
 use super::message::Entry;
 use super::reader::{Read, Reader};
-use super::settle::{Again, Hand, Settlement};
+use super::settle::{Again, Hand};
 use crate::config::RedisPubSubConfig;
 
 /// The most messages that wait to be delivered again; more are not fetched until some have been.
@@ -111,7 +111,7 @@ impl Member {
 
     /// How many more may be handed out.
     fn free(&self) -> usize {
-        self.credit.saturating_sub(self.hand.unsettled())
+        self.credit.saturating_sub(self.hand.unsettled().0)
     }
 
     /// Begins what is due and not under way.
@@ -189,6 +189,8 @@ impl Member {
                 self.ready.extend(entry);
             }
             Work::Reclaimed(Reclaimed { entries, more, due }) => {
+                // What came of it here took too long.
+                entries.iter().for_each(|entry| self.hand.forget(&entry.id));
                 self.ready.extend(entries);
                 let soonest = self.soonest.take().map_or(due, |soonest| soonest.min(due));
                 let pause = if more.is_some() { Duration::ZERO } else { soonest.min(self.interval) };
@@ -233,8 +235,7 @@ impl Member {
                 self.hand.again_unseen(&entry.id);
                 continue;
             }
-            self.hand.hand_out(&entry.id);
-            let settlement = Settlement { hand: Arc::clone(&self.hand), id: entry.id.clone() };
+            let settlement = self.hand.hand_out(&entry.id, entry.fetched + self.patience);
             return Ok(Some(Delivery::new(entry.id, entry.attempt, entry.message, settlement)));
         }
         Ok(None)
@@ -258,8 +259,13 @@ impl Subscription for Member {
             if let Some(delivery) = self.hand_out().await? {
                 return Ok(delivery);
             }
-            if self.free() == 0 {
-                self.hand.changed.notified().await;
+            if let (unsettled, Some(until)) = self.hand.unsettled()
+                && unsettled >= self.credit
+            {
+                tokio::select! {
+                    () = self.hand.changed.notified() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                }
                 continue;
             }
             self.begin();

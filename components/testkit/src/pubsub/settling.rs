@@ -209,6 +209,27 @@ pub async fn unsettled_message_goes_to_another_after_the_timeout(broker: Broker)
     futures_util::join!(silent(&mut one, AFTER_TIMEOUT), silent(&mut two, AFTER_TIMEOUT));
 }
 
+/// What a member holds for too long takes none of its credit, and what it says of it then is too late.
+pub async fn unsettled_message_comes_back_to_its_only_member(broker: Broker) {
+    let topic = unique_topic("alone");
+    let mut member = join(&broker, &topic, with_credit(1, brief("g"))).await;
+    publish(&broker, &topic, "held").await;
+    let held = next(&mut member).await;
+    let taken = Instant::now();
+    let again = next(&mut member).await;
+    let waited = taken.elapsed();
+    assert_delivery(&broker, &again, "held", 2);
+    assert!(waited >= BRIEF.mul_f32(0.8), "came back after {waited:?} already");
+    // Where messages are pushed, an answer is for the latest delivery, whichever was meant.
+    let held = (!broker.capabilities().pulled).then_some(held);
+    silent(&mut member, QUIET).await;
+    ack(again).await;
+    publish(&broker, &topic, "next").await;
+    assert_eq!(take(&mut member).await, "next");
+    drop(held);
+    silent(&mut member, AFTER_TIMEOUT).await;
+}
+
 pub async fn settled_in_time_is_not_delivered_twice(broker: Broker) {
     let topic = unique_topic("in-time");
     let mut one = join(&broker, &topic, with_credit(1, brief("g"))).await;

@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     CutsPausesShort,
     EndsPausesWithTheirMember,
     NeverTimesOut,
+    KeepsCreditOfTheLate,
+    HeedsTheLate,
     TimesOutEarly,
     IgnoresCredit,
     KeepsCreditOfDroppedSettling,
@@ -128,8 +130,11 @@ impl Group {
         again.or_else(|| log.range(self.next..).map(|(id, _)| *id).find(live))
     }
 
-    fn held_by(&self, member: u64) -> usize {
-        self.unsettled.values().filter(|one| one.holder == Some(member)).count()
+    /// What a member has and is not late with.
+    fn held_by(&self, member: u64, fault: Fault) -> usize {
+        let now = Instant::now();
+        let counts = |one: &&Unsettled| one.from > now || fault == Fault::KeepsCreditOfTheLate;
+        self.unsettled.values().filter(|one| one.holder == Some(member)).filter(counts).count()
     }
 }
 
@@ -203,7 +208,7 @@ impl Member {
             return None;
         }
         let group = topic.groups.get_mut(&self.options.group)?;
-        if group.held_by(self.member) >= self.options.credit && fault != Fault::IgnoresCredit {
+        if group.held_by(self.member, fault) >= self.options.credit && fault != Fault::IgnoresCredit {
             return None;
         }
         let id = group.pick(&topic.log, fault)?;
@@ -229,7 +234,7 @@ impl Member {
         let (shared, member) = (Arc::clone(&self.shared), self.member);
         let (topic_name, group, timeout) =
             (self.topic.clone(), self.options.group.clone(), self.options.processing_timeout);
-        let held = Held { shared, topic: topic_name, group, timeout, id, member };
+        let held = Held { shared, topic: topic_name, group, timeout, id, attempt, member };
         Some(Delivery::new(id.to_string(), attempt, topic.log.get(&id)?.0.clone(), held))
     }
 }
@@ -280,6 +285,7 @@ struct Held {
     group: String,
     timeout: Duration,
     id: u64,
+    attempt: u32,
     member: u64,
 }
 
@@ -291,7 +297,8 @@ impl Held {
         let topic = topics.get_mut(&self.topic).ok_or_else(late)?;
         let group = topic.groups.get_mut(&self.group).ok_or_else(late)?;
         let Some(unsettled) = group.unsettled.get_mut(&self.id) else { return Ok(()) };
-        if unsettled.holder != Some(self.member) {
+        let latest = unsettled.attempts == self.attempt || fault == Fault::HeedsTheLate;
+        if unsettled.holder != Some(self.member) || !latest {
             return Err(late());
         }
         if matches!(outcome, Outcome::Return { .. }) && fault != Fault::CountsWhatIsReturned {

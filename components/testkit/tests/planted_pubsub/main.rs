@@ -54,6 +54,8 @@ mod each_planted_fault_is_caught {
         CutsPausesShort by pause_longer_than_the_timeout_is_kept
         EndsPausesWithTheirMember by pause_longer_than_the_timeout_is_kept
         NeverTimesOut by unsettled_message_goes_to_another_after_the_timeout
+        KeepsCreditOfTheLate by unsettled_message_comes_back_to_its_only_member
+        HeedsTheLate by unsettled_message_comes_back_to_its_only_member
         TimesOutEarly by settled_in_time_is_not_delivered_twice
         IgnoresCredit by credit_bounds_what_a_member_holds
         KeepsCreditOfDroppedSettling by settling_that_nobody_waits_for_gives_credit_back
