@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use outrigger_component_api::{
-    BindingEvents, Delivery, ErrorKind, InputBinding, Outcome, Result, async_trait,
+    BindingEvents, Delivery, Error, ErrorKind, InputBinding, Outcome, Result, async_trait,
 };
 use outrigger_resilience::{Backoff, Deadline};
 use outrigger_telemetry::span::Span;
 use outrigger_telemetry::trace::TraceContext;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::input::{InputComponent, InputEvent};
@@ -60,7 +62,7 @@ const NOT_UP: Backoff = Backoff { base: Duration::from_millis(50), max: Duration
 /// Between questions to one that seems to come and go, or fails to answer.
 const RESTARTING: Backoff = Backoff { base: Duration::from_millis(100), max: Duration::from_secs(60) };
 /// An application that was there for so long is asked again at once when it goes.
-const SETTLED: Duration = Duration::from_secs(120);
+const SETTLED: Duration = Duration::from_secs(30);
 /// How long a binding may take to note an outcome.
 const SETTLING: Duration = Duration::from_secs(5);
 
@@ -82,7 +84,7 @@ impl Inlet {
     pub fn start() -> Self {
         let (wish, wished) = watch::channel(Wish::default());
         let (stop, stopped) = watch::channel(false);
-        let round = Round { wished, stopped, running: BTreeMap::new(), ending: JoinSet::new() };
+        let round = Round { wished, stopped, running: BTreeMap::new(), ending: BTreeMap::new() };
         Self { wish, stop, task: tokio::spawn(round.run()) }
     }
 
@@ -111,8 +113,8 @@ struct Round {
     wished: watch::Receiver<Wish>,
     stopped: watch::Receiver<bool>,
     running: BTreeMap<String, Running>,
-    /// Those that finish their last event.
-    ending: JoinSet<()>,
+    /// Those that finish their last event. One that is wanted again begins after it.
+    ending: BTreeMap<String, Running>,
 }
 
 /// One binding on its way. Its task ends with it, or when told to, after the event it has.
@@ -134,8 +136,12 @@ impl Running {
         Arc::ptr_eq(&self.app, app) && Arc::ptr_eq(&self.binding, binding) && !self.task.is_finished()
     }
 
-    async fn end(mut self) {
+    fn stop(&self) {
         self.stop.send_replace(true);
+    }
+
+    async fn end(mut self) {
+        self.stop();
         // One that panicked has nothing under way.
         let _ended = (&mut self.task).await;
     }
@@ -152,37 +158,44 @@ impl Round {
                 _ = stopped.wait_for(|stopped| *stopped) => break,
             }
         }
-        join_all(std::mem::take(&mut self.running).into_values().map(Running::end)).await;
-        while self.ending.join_next().await.is_some() {}
+        let all = [std::mem::take(&mut self.running), std::mem::take(&mut self.ending)];
+        join_all(all.into_iter().flat_map(BTreeMap::into_values).map(Running::end)).await;
     }
 
     /// Has run what the application wants; it is asked again each time it may have changed its mind.
     async fn attend(&mut self, wish: &Wish) -> std::convert::Infallible {
-        let Some(app) = &wish.app else {
-            self.settle_on(wish, &[]);
+        // What runs already goes on until the answer.
+        self.settle_on(wish, &BTreeMap::new());
+        let asked = wish.bindings.iter().filter(|binding| !binding.is_declared());
+        let mut questions: Vec<_> = asked.cloned().map(Question::new).collect();
+        let Some(app) = wish.app.as_ref().filter(|_| !questions.is_empty()) else {
             return std::future::pending().await;
         };
-        let (mut wanted, asked): (Vec<_>, Vec<_>) =
-            wish.bindings.iter().cloned().partition(|binding| binding.is_declared());
-        // What runs already goes on until the answer.
-        let running = asked.iter().filter(|binding| self.runs(binding.name())).cloned();
-        self.settle_on(wish, &[wanted.clone(), running.collect()].concat());
-        if asked.is_empty() {
-            return std::future::pending().await;
-        }
-        let declared = std::mem::take(&mut wanted);
-        let (mut restarts, mut answers) = (0, vec![None; asked.len()]);
+        let mut restarts = 0;
         loop {
-            let questions =
-                asked.iter().zip(&answers).map(|(binding, before)| wants(&**app, binding, *before));
-            let said = join_all(questions).await;
-            answers = said.iter().copied().map(Some).collect();
-            let wanted = asked.iter().zip(said).filter(|(_, wanted)| *wanted).map(|(binding, _)| binding);
-            self.settle_on(wish, &declared.iter().chain(wanted).cloned().collect::<Vec<_>>());
-            let there_since = now();
-            app.gone().await;
+            let there_since = self.ask(wish, &**app, &mut questions).await;
             restarts = if now().saturating_duration_since(there_since) > SETTLED { 1 } else { restarts + 1 };
             sleep(RESTARTING.delay(restarts, &mut fastrand::Rng::new())).await;
+        }
+    }
+
+    /// Goes by each answer as it comes: one that is owed keeps no other binding waiting. Returns when the application
+    /// may have gone, with the time it was first heard.
+    async fn ask(&mut self, wish: &Wish, app: &dyn AppInputs, questions: &mut [Question]) -> Instant {
+        let mut open: FuturesUnordered<_> = questions.iter_mut().map(|question| question.ask(app)).collect();
+        let (mut gone, mut answers, mut there_since) = (app.gone(), BTreeMap::new(), now());
+        loop {
+            tokio::select! {
+                biased;
+                Some((binding, wanted)) = open.next() => {
+                    if answers.is_empty() {
+                        there_since = now();
+                    }
+                    answers.insert(binding, wanted);
+                    self.settle_on(wish, &answers);
+                }
+                () = &mut gone, if !answers.is_empty() => return there_since,
+            }
         }
     }
 
@@ -190,47 +203,88 @@ impl Round {
         self.running.get(binding).is_some_and(|running| !running.task.is_finished())
     }
 
-    /// Ends what is no longer wanted, starts what is new, and leaves alone what stays.
-    fn settle_on(&mut self, wish: &Wish, wanted: &[Arc<InputComponent>]) {
+    /// Ends what is no longer wanted, starts what is new, and leaves alone what stays. A binding that has to be asked
+    /// about stays as it is until there is an answer.
+    fn settle_on(&mut self, wish: &Wish, answers: &BTreeMap<String, bool>) {
+        let answer = |name: &str| answers.get(name).copied().unwrap_or_else(|| self.runs(name));
+        let wanted = wish.bindings.iter().filter(|binding| binding.is_declared() || answer(binding.name()));
+        let wanted: Vec<_> = wanted.filter_map(|binding| Some((wish.app.as_ref()?, binding))).collect();
+        self.ending.retain(|_, ending| !ending.task.is_finished());
         let mut before = std::mem::take(&mut self.running);
-        for (app, binding) in wanted.iter().filter_map(|binding| Some((wish.app.as_ref()?, binding))) {
-            let running = match before.remove(binding.name()) {
+        for (app, binding) in wanted {
+            let name = binding.name();
+            let running = match before.remove(name) {
                 Some(running) if running.is(app, binding) => running,
-                before => start(Arc::clone(app), Arc::clone(binding), before),
+                before => {
+                    let before = before.or_else(|| self.ending.remove(name));
+                    start(Arc::clone(app), Arc::clone(binding), before)
+                }
             };
-            self.running.insert(binding.name().to_owned(), running);
+            self.running.insert(name.to_owned(), running);
         }
-        while self.ending.try_join_next().is_some() {}
-        for ended in before.into_values() {
-            self.ending.spawn(ended.end());
-        }
+        before.values().for_each(Running::stop);
+        // None of that name is there: the one that ran took over from it.
+        self.ending.append(&mut before);
     }
 }
 
-/// Asks until there is an answer. One that is the same as before is no news.
-async fn wants(app: &dyn AppInputs, binding: &InputComponent, before: Option<bool>) -> bool {
-    let (name, route) = (binding.name(), binding.route());
-    let mut attempt = 0;
-    loop {
-        let error = match app.wants(binding, Deadline::after(now(), ASKING)).await {
-            Ok(answer) if before == Some(answer) => return answer,
-            Ok(true) => {
-                tracing::info!(binding = name, route, "the application takes the events");
-                return true;
-            }
-            Ok(false) => {
-                tracing::warn!(binding = name, route, "the application does not take the events");
-                return false;
-            }
-            Err(error) => error,
-        };
-        if attempt == 0 {
-            tracing::info!(binding = name, route, %error, "the application does not say whether it takes the events; asking again until it does");
+/// Whether the application takes the events of a binding.
+struct Question {
+    binding: Arc<InputComponent>,
+    /// What it said the last time it was asked.
+    said: Option<Said>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Said {
+    Yes,
+    No,
+    Nothing,
+}
+
+impl Question {
+    fn new(binding: Arc<InputComponent>) -> Self {
+        Self { binding, said: None }
+    }
+
+    /// Asks until there is an answer, and tells whose it is.
+    async fn ask(&mut self, app: &dyn AppInputs) -> (String, bool) {
+        let mut attempt = 0;
+        loop {
+            let error = match app.wants(&self.binding, Deadline::after(now(), ASKING)).await {
+                Ok(wanted) => {
+                    self.note(if wanted { Said::Yes } else { Said::No }, None);
+                    return (self.binding.name().to_owned(), wanted);
+                }
+                Err(error) => error,
+            };
+            let absent = error.kind() == ErrorKind::Unavailable;
+            self.note(Said::Nothing, Some(error));
+            attempt += 1;
+            let pause = if absent { NOT_UP } else { RESTARTING };
+            sleep(pause.delay(attempt, &mut fastrand::Rng::new())).await;
         }
-        attempt += 1;
-        let absent = error.kind() == ErrorKind::Unavailable;
-        let pause = if absent { NOT_UP } else { RESTARTING };
-        sleep(pause.delay(attempt, &mut fastrand::Rng::new())).await;
+    }
+
+    /// Logs what is new.
+    fn note(&mut self, said: Said, error: Option<Error>) {
+        if self.said.replace(said) == Some(said) {
+            return;
+        }
+        let (binding, route) = (self.binding.name(), self.binding.route());
+        match said {
+            Said::Yes => tracing::info!(binding, route, "the application takes the events"),
+            Said::No => tracing::warn!(binding, route, "the application does not take the events"),
+            Said::Nothing => {
+                let error = error.map(tracing::field::display);
+                tracing::info!(
+                    binding,
+                    route,
+                    error,
+                    "the application does not say whether it takes the events; asking again until it does"
+                );
+            }
+        }
     }
 }
 

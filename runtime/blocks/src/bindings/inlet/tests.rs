@@ -19,6 +19,8 @@ use crate::guard::{Meter, Policy};
 struct App {
     origin: Moment,
     wants: AtomicBool,
+    /// The name of a binding whose question fails.
+    mute: Mutex<&'static str>,
     asked: AtomicU32,
     /// How it answers, first to last; then it takes everything.
     answers: Mutex<VecDeque<Answer>>,
@@ -47,6 +49,7 @@ impl App {
         Arc::new(Self {
             origin: Moment::now(),
             wants: AtomicBool::new(true),
+            mute: Mutex::default(),
             asked: AtomicU32::new(0),
             answers: Mutex::new(answers.iter().copied().collect()),
             got: Mutex::default(),
@@ -68,7 +71,10 @@ impl App {
 
 #[async_trait]
 impl AppInputs for App {
-    async fn wants(&self, _: &InputComponent, _: Deadline) -> Result<bool> {
+    async fn wants(&self, binding: &InputComponent, _: Deadline) -> Result<bool> {
+        if binding.name() == *self.mute.lock() {
+            return Err(Error::internal("it answered 500"));
+        }
         self.asked.fetch_add(1, Ordering::Relaxed);
         Ok(self.wants.load(Ordering::Relaxed))
     }
@@ -118,8 +124,12 @@ impl Fixture {
 
     /// The component as configured once more: another member over the same backend.
     fn component(&self, settings: serde_json::Value) -> Arc<InputComponent> {
+        self.named("tick", settings)
+    }
+
+    fn named(&self, name: &str, settings: serde_json::Value) -> Arc<InputComponent> {
         let settings = settings.as_object().expect("an object").clone();
-        let mut spec = ComponentSpec { name: "tick".to_owned(), settings, ..ComponentSpec::default() };
+        let mut spec = ComponentSpec { name: name.to_owned(), settings, ..ComponentSpec::default() };
         let component = InputComponent::from_spec(&mut spec, Policy::default(), &self.meter).expect("valid");
         component.slot().ready(Arc::clone(&self.backend));
         Arc::new(component)
@@ -162,6 +172,42 @@ async fn an_app_gets_what_it_wants_and_is_asked_again_when_it_goes() {
     assert_eq!((event.binding.as_str(), event.route.as_str()), ("tick", "/jobs"));
     assert!(event.metadata.contains_key("readTimeUTC"));
     assert!(event.trace.is_some_and(|trace| !trace.is_sampled()), "in a trace nobody records");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_question_that_fails_keeps_no_other_binding_waiting() {
+    let (fixture, other, app, inlet) = (Fixture::new(), Fixture::new(), App::new(&[]), Inlet::start());
+    *app.mute.lock() = "mute";
+    inlet.follow(app.as_app(), vec![fixture.named("mute", json!({})), other.component(json!({}))]);
+    pass(25).await;
+    assert_eq!((app.seconds(), app.asked.load(Ordering::Relaxed)), (vec![10, 20], 1));
+    // The application goes and comes back with another mind about the one, and still none about the other.
+    app.wants.store(false, Ordering::Relaxed);
+    app.gone.notify_one();
+    pass(30).await;
+    assert_eq!((app.seconds().len(), app.asked.load(Ordering::Relaxed)), (2, 2));
+    app.wants.store(true, Ordering::Relaxed);
+    *app.mute.lock() = "nobody";
+    pass(100).await;
+    let heard: Vec<_> = app.got.lock().iter().skip(2).map(|got| got.event.binding.clone()).collect();
+    assert!(heard.len() >= 3 && heard.iter().all(|binding| binding == "mute"), "{heard:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_that_is_put_back_waits_for_its_last_event() {
+    for settings in [json!({}), json!({"direction": "input"})] {
+        let (fixture, app, inlet) = (Fixture::new(), App::new(&[Answer::Slow(25)]), Inlet::start());
+        inlet.follow(app.as_app(), vec![fixture.component(settings.clone())]);
+        pass(12).await;
+        for _ in 0..2 {
+            inlet.follow(app.as_app(), vec![]);
+            pass(2).await;
+            inlet.follow(app.as_app(), vec![fixture.component(settings.clone())]);
+            pass(2).await;
+        }
+        pass(35).await;
+        assert_eq!((app.seconds(), app.most.load(Ordering::Relaxed)), (vec![10, 40, 50], 1));
+    }
 }
 
 #[tokio::test(start_paused = true)]
