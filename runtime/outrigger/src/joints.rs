@@ -145,7 +145,8 @@ fn unreached(error: SendError) -> CallError {
     }
 }
 
-/// A connection on which nothing is said: it ends when the application does.
+/// A connection on which nothing is said: it ends when the application does. For servers of gRPC, which serve many at
+/// a time.
 pub fn gone(cluster: Arc<Cluster>) -> Gone {
     const CONNECT: Duration = Duration::from_secs(5);
     Box::new(move || {

@@ -7,20 +7,24 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, header};
 use outrigger_blocks::{AppInputs, Body, Deadline, Error, ErrorKind, InputComponent, InputEvent};
 use outrigger_telemetry::trace::{TRACEPARENT, TRACESTATE, TraceContext};
+use tokio::sync::Notify;
+use tokio::time::timeout;
 use tonic::async_trait;
 use tonic::codegen::StdError as BoxedError;
 use tower_service::Service;
 
 use super::{ANSWER, LATE, Unreached, in_time};
 
-/// How long an answer about bindings holds.
-const ASKED_AGAIN: Duration = Duration::from_secs(60);
 /// How much of a failed answer is told to the operator.
 const TOLD: usize = 200;
+/// An application may have been replaced by one that wants something else, and nobody has noticed.
+const STALE: Duration = Duration::from_secs(60);
 
 /// The application, over a service that carries HTTP requests to it.
 pub struct HttpApp<S> {
     service: S,
+    /// Told when an event did not reach it.
+    unreached: Notify,
 }
 
 impl<S> HttpApp<S>
@@ -28,7 +32,7 @@ where
     S: Service<Request<Body>, Response = Response<Body>, Error = BoxedError> + Clone,
 {
     pub fn new(service: S) -> Self {
-        Self { service }
+        Self { service, unreached: Notify::new() }
     }
 
     /// The status and body of its answer.
@@ -61,8 +65,8 @@ where
         let question = request(Method::OPTIONS, binding.route(), Bytes::new())?;
         let (status, body) = self.call(question, deadline).await?;
         match status {
-            // A route that does not know OPTIONS is one.
-            StatusCode::METHOD_NOT_ALLOWED => Ok(true),
+            // A route that does not know OPTIONS is one, and a server that knows it nowhere may have it.
+            StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(true),
             status if status.is_server_error() => Err(refused(status, &body)),
             status => Ok(status.is_success()),
         }
@@ -71,16 +75,20 @@ where
     async fn deliver(&self, event: &InputEvent, deadline: Deadline) -> Result<(), Error> {
         let mut request = request(Method::POST, &event.route, event.data.clone())?;
         *request.headers_mut() = headers(event);
-        match self.call(request, deadline).await? {
+        let answer = self.call(request, deadline).await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable) {
+            self.unreached.notify_waiters();
+        }
+        match answer? {
             (status, _) if status.is_success() => Ok(()),
             (status, body) => Err(refused(status, &body)),
         }
     }
 
-    /// Nothing tells when it goes: a connection that only waits for its end would be all that a server sees which takes
-    /// one connection at a time. So it is asked from time to time.
+    /// No connection tells: a server that takes one at a time would wait on it for a request, and take nothing else.
     async fn gone(&self) {
-        tokio::time::sleep(ASKED_AGAIN).await;
+        // Either way it is worth asking.
+        let _unreached = timeout(STALE, self.unreached.notified()).await;
     }
 }
 
@@ -123,4 +131,49 @@ pub(super) fn refused(status: StatusCode, body: &[u8]) -> Error {
     let told = String::from_utf8_lossy(body.get(..TOLD).unwrap_or(body)).into_owned();
     let told = if told.is_empty() { told } else { format!(": {}", told.trim_end()) };
     Error::internal(format!("the application answered {}{told}", status.as_u16()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::future::{Ready, ready};
+    use std::task::{Context, Poll};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Nobody is there.
+    #[derive(Clone)]
+    struct Absent;
+
+    impl Service<Request<Body>> for Absent {
+        type Response = Response<Body>;
+        type Error = BoxedError;
+        type Future = Ready<Result<Response<Body>, BoxedError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxedError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Body>) -> Self::Future {
+            ready(Err(Box::new(Unreached("nobody listens".to_owned()))))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_application_may_be_gone_when_an_event_does_not_reach_it() {
+        let (app, begun) = (HttpApp::new(Absent), Instant::now());
+        let event = InputEvent {
+            binding: "tick".to_owned(),
+            route: "/tick".to_owned(),
+            data: Bytes::new(),
+            metadata: BTreeMap::new(),
+            trace: None,
+        };
+        let deadline = Deadline::after(begun, STALE);
+        let delivery = AppInputs::deliver(&app, &event, deadline);
+        let ((), delivered) = tokio::join!(AppInputs::gone(&app), delivery);
+        assert_eq!(delivered.map_err(|error| error.kind()), Err(ErrorKind::Unavailable));
+        assert!(begun.elapsed() < STALE / 2, "told at once");
+    }
 }
