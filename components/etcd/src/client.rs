@@ -44,6 +44,8 @@ impl Cluster {
         let mut target = Endpoint::from_shared(endpoint.to_owned())
             .map_err(malformed)?
             .tcp_nodelay(true)
+            // Also for a connection the channel makes anew by itself, of which nobody else keeps the time.
+            .connect_timeout(self.dial_timeout)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         if let Some(tls) = &self.tls {
@@ -54,8 +56,12 @@ impl Cluster {
         if let Some((name, password)) = &self.user {
             options = options.with_user(name, password.expose()).with_auto_token_refresh(true);
         }
-        let client = Client::from_channel(Channel::Tonic(channel), Some(options)).await;
-        client.map(|client| Connection::new(&client)).map_err(|error| from_etcd(&error))
+        let client =
+            async |options| Client::from_channel(Channel::Tonic(channel.clone()), Some(options)).await;
+        let calls = client(options.clone()).await.map_err(|error| from_etcd(&error))?;
+        // A member that lost the others would keep a watch open and silent. A call waits there for the next leader.
+        let watches = client(options.with_require_leader(true)).await.map_err(|error| from_etcd(&error))?;
+        Ok(Connection::new(&calls, &watches))
     }
 }
 
@@ -67,10 +73,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    fn new(client: &Client) -> Self {
-        let kv = client.kv_client().max_decoding_message_size(LARGEST).max_encoding_message_size(LARGEST);
-        let watch = client.watch_client().max_decoding_message_size(LARGEST);
-        Self { kv, lease: client.lease_client(), watch }
+    fn new(calls: &Client, watches: &Client) -> Self {
+        let kv = calls.kv_client().max_decoding_message_size(LARGEST).max_encoding_message_size(LARGEST);
+        let watch = watches.watch_client().max_decoding_message_size(LARGEST);
+        Self { kv, lease: calls.lease_client(), watch }
     }
 
     pub(crate) fn kv(&self) -> KvClient {

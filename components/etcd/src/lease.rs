@@ -22,6 +22,13 @@ pub(crate) async fn grant(links: &Links, ttl: Duration) -> Result<i64> {
     Ok(granted.await?.id())
 }
 
+/// As [`grant`], for whoever waits no longer than `limit`.
+pub(crate) async fn grant_within(links: &Links, limit: Duration, ttl: Duration) -> Result<i64> {
+    let ttl = seconds(ttl);
+    let granted = links.run_within(limit, |etcd| async move { etcd.lease().grant(ttl, None).await });
+    Ok(granted.await?.id())
+}
+
 /// Ends a lease nobody uses any more. One that cannot be ended now ends by itself.
 pub(crate) async fn revoke(links: &Links, lease: i64) {
     if lease == 0 {

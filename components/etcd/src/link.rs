@@ -10,10 +10,10 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
-use outrigger_component_api::{Error, Result};
+use outrigger_component_api::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use tokio::runtime::{Handle, Id};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::client::Connection;
 use crate::config::{Cluster, EtcdConfig};
@@ -71,11 +71,39 @@ impl Links {
     {
         let link = self.here();
         let (connection, turn) = link.connection().await?;
-        let answer = request(connection).await;
-        if answer.as_ref().is_err_and(breaks) {
+        Ok(link.judge(turn, request(connection).await))
+    }
+
+    /// As [`Links::attempt`], for no longer than this. A connection on which no answer came in time is given up: what
+    /// is at its other end may be gone without a word.
+    pub(crate) async fn attempt_within<T, F>(
+        &self,
+        limit: Duration,
+        request: impl FnOnce(Arc<Connection>) -> F,
+    ) -> Result<Result<T, etcd_client::Error>>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        let (link, end) = (self.here(), Instant::now() + limit);
+        let late = || Error::new(ErrorKind::Timeout, "etcd did not answer in time");
+        let (connection, turn) = timeout_at(end, link.connection()).await.map_err(|_| late())??;
+        let Ok(answer) = timeout_at(end, request(connection)).await else {
             link.give_up(turn);
-        }
-        Ok(answer)
+            return Err(late());
+        };
+        Ok(link.judge(turn, answer))
+    }
+
+    /// As [`Links::run`], for no longer than this: see [`Links::attempt_within`].
+    pub(crate) async fn run_within<T, F>(
+        &self,
+        limit: Duration,
+        request: impl FnOnce(Arc<Connection>) -> F,
+    ) -> Result<T>
+    where
+        F: Future<Output = Result<T, etcd_client::Error>>,
+    {
+        self.attempt_within(limit, request).await?.map_err(|error| from_etcd(&error))
     }
 
     /// Whether the cluster answers now, whatever it did a moment ago.
@@ -154,6 +182,14 @@ impl Link {
         });
         let lost = || Err(Error::unavailable("the connection to etcd was given up"));
         attempt.map(move |ended| ended.unwrap_or_else(|_| lost())).boxed().shared()
+    }
+
+    /// Passes an answer on, and gives the connection up where it says that this one is broken.
+    fn judge<T>(&self, turn: usize, answer: Result<T, etcd_client::Error>) -> Result<T, etcd_client::Error> {
+        if answer.as_ref().is_err_and(breaks) {
+            self.give_up(turn);
+        }
+        answer
     }
 
     /// Lets the next call connect, to the next member, unless somebody has seen to that.

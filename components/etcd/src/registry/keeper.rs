@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::PutOptions;
-use outrigger_component_api::{Announcement, Error, ErrorKind, Result};
+use outrigger_component_api::{Announcement, Error, Result};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
+use crate::client::Connection;
 use crate::failure::{from_etcd, is_missing_lease};
 use crate::lease;
 use crate::link::Links;
@@ -38,10 +39,15 @@ pub(super) struct Keeper {
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Taking the entry back takes no longer; then its lease does that.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Between attempts to reach etcd.
+/// Between attempts to reach etcd, if the lease is not so short that it would be over.
 const PAUSE: Duration = Duration::from_millis(500);
-/// A lease is kept alive so often within its time that one failure does not end it.
+/// A lease is kept alive so often within its time that one failure does not end it: a beat that fails is known to have
+/// failed after [`LATE`], and the next one, on another connection, comes after a [`RESPITE`] and still has as long.
 const BEATS: u32 = 3;
+/// The part of a lease's time a beat may take.
+const LATE: u32 = 4;
+/// The part of a lease's time between attempts.
+const RESPITE: u32 = 12;
 
 impl Keeper {
     pub(super) fn start(links: Arc<Links>, prefix: String) -> Self {
@@ -120,36 +126,41 @@ impl Entry {
                 tracing::warn!(app = announcement.app, %error, "other sidecars may not find this one");
             }
             *failures += 1;
-            sleep(PAUSE).await;
+            sleep(PAUSE.min(announcement.ttl / RESPITE)).await;
         }
     }
 
     /// Until something fails.
     async fn hold(&mut self, announcement: &Announcement, failures: &mut u64) -> Result<Infallible> {
         let lease = match self.lease {
-            Some(lease) => lease,
-            None => within(lease::grant(&self.links, announcement.ttl)).await?,
+            Some(lease) => {
+                // It is short of time, and what follows does not give it any.
+                self.beat(lease, announcement.ttl).await?;
+                lease
+            }
+            None => lease::grant_within(&self.links, PATIENCE, announcement.ttl).await?,
         };
         // Noted before anything is on it, so that it is known to whoever takes it back.
         self.lease = Some(lease);
         let key = super::key(&self.prefix, &announcement.app, lease);
         let (address, options) = (announcement.address.clone(), PutOptions::new().with_lease(lease));
-        let put = self.links.attempt(|etcd| async move { etcd.kv().put(key, address, Some(options)).await });
-        if let Err(error) = within(put).await? {
-            return Err(self.lost(&error));
-        }
+        let put = |etcd: Arc<Connection>| async move { etcd.kv().put(key, address, Some(options)).await };
+        let put = self.links.attempt_within(PATIENCE, put).await?;
+        put.map_err(|error| self.lost(&error))?;
         if *failures > 0 {
             tracing::info!(app = announcement.app, failures, "other sidecars find this one again");
         }
         *failures = 0;
         loop {
+            self.beat(lease, announcement.ttl).await?;
             sleep(announcement.ttl / BEATS).await;
-            let beat =
-                self.links.attempt(|etcd| async move { etcd.lease().keep_alive(lease).await.map(drop) });
-            if let Err(error) = timeout(announcement.ttl / BEATS, beat).await.map_err(|_| late())?? {
-                return Err(self.lost(&error));
-            }
         }
+    }
+
+    async fn beat(&mut self, lease: i64, ttl: Duration) -> Result<()> {
+        let beat = |etcd: Arc<Connection>| async move { etcd.lease().keep_alive(lease).await.map(drop) };
+        let beat = self.links.attempt_within(PATIENCE.min(ttl / LATE), beat).await?;
+        beat.map_err(|error| self.lost(&error))
     }
 
     /// What an error means for the lease: one that has ended is not asked for again.
@@ -163,18 +174,10 @@ impl Entry {
     /// Ends the lease, and the entry with it.
     async fn take_back(&mut self) -> Result<()> {
         let Some(lease) = self.lease.take() else { return Ok(()) };
-        let revoke = self.links.attempt(|etcd| async move { etcd.lease().revoke(lease).await });
-        match timeout(FAREWELL, revoke).await.map_err(|_| late())?? {
+        let revoke = |etcd: Arc<Connection>| async move { etcd.lease().revoke(lease).await };
+        match self.links.attempt_within(FAREWELL, revoke).await? {
             Err(error) if !is_missing_lease(&error) => Err(from_etcd(&error)),
             Ok(_) | Err(_) => Ok(()),
         }
     }
-}
-
-async fn within<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
-    timeout(PATIENCE, call).await.map_err(|_| late())?
-}
-
-fn late() -> Error {
-    Error::new(ErrorKind::Timeout, "etcd did not answer in time")
 }

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use etcd_client::{Event, EventType, GetOptions, KeyValue, ResponseHeader, WatchOptions, WatchStream};
-use outrigger_component_api::{Error, ErrorKind, Result};
+use outrigger_component_api::{Error, Result};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::app_of;
+use crate::client::Connection;
 use crate::configuration::behind;
 use crate::failure::from_etcd;
 use crate::link::Links;
@@ -97,9 +98,8 @@ impl Follower {
 
     /// Reads everything and goes on from there, until that fails or what comes next is no longer to be had.
     async fn look(&self) -> Result<Infallible> {
-        let late = |_| Error::new(ErrorKind::Timeout, "etcd did not answer in time");
-        let revision = timeout(PATIENCE, self.read()).await.map_err(late)??;
-        let mut stream = timeout(PATIENCE, self.watch(revision)).await.map_err(late)??;
+        let revision = self.read().await?;
+        let mut stream = self.watch(revision).await?;
         loop {
             let response = stream.message().await.map_err(|error| from_etcd(&error))?;
             let response = response.ok_or_else(|| Error::unavailable("etcd ended the watch"))?;
@@ -119,8 +119,8 @@ impl Follower {
     async fn read(&self) -> Result<i64> {
         let prefix = self.prefix.clone();
         let options = GetOptions::new().with_range(behind(&prefix));
-        let mut all =
-            self.links.run(|etcd| async move { etcd.kv().get(prefix, Some(options)).await }).await?;
+        let all = |etcd: Arc<Connection>| async move { etcd.kv().get(prefix, Some(options)).await };
+        let mut all = self.links.run_within(PATIENCE, all).await?;
         let revision = all.header().map_or(0, ResponseHeader::revision);
         let mut apps = BTreeMap::<String, BTreeMap<Vec<u8>, String>>::new();
         for pair in all.take_kvs() {
@@ -138,7 +138,8 @@ impl Follower {
     async fn watch(&self, after: i64) -> Result<WatchStream> {
         let prefix = self.prefix.clone();
         let options = WatchOptions::new().with_range(behind(&prefix)).with_start_revision(after + 1);
-        self.links.run(|etcd| async move { etcd.watch().watch(prefix, Some(options)).await }).await
+        let watch = |etcd: Arc<Connection>| async move { etcd.watch().watch(prefix, Some(options)).await };
+        self.links.run_within(PATIENCE, watch).await
     }
 
     fn entry(&self, pair: &KeyValue) -> Option<(String, Vec<u8>, String)> {

@@ -4,7 +4,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use outrigger_component_api::{Announcement, AppRegistry as _, Component as _, ErrorKind};
-use outrigger_etcd::EtcdRegistry;
+use outrigger_etcd::{EtcdConfig, EtcdRegistry};
 use tokio::sync::oneshot;
 
 use crate::server::Server;
@@ -127,6 +127,70 @@ async fn entries_survive_the_end_of_etcd_and_are_known_meanwhile() {
         tokio::time::sleep(TTL + LATE).await;
         assert_eq!(registry(&server).find("orders").await.expect("seen"), ["10.0.0.1:1"]);
     }
+}
+
+/// The keys of the registry, each with the lease it is on.
+async fn keys(server: &Server) -> Vec<String> {
+    let below = etcd_client::GetOptions::new().with_prefix();
+    let all = server.client().await.get("/outrigger/apps/", Some(below)).await.expect("read");
+    all.kvs().iter().map(|pair| pair.key_str().expect("text").to_owned()).collect()
+}
+
+/// Long enough for a beat to be missed and for another to come in time.
+const SLOW: Duration = Duration::from_secs(6);
+
+async fn announce_for(registry: &EtcdRegistry, app: &str, ttl: Duration) {
+    let (app, address) = (app.to_owned(), "10.0.0.1:1".to_owned());
+    registry.announce(Announcement { app, address, ttl }).await.expect("noted");
+}
+
+#[tokio::test]
+async fn one_beat_without_an_answer_does_not_end_the_lease() {
+    let Some(server) = Server::started() else { return };
+    let orders = registry(&server);
+    announce_for(&orders, "orders", SLOW).await;
+    becomes(&orders, "orders", &["10.0.0.1:1"]).await;
+    let before = keys(&server).await;
+    // The beat at a third of the time gets no answer, and the next one gets it late.
+    server.pause();
+    tokio::time::sleep(SLOW * 7 / 10).await;
+    server.go_on();
+    tokio::time::sleep(SLOW / 2).await;
+    assert_eq!(keys(&server).await, before);
+}
+
+#[tokio::test]
+async fn a_member_that_falls_silent_is_left_before_the_lease_ends() {
+    let Some(mut members) = Server::cluster::<3>() else { return };
+    members.iter_mut().for_each(Server::start);
+    let urls: Vec<_> = members.iter().map(Server::url).collect();
+    let config = EtcdConfig { endpoints: urls.join(";").as_str().into(), ..EtcdConfig::default() };
+    let orders = EtcdRegistry::start(&config).expect("valid");
+    announce_for(&orders, "orders", SLOW).await;
+    becomes(&orders, "orders", &["10.0.0.1:1"]).await;
+    let before = keys(&members[1]).await;
+    members[0].pause();
+    tokio::time::sleep(SLOW + LATE).await;
+    assert_eq!(keys(&members[1]).await, before);
+}
+
+#[tokio::test]
+async fn a_member_that_lost_the_others_is_not_believed() {
+    let Some(mut members) = Server::cluster::<3>() else { return };
+    members.iter_mut().for_each(Server::start);
+    let seeing = registry(&members[0]);
+    becomes(&seeing, "orders", &[]).await;
+    members[1].pause();
+    members[2].pause();
+    let begun = Instant::now();
+    while let Ok(found) = seeing.find("orders").await {
+        assert!(found.is_empty() && begun.elapsed() < Duration::from_secs(20), "believed: {found:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let unknown = seeing.find("orders").await.expect_err("it may have come since");
+    assert_eq!(unknown.kind(), ErrorKind::Unavailable, "{unknown}");
+    members.iter().skip(1).for_each(Server::go_on);
+    becomes(&seeing, "orders", &[]).await;
 }
 
 #[tokio::test]
