@@ -1,6 +1,6 @@
 //! Registries: where applications are that are beside sidecars of other hosts. Invoke asks them; no front door does.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,20 +30,29 @@ struct RegistrySettings {
     advertise: Option<Advertised>,
     #[serde(with = "humantime_serde")]
     ttl: Duration,
+    present_token: bool,
 }
 
 impl Default for RegistrySettings {
     fn default() -> Self {
-        Self { advertise: None, ttl: Duration::from_secs(10) }
+        Self { advertise: None, ttl: Duration::from_secs(10), present_token: false }
     }
 }
 
-const NAMES: [(&str, &str); 2] = [
+const NAMES: [(&str, &str, &str); 3] = [
     (
         "advertise",
-        "The address at which other hosts reach this sidecar's API, with or without a port. Default: the listener's.",
+        "string",
+        "The address at which other hosts reach this sidecar's API, with or without a port. Needed where the API listens \
+         on this host alone, as by default. Default: the listener's.",
     ),
-    ("ttl", "How long a sidecar that is gone without a word is still found. Default: 10s."),
+    ("ttl", "string", "How long a sidecar that is gone without a word is still found. Default: 10s."),
+    (
+        "presentToken",
+        "boolean",
+        "Whether sidecars found here are shown our API token, for a group that shares one. It goes as plain text to \
+         whatever address is written in the registry: let nobody else write there. Default: `false`.",
+    ),
 ];
 /// What a registry may count in.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -70,7 +79,7 @@ impl TryFrom<String> for Advertised {
 impl RegistrySettings {
     /// Takes the settings out of a component's, whose backend would not know them.
     fn take(spec: &mut ComponentSpec) -> Result<Self> {
-        let taken = NAMES.into_iter().filter_map(|(name, _)| Some((name.to_owned(), spec.take(name)?)));
+        let taken = NAMES.into_iter().filter_map(|(name, ..)| Some((name.to_owned(), spec.take(name)?)));
         let settings: Self = parse_settings(taken.collect::<Settings>())?;
         if !(SHORTEST..=LONGEST).contains(&settings.ttl) {
             return Err(Error::invalid("ttl is from one second to one day").with("setting", "ttl"));
@@ -78,37 +87,68 @@ impl RegistrySettings {
         Ok(settings)
     }
 
-    /// Where others reach an API that listens here. One that listens everywhere is reached where packets to others
-    /// leave from.
-    fn reachable(&self, listener: SocketAddr) -> Result<SocketAddr> {
+    /// Where others reach an API that listens on these: on the first that others reach at all, unless we are told.
+    fn reachable(&self, listeners: &[SocketAddr]) -> Result<SocketAddr> {
+        let open = || listeners.iter().filter(|listener| !listener.ip().to_canonical().is_loopback());
         match self.advertise {
-            Some(Advertised::Socket(socket)) => Ok(socket),
-            Some(Advertised::Host(host)) => Ok((host, listener.port()).into()),
-            None if listener.ip().is_unspecified() => Ok((own_address()?, listener.port()).into()),
-            None => Ok(listener),
+            Some(Advertised::Socket(socket)) => return Ok(socket),
+            Some(Advertised::Host(host)) => {
+                let listener = open().chain(listeners).next().ok_or_else(enclosed)?;
+                return Ok((host, listener.port()).into());
+            }
+            None => {}
         }
+        let mut reached = Err(enclosed());
+        for listener in open() {
+            reached = seen_from_outside(*listener);
+            if reached.is_ok() {
+                break;
+            }
+        }
+        reached
+    }
+
+    /// Whether where others reach us depends on what the system says now.
+    fn may_move(&self, listeners: &[SocketAddr]) -> bool {
+        self.advertise.is_none() && listeners.iter().any(|listener| listener.ip().is_unspecified())
     }
 }
 
+fn enclosed() -> Error {
+    let message =
+        "the API listens on this host alone: set advertise, or listen on an address that other hosts reach";
+    Error::new(ErrorKind::FailedPrecondition, message)
+}
+
+/// A listener as others see it. One that listens everywhere is reached where packets to others leave from.
+fn seen_from_outside(listener: SocketAddr) -> Result<SocketAddr> {
+    if !listener.ip().is_unspecified() {
+        return Ok(listener);
+    }
+    // A network that is not there yet may come.
+    let none =
+        |error| Error::unavailable("this host has no address that others could reach").with_source(error);
+    Ok((own_address(listener.is_ipv6()).map_err(none)?, listener.port()).into())
+}
+
 /// The address from which this host would send to others. Nothing is sent to find out.
-fn own_address() -> Result<IpAddr> {
-    /// Kept for documentation: nobody has it, and it is behind the default route.
-    const ELSEWHERE: (Ipv4Addr, u16) = (Ipv4Addr::new(192, 0, 2, 1), 9);
-    let ask = || -> std::io::Result<IpAddr> {
-        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        socket.connect(ELSEWHERE)?;
-        Ok(socket.local_addr()?.ip())
+fn own_address(v6: bool) -> std::io::Result<IpAddr> {
+    /// Kept for documentation: nobody has them, and they are behind the default route.
+    const ELSEWHERE: (Ipv4Addr, Ipv6Addr) =
+        (Ipv4Addr::new(192, 0, 2, 1), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+    let (from, to): (IpAddr, IpAddr) = match v6 {
+        false => (Ipv4Addr::UNSPECIFIED.into(), ELSEWHERE.0.into()),
+        true => (Ipv6Addr::UNSPECIFIED.into(), ELSEWHERE.1.into()),
     };
-    ask().map_err(|error| {
-        let message = "this host has no address that others could reach: set advertise";
-        Error::new(ErrorKind::FailedPrecondition, message).with_source(error)
-    })
+    let socket = UdpSocket::bind((from, 0))?;
+    socket.connect((to, 9))?;
+    Ok(socket.local_addr()?.ip())
 }
 
 impl RegistryComponent {
     /// Name and JSON schema of each of the block's settings.
     pub(crate) fn settings() -> Vec<(&'static str, Value)> {
-        NAMES.map(|(name, about)| (name, json!({"type": "string", "description": about}))).into()
+        NAMES.map(|(name, kind, about)| (name, json!({"type": kind, "description": about}))).into()
     }
 
     /// Takes the block's settings out and checks them.
@@ -123,9 +163,20 @@ impl RegistryComponent {
         self.slot.run(call, |registry| async move { Ok(registry.find(app).await) }).await?
     }
 
-    /// Says that the API beside an application listens here; where it is reached, if that could be said.
-    pub async fn announce(&self, app: &str, listener: SocketAddr) -> Result<SocketAddr> {
-        let address = self.settings.reachable(listener)?;
+    /// Whether those found here are shown our token.
+    pub fn presents_token(&self) -> bool {
+        self.settings.present_token
+    }
+
+    /// Whether an announcement of these listeners is to be made again from time to time.
+    pub fn may_move(&self, listeners: &[SocketAddr]) -> bool {
+        self.settings.may_move(listeners)
+    }
+
+    /// Says that the API beside an application listens here; where it is reached, if that could be said. An API that no
+    /// other host reaches is not announced, and what was said before is to be taken back.
+    pub async fn announce(&self, app: &str, listeners: &[SocketAddr]) -> Result<SocketAddr> {
+        let address = self.settings.reachable(listeners)?;
         let announcement =
             &Announcement { app: app.to_owned(), address: address.to_string(), ttl: self.settings.ttl };
         let caller = &Caller::new(app);
@@ -178,29 +229,55 @@ mod tests {
 
     #[test]
     fn others_reach_us_where_we_say_or_listen() {
-        let check = |settings: Value, listener: &str, expected: &str| {
-            let settings = take(settings).expect("reads");
-            let reached = settings.reachable(listener.parse().expect("an address")).expect("somewhere");
-            assert_eq!(reached.to_string(), expected);
+        let ask = |settings: Value, listeners: &[&str]| {
+            let listeners: Vec<_> = listeners.iter().map(|it| it.parse().expect("an address")).collect();
+            take(settings).expect("reads").reachable(&listeners)
         };
-        check(json!({}), "127.0.0.1:34904", "127.0.0.1:34904");
-        check(json!({"advertise": "10.0.0.7"}), "0.0.0.0:34904", "10.0.0.7:34904");
-        check(json!({"advertise": "10.0.0.7:1"}), "0.0.0.0:34904", "10.0.0.7:1");
-        check(json!({"advertise": "[fd00::7]:1"}), "[::]:34904", "[fd00::7]:1");
-        check(json!({"advertise": "fd00::7"}), "[::]:34904", "[fd00::7]:34904");
-        match take(json!({})).expect("reads").reachable("0.0.0.0:7".parse().expect("an address")) {
-            Ok(reached) => assert!(reached.port() == 7 && !reached.ip().is_unspecified(), "{reached}"),
-            Err(error) => assert!(error.message().contains("set advertise"), "{error}"),
+        let check = |settings: Value, listeners: &[&str], expected: &str| {
+            assert_eq!(ask(settings, listeners).expect("somewhere").to_string(), expected);
+        };
+        check(json!({}), &["127.0.0.1:1", "10.0.0.7:34904"], "10.0.0.7:34904");
+        check(json!({"advertise": "10.0.0.7"}), &["0.0.0.0:34904"], "10.0.0.7:34904");
+        check(json!({"advertise": "10.0.0.7"}), &["127.0.0.1:1", "10.0.0.8:2"], "10.0.0.7:2");
+        check(json!({"advertise": "127.0.0.1"}), &["127.0.0.1:34904"], "127.0.0.1:34904");
+        check(json!({"advertise": "10.0.0.7:1"}), &["0.0.0.0:34904"], "10.0.0.7:1");
+        check(json!({"advertise": "10.0.0.7:1"}), &[], "10.0.0.7:1");
+        check(json!({"advertise": "[fd00::7]:1"}), &["[::]:34904"], "[fd00::7]:1");
+        check(json!({"advertise": "fd00::7"}), &["[::]:34904"], "[fd00::7]:34904");
+        for enclosed in [&[][..], &["127.0.0.1:34904"], &["127.1.2.3:1", "[::1]:34904"]] {
+            let error = ask(json!({}), enclosed).expect_err("nobody else reaches it");
+            assert!(error.message().contains("set advertise") && !error.is_retryable(), "{error}");
         }
+        for (everywhere, is_v6) in [("0.0.0.0:7", false), ("[::]:7", true)] {
+            match ask(json!({}), &[everywhere]) {
+                Ok(reached) => assert!(reached.port() == 7 && reached.is_ipv6() == is_v6, "{reached}"),
+                Err(error) => assert!(error.is_retryable(), "a network may come: {error}"),
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_the_system_chose_may_be_another_one_later() {
+        let check = |settings: Value, listener: &str, expected: bool| {
+            let listener = listener.parse().expect("an address");
+            assert_eq!(take(settings).expect("reads").may_move(&[listener]), expected, "{listener}");
+        };
+        check(json!({}), "0.0.0.0:1", true);
+        check(json!({}), "[::]:1", true);
+        check(json!({}), "10.0.0.7:1", false);
+        check(json!({"advertise": "10.0.0.7"}), "0.0.0.0:1", false);
     }
 
     #[test]
     fn wrong_settings_are_named() {
         assert_eq!(take(json!({"ttl": "2s"})).expect("reads").ttl, Duration::from_secs(2));
+        assert!(!take(json!({})).expect("reads").present_token);
+        assert!(take(json!({"presentToken": "true"})).expect("reads").present_token);
         for (settings, name) in [
             (json!({"ttl": "0s"}), "setting=ttl"),
             (json!({"ttl": "2d"}), "setting=ttl"),
             (json!({"advertise": "me.example.org"}), "setting=advertise"),
+            (json!({"presentToken": "perhaps"}), "setting=presentToken"),
         ] {
             let error = take(settings).expect_err("refused");
             assert!(error.to_string().contains(name), "{error}");

@@ -29,6 +29,8 @@ use crate::config::{native::AppConfig, reachable};
 const WITHDRAWAL: Duration = Duration::from_secs(2);
 /// Between attempts to tell a registry that is not ready.
 const RETRY: Backoff = Backoff { base: Duration::from_millis(50), max: Duration::from_secs(1) };
+/// Between looks at an address that the system may change.
+const LOOK: Duration = Duration::from_secs(30);
 
 pub(super) struct Sidecars {
     /// Those of this host.
@@ -50,6 +52,8 @@ struct Found {
 
 struct Entry {
     addresses: Vec<Address>,
+    /// Whether they are shown our token.
+    trusted: bool,
     target: Arc<Target>,
 }
 
@@ -88,14 +92,16 @@ impl Sidecars {
     pub(super) async fn find(&self, caller: &str, app: &str) -> Result<Option<Arc<Target>>> {
         let mut failure = None;
         if let Some(hosts) = &self.hosts {
-            match self.take_in(app, hosts.find(app).await) {
+            let found = hosts.find(app).await.map(|addresses| parsed(&addresses));
+            match self.take_in(app, found, true) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 Err(error) => failure = Some(error),
             }
         }
         for registry in self.open_to(caller) {
-            match self.take_in(app, registry.find(&Caller::new(caller), app).await) {
+            let found = registry.find(&Caller::new(caller), app).await;
+            match self.take_in(app, found.map(|addresses| remote(&addresses)), registry.presents_token()) {
                 Ok(None) => {}
                 Ok(found) => return Ok(found),
                 Err(error) => failure = failure.or(Some(error)),
@@ -116,12 +122,18 @@ impl Sidecars {
         registries
     }
 
-    fn take_in(&self, app: &str, addresses: Result<Vec<String>>) -> Result<Option<Arc<Target>>> {
-        let addresses: Vec<Address> = addresses?.iter().filter_map(|address| address.parse().ok()).collect();
+    fn take_in(
+        &self,
+        app: &str,
+        addresses: Result<Vec<Address>>,
+        trusted: bool,
+    ) -> Result<Option<Arc<Target>>> {
+        let addresses = addresses?;
         if addresses.is_empty() {
             return Ok(None);
         }
-        self.found.lock().take_in(app, addresses, &self.token, &self.meter).map(Some)
+        let token = trusted.then_some(&self.token);
+        self.found.lock().take_in(app, addresses, token, &self.meter).map(Some)
     }
 
     /// Says where the API beside `app` listens, as far as the configuration wants that to be known.
@@ -134,19 +146,18 @@ impl Sidecars {
         };
         self.announced.store(true, Ordering::Relaxed);
         self.tell_host(&app.id, first).await;
-        let socket = listeners.iter().find_map(|address| match address {
+        let sockets = listeners.iter().filter_map(|address| match address {
             Address::Tcp(socket) => Some(*socket),
             Address::Unix(_) => None,
         });
+        let sockets: Vec<SocketAddr> = sockets.collect();
         let mut telling = self.telling.lock();
         *telling = JoinSet::new();
-        for registry in self.open_to(&app.id) {
-            match socket {
-                Some(socket) => drop(telling.spawn(tell(registry, app.id.clone(), socket))),
-                None => tracing::warn!(
-                    registry = registry.slot().name(),
-                    "other hosts will not find this sidecar: its API listens on a Unix socket only"
-                ),
+        for registry in self.registries.all() {
+            if registry.slot().scopes().allow(&app.id) {
+                telling.spawn(tell(registry, app.id.clone(), sockets.clone()));
+            } else {
+                telling.spawn(take_back(registry));
             }
         }
     }
@@ -190,27 +201,53 @@ impl Sidecars {
     }
 }
 
-/// Tells a registry until it has been told.
-async fn tell(registry: Arc<RegistryComponent>, app: String, listener: SocketAddr) {
+/// Tells a registry until it has been told, and again when the system gives us another address.
+async fn tell(registry: Arc<RegistryComponent>, app: String, listeners: Vec<SocketAddr>) {
     let name = registry.slot().name();
-    let mut attempt = 0;
+    let (mut attempt, mut told) = (0, None);
     loop {
-        let error = match registry.announce(&app, listener).await {
-            Ok(address) if address.ip().is_loopback() => {
-                return tracing::info!(registry = name, %address, "announced; only this host reaches that address");
+        match registry.announce(&app, &listeners).await {
+            Ok(address) => {
+                if told.replace(address) != Some(address) {
+                    tracing::info!(registry = name, %address, "announced");
+                }
+                if !registry.may_move(&listeners) {
+                    return;
+                }
+                attempt = 0;
+                tokio::time::sleep(LOOK).await;
             }
-            Ok(address) => return tracing::info!(registry = name, %address, "announced"),
-            Err(error) => error,
-        };
-        if attempt == 0 {
-            tracing::warn!(registry = name, %error, "other sidecars may not find this one");
+            Err(error) if error.is_retryable() => {
+                if attempt == 0 {
+                    tracing::warn!(registry = name, %error, "other sidecars may not find this one");
+                }
+                attempt += 1;
+                tokio::time::sleep(RETRY.delay(attempt, &mut fastrand::Rng::new())).await;
+            }
+            Err(error) => {
+                tracing::warn!(registry = name, %error, "sidecars of other hosts will not find this one");
+                return take_back(registry).await;
+            }
         }
-        if !error.is_retryable() {
-            return;
-        }
-        attempt += 1;
-        tokio::time::sleep(RETRY.delay(attempt, &mut fastrand::Rng::new())).await;
     }
+}
+
+/// What a registry was told before holds no longer.
+async fn take_back(registry: Arc<RegistryComponent>) {
+    if let Err(error) = registry.withdraw().await {
+        tracing::debug!(registry = registry.slot().name(), %error, "an announcement stays behind");
+    }
+}
+
+fn parsed(addresses: &[String]) -> Vec<Address> {
+    addresses.iter().filter_map(|address| address.parse().ok()).collect()
+}
+
+/// What others may send us to: never to a socket in our own file system.
+fn remote(addresses: &[String]) -> Vec<Address> {
+    let mut addresses = parsed(addresses);
+    addresses.retain(|address| matches!(address, Address::Tcp(_)));
+    addresses
 }
 
 impl Found {
@@ -218,10 +255,12 @@ impl Found {
         &mut self,
         app: &str,
         addresses: Vec<Address>,
-        token: &SharedToken,
+        token: Option<&SharedToken>,
         meter: &Meter,
     ) -> Result<Arc<Target>> {
-        if let Some(entry) = self.entries.get(app).filter(|entry| entry.addresses == addresses) {
+        let trusted = token.is_some();
+        let same = |entry: &&Entry| entry.addresses == addresses && entry.trusted == trusted;
+        if let Some(entry) = self.entries.get(app).filter(same) {
             return Ok(Arc::clone(&entry.target));
         }
         let known = self.entries.iter().filter(|(id, _)| *id != app);
@@ -233,9 +272,9 @@ impl Found {
         })?;
         let cluster = self.clusters.get(&format!("host:{app}"));
         let cluster = cluster.ok_or_else(|| Error::internal("a cluster was lost"))?;
-        let place = Place::Sidecar { token: Arc::clone(token) };
+        let place = Place::Sidecar { token: token.cloned().unwrap_or_default() };
         let target = Arc::new(Target::new(app, Arc::clone(cluster), place, meter));
-        self.entries.insert(app.to_owned(), Entry { addresses, target: Arc::clone(&target) });
+        self.entries.insert(app.to_owned(), Entry { addresses, trusted, target: Arc::clone(&target) });
         Ok(target)
     }
 }
@@ -243,4 +282,17 @@ impl Found {
 fn cluster(addresses: &[Address]) -> ClusterConfig {
     let endpoints = addresses.iter().cloned().map(Into::into).collect();
     ClusterConfig { endpoints, protocol: Protocol::Http2, ..ClusterConfig::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_registry_sends_nobody_to_a_socket_of_this_host() {
+        let told = ["10.0.0.7:34904", "unix:/run/docker.sock", "[fd00::7]:1", "nonsense"].map(str::to_owned);
+        let taken: Vec<_> = remote(&told).iter().map(Address::to_string).collect();
+        assert_eq!(taken, ["10.0.0.7:34904", "[fd00::7]:1"]);
+        assert_eq!(parsed(&told).len(), 3);
+    }
 }

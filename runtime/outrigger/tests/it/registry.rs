@@ -6,7 +6,7 @@ use outrigger_sdk::{Call, Client, ErrorKind, Options};
 
 use crate::{
     application::Application,
-    http::get,
+    http::{get, post},
     program::{Folder, Program, eventually},
     servers::Server,
 };
@@ -19,13 +19,18 @@ fn reason(program: &Program) -> Option<String> {
     (db["status"] == "DOWN").then(|| db["details"]["reason"].as_str().unwrap().to_owned())
 }
 
+/// The component `db`: a registry in the etcd at this port.
+fn registry(port: u16, settings: &str) -> String {
+    let settings = format!("{{ endpoints: '127.0.0.1:{port}', {settings} }}");
+    format!("components: {{ db: {{ type: registry.etcd, settings: {settings} }} }}")
+}
+
 #[test]
 fn sidecars_of_other_hosts_are_found_in_a_registry() {
     let Some(mut etcd) = Server::etcd() else { return };
     let (port, app) = (etcd.port(), Application::echo());
     // Each has a table of hosts of its own, as on a host of its own.
-    let registry = format!("{{ endpoints: '127.0.0.1:{port}', ttl: 2s }}");
-    let registry = format!("components: {{ db: {{ type: registry.etcd, settings: {registry} }} }}");
+    let registry = registry(port, "ttl: 2s, advertise: 127.0.0.1");
     let shop = Folder::with(&format!("app: {{ id: shop }}\n{registry}\n"));
     let orders = Folder::with(&format!("app: {{ id: orders, port: {} }}\n{registry}\n", app.port()));
     let (program, mut beside) = (shop.run(), orders.run());
@@ -71,4 +76,51 @@ fn sidecars_of_other_hosts_are_found_in_a_registry() {
     let killed = Instant::now();
     eventually("its lease has ended", || fails("orders", ErrorKind::NotConfigured));
     assert!(killed.elapsed() < Duration::from_secs(8), "after {:?}", killed.elapsed());
+}
+
+#[test]
+fn a_token_is_shown_to_sidecars_of_a_registry_that_is_trusted() {
+    let Some(mut etcd) = Server::etcd() else { return };
+    etcd.start();
+    let (port, app) = (etcd.port(), Application::echo());
+    let sidecar = |app: &str, settings: &str| {
+        let registry = registry(port, &format!("advertise: 127.0.0.1{settings}"));
+        format!("app: {{ {app} }}\n{registry}\n")
+    };
+    let token = ["--set", "api.tokens.main.value=hunter2"];
+    let orders = Folder::with(&sidecar(&format!("id: orders, port: {}", app.port()), "")).arguments(&token);
+    let shop = Folder::with(&sidecar("id: shop", "")).arguments(&token);
+    let (_beside, mut program) = (orders.run(), shop.run());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let token = Some("hunter2".to_owned());
+    let options = Options { endpoint: format!("http://{}", program.api()), token, ..Options::default() };
+    let client = runtime.block_on(Client::connect_with(options)).unwrap();
+    let ask = || runtime.block_on(client.invoke(Call::new("orders", "hello")));
+
+    let refused = eventually("orders is found", || {
+        ask().err().filter(|error| error.kind() != ErrorKind::NotConfigured)
+    });
+    assert!(refused.to_string().contains("401"), "{refused}");
+    shop.configure(&sidecar("id: shop", ", presentToken: true"));
+    program.wait_for("configuration reloaded");
+    eventually("orders lets the shop's sidecar in", || ask().ok());
+}
+
+#[test]
+fn a_sidecar_nobody_else_reaches_is_not_announced() {
+    let Some(mut etcd) = Server::etcd() else { return };
+    etcd.start();
+    let config = |settings: &str| format!("app: {{ id: orders }}\n{}\n", registry(etcd.port(), settings));
+    let folder = Folder::with(&config("advertise: '127.0.0.1'"));
+    let mut orders = folder.run();
+    let announced = || {
+        let range = r#"{"key": "L291dHJpZ2dlci9hcHBzLw==", "range_end": "L291dHJpZ2dlci9hcHBzMA=="}"#;
+        let found = post(([127, 0, 0, 1], etcd.port()).into(), "/v3/kv/range", range);
+        assert_eq!(found.status, 200, "{}", found.body);
+        found.json()["count"].as_str().map_or(0, |count| count.parse().unwrap())
+    };
+    eventually("it is announced", || (announced() == 1).then_some(()));
+    folder.configure(&config("ttl: 1m"));
+    orders.wait_for("the API listens on this host alone: set advertise");
+    eventually("what was said is taken back", || (announced() == 0).then_some(()));
 }
