@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::{Meter, Target, Unusable, stopped};
-use outrigger_telemetry::{BUCKETS, Metrics, Reading, Series, Snapshot};
+use outrigger_telemetry::{BOUNDS, BUCKETS, Metrics, Reading, Series, Snapshot};
 
 /// A collector, and who we are to it.
 pub(super) struct Client {
@@ -110,7 +110,7 @@ impl Interval {
             Reading::Level(_) | Reading::Measure(_) => {
                 metric::Data::Gauge(Gauge { data_points: self.numbers(family.series) })
             }
-            Reading::Distribution { .. } => metric::Data::Histogram(Histogram {
+            Reading::Distribution { .. } | Reading::Spread { .. } => metric::Data::Histogram(Histogram {
                 data_points: family.series.into_iter().filter_map(|series| self.histogram(series)).collect(),
                 aggregation_temporality: AggregationTemporality::Cumulative.into(),
             }),
@@ -133,7 +133,7 @@ impl Interval {
                 }
                 Reading::Level(n) => Some(number_data_point::Value::AsInt(n)),
                 Reading::Measure(n) => Some(number_data_point::Value::AsDouble(n)),
-                Reading::Distribution { .. } => None,
+                Reading::Distribution { .. } | Reading::Spread { .. } => None,
             },
             attributes: attributes(&series.labels),
             start_time_unix_nano: self.since,
@@ -144,18 +144,32 @@ impl Interval {
     }
 
     fn histogram(self, series: Series) -> Option<HistogramDataPoint> {
-        let Reading::Distribution { buckets, sum } = series.reading else { return None };
+        let (buckets, sum, bounds) = match series.reading {
+            Reading::Distribution { buckets, sum } => {
+                let bounds = BUCKETS.iter().map(|(bound, _)| bound.as_secs_f64()).collect();
+                (buckets, sum.as_secs_f64(), bounds)
+            }
+            Reading::Spread { buckets, sum } => {
+                (buckets, approximate(sum), BOUNDS.iter().copied().map(approximate).collect())
+            }
+            _ => return None,
+        };
         Some(HistogramDataPoint {
             attributes: attributes(&series.labels),
             start_time_unix_nano: self.since,
             time_unix_nano: self.now,
             count: buckets.iter().sum(),
-            sum: Some(sum.as_secs_f64()),
+            sum: Some(sum),
             bucket_counts: buckets,
-            explicit_bounds: BUCKETS.iter().map(|(bound, _)| bound.as_secs_f64()).collect(),
+            explicit_bounds: bounds,
             ..Default::default()
         })
     }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "collectors have no other numbers for it")]
+fn approximate(number: u64) -> f64 {
+    number as f64
 }
 
 fn attributes(labels: &[(String, String)]) -> Vec<KeyValue> {

@@ -5,6 +5,7 @@
 mod family;
 mod kinds;
 mod snapshot;
+mod spread;
 mod text;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use family::Render;
 pub use family::{Family, MAX_SERIES};
 pub use kinds::{BUCKETS, Counter, Gauge, Histogram};
 pub use snapshot::{Reading, Series, Snapshot};
+pub use spread::{BOUNDS, Spread};
 
 use crate::span::Tracer;
 
@@ -33,6 +35,7 @@ enum Registered {
     Counter(Family<Counter>),
     Gauge(Family<Gauge>),
     Histogram(Family<Histogram>),
+    Spread(Family<Spread>),
     Read { help: &'static str, read: Arc<dyn Fn() -> f64 + Send + Sync> },
 }
 
@@ -83,6 +86,20 @@ impl Metrics {
         }
     }
 
+    /// A family of histograms of whole numbers over [`BOUNDS`]. Asking again for a name gives the same family.
+    pub fn spread(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+    ) -> Family<Spread> {
+        let made = self.register(name, || Registered::Spread(Family::new(name, help, labels)));
+        match made {
+            Registered::Spread(family) => family.expect_labels(labels),
+            _ => detached(name, help, labels),
+        }
+    }
+
     /// A gauge without labels whose value is read when somebody scrapes: sizes, ages, memory.
     /// The newest reader of a name wins, so that a reload may replace it.
     pub fn read(
@@ -106,6 +123,7 @@ impl Metrics {
             Registered::Counter(family) => family.snapshot(),
             Registered::Gauge(family) => family.snapshot(),
             Registered::Histogram(family) => family.snapshot(),
+            Registered::Spread(family) => family.snapshot(),
             Registered::Read { help, read } => Snapshot {
                 name,
                 help,
@@ -125,6 +143,7 @@ impl Metrics {
                 Registered::Counter(family) => family.render(&mut out),
                 Registered::Gauge(family) => family.render(&mut out),
                 Registered::Histogram(family) => family.render(&mut out),
+                Registered::Spread(family) => family.render(&mut out),
                 Registered::Read { help, read } => {
                     text::header(&mut out, name, help, "gauge");
                     text::sample(&mut out, name, "", "", read());

@@ -30,6 +30,8 @@ pub enum Reading {
     Measure(f64),
     /// Durations over [`BUCKETS`](super::BUCKETS) and what is above; not cumulative.
     Distribution { buckets: Vec<u64>, sum: Duration },
+    /// Whole numbers over [`BOUNDS`](super::BOUNDS) in the same way.
+    Spread { buckets: Vec<u64>, sum: u64 },
 }
 
 impl Series {

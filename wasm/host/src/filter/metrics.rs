@@ -3,10 +3,9 @@
 
 use std::collections::HashMap;
 
-use outrigger_telemetry::{Counter, Gauge, Histogram, Metrics};
+use outrigger_telemetry::{Counter, Gauge, Metrics, Spread};
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::abi::Status;
 use super::memory::{Answer, Guest, Span, put, put_u32, text};
@@ -30,8 +29,8 @@ struct Known {
 enum Metric {
     Counter(Counter),
     Gauge(Gauge),
-    /// Of milliseconds, as filters count time.
-    Histogram(Histogram),
+    /// Of what, only the filter knows.
+    Histogram(Spread),
 }
 
 impl Defined {
@@ -60,7 +59,7 @@ impl Defined {
         let metric = match kind {
             0 => Metric::Counter(self.metrics.counter(shown, help, &[]).with(&[])),
             1 => Metric::Gauge(self.metrics.gauge(shown, help, &[]).with(&[])),
-            _ => Metric::Histogram(self.metrics.histogram(shown, help, &[]).with(&[])),
+            _ => Metric::Histogram(self.metrics.spread(shown, help, &[]).with(&[])),
         };
         let number = u32::try_from(known.all.len()).map_err(|_| Status::InternalFailure)?;
         known.all.push(metric);
@@ -101,8 +100,7 @@ impl Metric {
 fn shown(kind: u32, name: &str) -> Result<String, Status> {
     let suffix = match kind {
         0 => "_total",
-        1 => "",
-        2 => "_seconds",
+        1 | 2 => "",
         _ => return Err(Status::BadArgument),
     };
     if name.is_empty() || name.len() > 200 {
@@ -131,7 +129,7 @@ pub(crate) fn record(guest: &mut Guest<'_>, number: u32, value: u64) -> Answer {
             Ok(())
         }
         Metric::Histogram(histogram) => {
-            histogram.observe(Duration::from_millis(value));
+            histogram.observe(value);
             Ok(())
         }
     }
@@ -184,6 +182,18 @@ mod tests {
             Err(Status::BadArgument),
             "the same name of another kind"
         );
+    }
+
+    #[test]
+    fn a_histogram_is_of_what_its_name_says() {
+        let defined = Defined::new(Metrics::new());
+        let number = defined.define(&plugin(), 2, "answer_bytes").unwrap();
+        let Metric::Histogram(histogram) = defined.get(number).unwrap() else { panic!("no histogram") };
+        histogram.observe(1500);
+        let shown = defined.metrics.render();
+        for line in ["bucket{le=\"1000\"} 0", "bucket{le=\"2000\"} 1", "sum 1500", "count 1"] {
+            assert!(shown.contains(&format!("\noutrigger_wasm_custom_answer_bytes_{line}\n")), "{shown}");
+        }
     }
 
     #[test]
