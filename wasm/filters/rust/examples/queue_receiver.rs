@@ -34,7 +34,11 @@ impl Receiver {
                 vec![(":method", "POST"), (":path", path.as_str()), (":authority", "reports.example")];
             match self.dispatch_http_call(&self.cluster, headers, None, vec![], Duration::from_secs(2)) {
                 Ok(_) => self.open += 1,
-                Err(_) => return drop(self.enqueue_shared_queue(self.queue, Some(&item))),
+                Err(_) => {
+                    // Back into the queue it came from, which has room for it.
+                    self.enqueue_shared_queue(self.queue, Some(&item)).unwrap();
+                    return;
+                }
             }
         }
     }
