@@ -24,6 +24,11 @@ pub(crate) fn resident_kib(pid: u32) -> Result<u64> {
     status_field(pid, "VmRSS:")
 }
 
+/// Resident memory of its own in KiB: what holds data, without the code, which is mapped as it is run.
+pub(crate) fn anonymous_kib(pid: u32) -> Result<u64> {
+    status_field(pid, "RssAnon:")
+}
+
 /// Times any thread of the process gave up its core to wait.
 pub(crate) fn wake_ups(pid: u32) -> Result<u64> {
     let mut total = 0;
@@ -87,7 +92,8 @@ mod tests {
     #[test]
     fn our_own_process_has_used_something() {
         let pid = std::process::id();
-        assert!(resident_kib(pid).unwrap() > 100);
+        assert!(resident_kib(pid).unwrap() > anonymous_kib(pid).unwrap());
+        assert!(anonymous_kib(pid).unwrap() > 100);
         cpu_time(pid).unwrap();
         wake_ups(pid).unwrap();
     }

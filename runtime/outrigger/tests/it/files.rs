@@ -209,10 +209,10 @@ fn an_upload_that_breaks_off_leaves_what_was_there() {
     eventually("nothing is left of the uploads", || (left() == 1).then_some(()));
 }
 
-/// Resident memory of a process, in bytes.
-fn resident(id: u32) -> usize {
+/// Memory a process holds data in, in bytes; its code comes and goes.
+fn held(id: u32) -> usize {
     let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 1024
 }
 
@@ -224,7 +224,7 @@ fn memory_is_bounded_by_the_stream_and_not_by_the_file() {
     run(&program, async |c| {
         c.put("files", "warm", vec![vec![0; 1 << 20]]).await.unwrap();
         c.read("files", "warm").await.unwrap();
-        let before = resident(program.id());
+        let before = held(program.id());
         let pieces = (0..FILE / (64 << 10)).map(|n| piece(vec![n as u8; 64 << 10]));
         let messages = stream::iter(std::iter::once(first("files", "big", &[])).chain(pieces));
         c.runtime.put_file(messages).await.unwrap();
@@ -234,12 +234,12 @@ fn memory_is_bounded_by_the_stream_and_not_by_the_file() {
         let mut read = messages.message().await.unwrap().unwrap().data.len();
         // A reader who pauses: what could be read ahead would have been by now.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        let paused = resident(program.id());
+        let paused = held(program.id());
         while let Some(message) = messages.message().await.unwrap() {
             read += message.data.len();
         }
         assert_eq!(read, FILE);
-        let most = paused.max(resident(program.id()));
+        let most = paused.max(held(program.id()));
         assert!(most < before + (16 << 20), "{before} grew to {most}");
     });
 }

@@ -94,9 +94,11 @@ components: {{ kept: {{ type: state.in-memory }} }}
         victim
     }
 
-    fn resident(&self) -> u64 {
-        let statm = std::fs::read_to_string(format!("/proc/{}/statm", self.program.id())).unwrap();
-        statm.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    /// Memory the program holds data in, in bytes; its code comes and goes.
+    fn held(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.program.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
     }
 
     fn counted(&self, kind: &str) -> u64 {
@@ -111,13 +113,13 @@ components: {{ kept: {{ type: state.in-memory }} }}
         attack: impl Future<Output = io::Result<T>> + Send + 'static,
     ) -> T {
         let mut victim = self.victim(door).await;
-        let before = self.resident();
+        let before = self.held();
         let attack = tokio::spawn(attack);
         let (mut served, mut most) = (0, 0);
         while !attack.is_finished() || served < 50 {
             assert!(victim.is_served().await, "{name}: request {served} of the victim failed");
             served += 1;
-            most = most.max(self.resident().saturating_sub(before));
+            most = most.max(self.held().saturating_sub(before));
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let outcome = attack.await.unwrap().unwrap();
@@ -174,7 +176,7 @@ async fn fast_floods(door: Door) {
     let address = scene.address(door);
     // The first touch of everything, counted for nobody.
     scene.victim(door).await;
-    let before = scene.resident();
+    let before = scene.held();
     macro_rules! calmed {
         ($attack:ident, $($kind:literal),+) => {
             let counted = || [$($kind),+].map(|kind| scene.counted(kind)).iter().sum::<u64>();
@@ -204,7 +206,7 @@ async fn fast_floods(door: Door) {
     let crumbs =
         scene.beside_a_victim("cookie_crumbs", door, h2_attack::cookie_crumbs(address, effort)).await;
     holds("cookie_crumbs", &crumbs, Rule::Refused);
-    let grown = scene.resident().saturating_sub(before);
+    let grown = scene.held().saturating_sub(before);
     assert!(grown < MOST_GROWTH, "all of them together have left {grown} bytes behind");
 }
 

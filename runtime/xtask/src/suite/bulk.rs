@@ -114,14 +114,14 @@ fn sparse(dir: &Path, bytes: u64) -> Result<std::path::PathBuf> {
     Ok(path)
 }
 
-/// By how much a server's resident memory grows, at most, while `work` runs.
+/// By how much the memory a server holds data in grows, at most, while `work` runs.
 fn growth(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<u64> {
-    let before = resident(server.pid())?;
+    let before = held(server.pid())?;
     let (done, highest) = (AtomicBool::new(false), AtomicU64::new(before));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                highest.fetch_max(resident(server.pid()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                highest.fetch_max(held(server.pid()).unwrap_or(u64::MAX), Ordering::Relaxed);
                 std::thread::sleep(Duration::from_millis(5));
             }
         });
@@ -132,6 +132,6 @@ fn growth(server: &Server, work: impl FnOnce() -> Result<()>) -> Result<u64> {
     Ok(highest.into_inner() - before)
 }
 
-fn resident(pid: u32) -> Result<u64> {
-    Ok(crate::usage::resident_kib(pid)? * 1024)
+fn held(pid: u32) -> Result<u64> {
+    Ok(crate::usage::anonymous_kib(pid)? * 1024)
 }
