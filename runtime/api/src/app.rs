@@ -16,6 +16,7 @@ use outrigger_blocks::{Answer, AppEvents, Deadline, Error, ErrorKind, Event, Top
 use outrigger_proto::layotto as proto;
 use outrigger_proto::layotto::app_callback_client::AppCallbackClient;
 use outrigger_proto::layotto::topic_event_response::TopicEventResponseStatus;
+use outrigger_telemetry::trace::TraceContext;
 use tonic::body::Body;
 use tonic::client::GrpcService;
 use tonic::codegen::StdError as BoxedError;
@@ -86,10 +87,7 @@ where
 
     async fn deliver(&self, _: &Topic, delivered: &Event, deadline: Deadline) -> Result<Answer, Error> {
         let mut request = limited(Request::new(event(delivered)), deadline);
-        if let Some(trace) = delivered.trace.as_ref().map(|trace| trace.child()) {
-            put(&mut request, "traceparent", &trace.to_header());
-            put(&mut request, "tracestate", trace.state.as_deref().unwrap_or_default());
-        }
+        put_trace(&mut request, delivered.trace.as_ref());
         let mut client = self.client.clone();
         match within(deadline, client.on_topic_event(request)).await {
             Ok(response) => Ok(answer(response.into_inner())),
@@ -142,6 +140,13 @@ fn limited<T>(mut request: Request<T>, deadline: Deadline) -> Request<T> {
         request.set_timeout(remaining);
     }
     request
+}
+
+/// What the application does stands below this in the trace.
+fn put_trace<T>(request: &mut Request<T>, trace: Option<&TraceContext>) {
+    let Some(trace) = trace.map(TraceContext::child) else { return };
+    put(request, "traceparent", &trace.to_header());
+    put(request, "tracestate", trace.state.as_deref().unwrap_or_default());
 }
 
 fn put<T>(request: &mut Request<T>, name: &'static str, value: &str) {

@@ -11,7 +11,7 @@ use tonic::client::GrpcService;
 use tonic::codegen::StdError as BoxedError;
 use tonic::{Code, Request, async_trait};
 
-use super::{ANSWER, Gone, failed, limited, put, within};
+use super::{ANSWER, Gone, failed, limited, put_trace, within};
 
 /// The application, over a service that carries gRPC calls to it.
 pub struct DaprCallback<S> {
@@ -54,10 +54,7 @@ where
         let InputEvent { binding, data, metadata, .. } = event.clone();
         let request = BindingEventRequest { name: binding, data, metadata };
         let mut request = limited(Request::new(request), deadline);
-        if let Some(trace) = event.trace.as_ref().map(|trace| trace.child()) {
-            put(&mut request, "traceparent", &trace.to_header());
-            put(&mut request, "tracestate", trace.state.as_deref().unwrap_or_default());
-        }
+        put_trace(&mut request, event.trace.as_ref());
         let mut client = self.client.clone();
         within(deadline, client.on_binding_event(request)).await.map(drop).map_err(|status| failed(&status))
     }

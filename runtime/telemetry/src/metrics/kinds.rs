@@ -200,15 +200,14 @@ impl Kind for Histogram {
     }
 
     fn render(&self, out: &mut String, name: &str, labels: &str) {
-        // Count is what the buckets add up to, so that a scrape never shows them apart.
-        let mut total = 0;
-        let bounds = BUCKETS.iter().map(|(_, text)| *text).chain(["+Inf"]);
-        for (le, here) in bounds.zip(self.buckets()) {
-            total += here;
-            text::bucket(out, name, labels, le, total);
-        }
-        text::sample(out, name, labels, "_sum", self.sum().as_secs_f64());
-        text::sample(out, name, labels, "_count", total);
+        text::histogram(
+            out,
+            name,
+            labels,
+            BUCKETS.iter().map(|(_, text)| *text),
+            self.buckets(),
+            self.sum().as_secs_f64(),
+        );
     }
 
     fn read(&self) -> Reading {

@@ -84,15 +84,7 @@ impl Kind for Spread {
     }
 
     fn render(&self, out: &mut String, name: &str, labels: &str) {
-        // Count is what the buckets add up to, so that a scrape never shows them apart.
-        let mut total = 0;
-        let bounds = BOUNDS.iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
-        for (le, here) in bounds.zip(self.buckets()) {
-            total += here;
-            text::bucket(out, name, labels, &le, total);
-        }
-        text::sample(out, name, labels, "_sum", self.sum());
-        text::sample(out, name, labels, "_count", total);
+        text::histogram(out, name, labels, BOUNDS.iter(), self.buckets(), self.sum());
     }
 
     fn read(&self) -> Reading {

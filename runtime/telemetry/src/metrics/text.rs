@@ -50,9 +50,26 @@ pub(super) fn sample(out: &mut String, name: &str, labels: &str, suffix: &str, v
     writeln!(out, " {value}").expect(INFALLIBLE);
 }
 
-pub(super) fn bucket(out: &mut String, name: &str, labels: &str, le: &str, count: u64) {
+/// Writes a histogram. `buckets` are not cumulative: each upper bound with what is in it alone; the last one has no
+/// bound to name.
+pub(super) fn histogram(
+    out: &mut String,
+    name: &str,
+    labels: &str,
+    bounds: impl Iterator<Item = impl Display>,
+    buckets: impl Iterator<Item = u64>,
+    sum: impl Display,
+) {
     let comma = if labels.is_empty() { "" } else { "," };
-    writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{le}\"}} {count}").expect(INFALLIBLE);
+    // Count is what the buckets add up to, so that a scrape never shows them apart.
+    let (mut total, mut bounds) = (0, bounds.fuse());
+    for here in buckets {
+        total += here;
+        let le = bounds.next().map_or_else(|| "+Inf".to_owned(), |bound| bound.to_string());
+        writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{le}\"}} {total}").expect(INFALLIBLE);
+    }
+    sample(out, name, labels, "_sum", sum);
+    sample(out, name, labels, "_count", total);
 }
 
 fn escape(out: &mut String, text: &str, quotes: bool) {
