@@ -6,6 +6,7 @@ mod caller;
 mod configuration;
 mod fault;
 mod file;
+pub mod function;
 mod guard;
 mod health;
 mod hello;
