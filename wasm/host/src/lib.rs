@@ -8,7 +8,11 @@ mod compile;
 mod config;
 mod engine;
 mod filter;
+#[allow(dead_code, reason = "what loads and calls functions comes next")]
+mod function;
 mod host;
+#[allow(dead_code, reason = "linked by what loads functions")]
+mod imports;
 mod instance;
 mod limits;
 mod plugin;

@@ -49,7 +49,7 @@ pub(crate) const LINGERING: usize = 1000;
 pub(crate) const METRICS: usize = 1000;
 pub(crate) const PLUGIN_METRICS: usize = 250;
 /// Of a table of functions.
-const TABLE: usize = 20_000;
+pub(crate) const TABLE: usize = 20_000;
 
 pub(crate) fn memory() -> usize {
     32 << 20

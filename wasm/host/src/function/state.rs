@@ -1,0 +1,119 @@
+//! What the host remembers for one instance of a function.
+
+use std::sync::Arc;
+
+use outrigger_blocks::function::FunctionConfig;
+use outrigger_blocks::{Blocks, Caller, Deadline, Error, ErrorKind};
+use outrigger_telemetry::trace::TraceContext;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
+
+use super::journal::Journal;
+use super::limiter::Limiter;
+use crate::filter::metrics::Defined;
+use crate::filter::state::Clusters;
+
+/// What a version of a function is, and what its instances share.
+pub(crate) struct Program {
+    pub(crate) name: Arc<str>,
+    pub(crate) version: Arc<str>,
+    pub(crate) config: FunctionConfig,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) clusters: Clusters,
+    pub(crate) metrics: Arc<Defined>,
+}
+
+/// One call of a function: in whose name it acts, and until when.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) blocks: Arc<Blocks>,
+    pub(crate) deadline: Deadline,
+    /// The function's own span: what it does is below it.
+    pub(crate) trace: Option<TraceContext>,
+}
+
+impl Call {
+    /// A function acts as the application its process stands beside.
+    pub(crate) fn caller(&self) -> Caller<'_> {
+        Caller { app_id: self.blocks.app_id(), deadline: self.deadline, trace: self.trace.clone() }
+    }
+}
+
+/// The data of a store.
+pub(crate) struct Ctx {
+    pub(crate) guest: Guest,
+    pub(crate) limiter: Limiter,
+    table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+}
+
+/// What imports know about the guest that calls them.
+pub(crate) struct Guest {
+    pub(crate) program: Arc<Program>,
+    /// None while nobody calls it: where it is tried out, and between two calls.
+    call: Option<Call>,
+    /// Operations on blocks the call may still make.
+    left: u32,
+}
+
+impl Guest {
+    /// The call under way, which makes one more operation on a block.
+    ///
+    /// # Errors
+    /// When it has made as many as it may, or there is no call.
+    pub(crate) fn operation(&mut self) -> Result<Call, Error> {
+        let Some(call) = &self.call else {
+            return Err(Error::new(
+                ErrorKind::FailedPrecondition,
+                "a function calls blocks only while it is called",
+            ));
+        };
+        let Some(left) = self.left.checked_sub(1) else {
+            let max = self.program.config.max_calls;
+            return Err(Error::new(
+                ErrorKind::RateLimited,
+                format!("a call may make {max} operations (`max_calls`)"),
+            ));
+        };
+        self.left = left;
+        Ok(call.clone())
+    }
+
+    /// A call begins.
+    pub(crate) fn begin(&mut self, call: Call) {
+        self.left = self.program.config.max_calls;
+        self.call = Some(call);
+    }
+
+    /// It is over.
+    pub(crate) fn end(&mut self) {
+        self.call = None;
+    }
+}
+
+impl Ctx {
+    pub(crate) fn new(program: Arc<Program>) -> Self {
+        Self {
+            limiter: Limiter::new(program.config.memory),
+            guest: Guest { program, call: None, left: 0 },
+            table: ResourceTable::new(),
+            // No files, no environment, no arguments, no network.
+            wasi: WasiCtx::builder().build(),
+            http: WasiHttpCtx::new(),
+        }
+    }
+}
+
+impl WasiView for Ctx {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+impl WasiHttpView for Ctx {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        WasiHttpCtxView { hooks: &mut self.guest, table: &mut self.table, ctx: &mut self.http }
+    }
+}
