@@ -1,9 +1,16 @@
 //! Functions: programs deployed into this process, which events, schedules and requests call and which call the blocks.
 //!
-//! How one is run is not known here: a [`FunctionHost`] makes a [`Function`] of a module.
+//! How one is run is not known here: a [`FunctionHost`] makes a [`Function`] of a module, and [`Functions`] knows which
+//! version of each answers.
 
+mod calls;
 mod config;
+mod entry;
+mod functions;
+mod line;
 mod log;
+mod report;
+mod version;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -13,8 +20,10 @@ use http::{Request, Response};
 use outrigger_cluster::Body;
 use outrigger_component_api::{Result, async_trait};
 
-pub use config::{EventTrigger, FunctionConfig, Grants, ScheduleTrigger};
+pub use config::{EventTrigger, FunctionConfig, Grants, ScheduleTrigger, check_name};
+pub use functions::{Deployed, Functions, Prepared};
 pub use log::{FunctionLog, LogLine};
+pub use report::{FunctionReport, Origin, VersionReport, VersionState};
 
 use crate::bindings::InputEvent;
 use crate::caller::Caller;

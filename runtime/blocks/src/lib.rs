@@ -42,6 +42,7 @@ pub use caller::Caller;
 pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Update};
 pub use fault::Fault;
 pub use file::{FileComponent, Files};
+pub use function::Functions;
 pub use guard::{Call, Class, Guard, LimitConfig, Limits, Meter, Op, Policy};
 pub use health::{ComponentReport, Health};
 pub use hello::{GreeterComponent, Hello};
@@ -84,6 +85,8 @@ pub struct Blocks {
     pub invoke: Invoke,
     /// Operations of other systems.
     pub bindings: Bindings,
+    /// Programs deployed into this process.
+    pub functions: Functions,
     app_id: Arc<str>,
     meter: Meter,
 }
@@ -102,6 +105,7 @@ impl Blocks {
             pubsub: PubSub::default(),
             invoke: Invoke::default(),
             bindings: Bindings::default(),
+            functions: Functions::default(),
             app_id: app_id.into(),
             meter: Meter::new(metrics),
         }

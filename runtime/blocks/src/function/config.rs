@@ -1,9 +1,11 @@
 //! One entry of the section `functions`: plain data.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use outrigger_component_api::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -141,9 +143,162 @@ impl Default for FunctionConfig {
     }
 }
 
+/// The least and the most memory an instance can be given.
+const MEMORY: RangeInclusive<usize> = 64 << 10..=1 << 30;
+/// The longest body there can be.
+const MAX_BODY: usize = 1 << 30;
+/// The longest a call may take.
+const MAX_DEADLINE: Duration = Duration::from_secs(3600);
+/// The longest name.
+const MAX_NAME: usize = 63;
+
+/// What is wrong with a function's name.
+///
+/// # Errors
+/// [`InvalidArgument`](outrigger_component_api::ErrorKind::InvalidArgument): names are hosts, paths and files too.
+pub fn check_name(name: &str) -> Result<()> {
+    let usual = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let fits = name.len() <= MAX_NAME
+        && name.bytes().all(|byte| usual(byte) || byte == b'-')
+        && name.bytes().next().is_some_and(usual);
+    let message =
+        || format!("'{name}' is no name for a function: up to 63 of a-z, 0-9 and -, and no - in front");
+    if fits { Ok(()) } else { Err(Error::invalid(message())) }
+}
+
+impl FunctionConfig {
+    /// What is wrong with the values by themselves, as paths and messages.
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        let mut require = |holds: bool, path: &str, message: &str| {
+            if !holds {
+                problems.push((path.to_owned(), message.to_owned()));
+            }
+        };
+        let is_digest = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let least = Duration::from_millis(1);
+        require(self.sha256.as_ref().is_none_or(is_digest), "sha256", "is 64 hexadecimal digits");
+        require(self.reuse >= 1, "reuse", "must be at least 1");
+        require(self.concurrency >= 1, "concurrency", "must be at least 1");
+        require((least..=MAX_DEADLINE).contains(&self.deadline), "deadline", "must be between 1ms and 1h");
+        require((least..=MAX_DEADLINE).contains(&self.cpu), "cpu", "must be between 1ms and 1h");
+        require(MEMORY.contains(&self.memory), "memory", "must be between 65536 and 1073741824");
+        require((1..=MAX_BODY).contains(&self.max_body), "max_body", "must be between 1 and 1073741824");
+        require((1..=100).contains(&self.weight), "weight", "must be between 1 and 100");
+        for (name, event) in &self.events {
+            require(!event.pubsub.is_empty(), &format!("events.{name}.pubsub"), "is empty");
+            require(!event.topic.is_empty(), &format!("events.{name}.topic"), "is empty");
+        }
+        for (name, schedule) in &self.schedules {
+            require(!schedule.schedule.is_empty(), &format!("schedules.{name}.schedule"), "is empty");
+            require(schedule.lock.as_deref() != Some(""), &format!("schedules.{name}.lock"), "is empty");
+        }
+        problems
+    }
+
+    /// What is wrong with where the module is said to be.
+    pub fn source_problems(&self) -> Vec<(String, String)> {
+        let problem = |path: &str, message: &str| vec![(path.to_owned(), message.to_owned())];
+        match (&self.file, &self.url) {
+            (None, None) => problem("", "give one of file and url: where its module is"),
+            (Some(_), Some(_)) => problem("url", "give one of file and url, not both"),
+            (None, Some(url)) if !is_http(url) => problem("url", "is no http:// or https:// address"),
+            (None, Some(_)) if self.sha256.is_none() => {
+                problem("url", "what is fetched is pinned: give its sha256 too")
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether this makes the same function of the same module: where that is from and how it is brought in do not
+    /// matter.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let plain = |config: &Self| Self {
+            file: None,
+            url: None,
+            sha256: None,
+            weight: Self::default().weight,
+            ..config.clone()
+        };
+        plain(self) == plain(other)
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    let uri = url.parse::<http::Uri>();
+    uri.is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
+}
+
 impl Grants {
     /// Whether there is none.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(problems: &[(String, String)]) -> Vec<&str> {
+        problems.iter().map(|(path, _)| path.as_str()).collect()
+    }
+
+    #[test]
+    fn values_out_of_range_are_told_at_their_path() {
+        let check = |text: &str, path: &str| {
+            let config: FunctionConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(paths(&config.problems()), [path], "{text}");
+        };
+        check(r#"{"sha256": "abc"}"#, "sha256");
+        check(r#"{"reuse": 0}"#, "reuse");
+        check(r#"{"concurrency": 0}"#, "concurrency");
+        check(r#"{"deadline": "0s"}"#, "deadline");
+        check(r#"{"cpu": "2h"}"#, "cpu");
+        check(r#"{"memory": 65535}"#, "memory");
+        check(r#"{"memory": 1073741825}"#, "memory");
+        check(r#"{"max_body": 0}"#, "max_body");
+        check(r#"{"weight": 0}"#, "weight");
+        check(r#"{"weight": 101}"#, "weight");
+        check(r#"{"events": {"a": {"pubsub": "", "topic": "t"}}}"#, "events.a.pubsub");
+        check(r#"{"schedules": {"a": {"schedule": ""}}}"#, "schedules.a.schedule");
+        let edges = r#"{"memory": 65536, "deadline": "1ms", "weight": 1, "queue": 0, "max_calls": 0}"#;
+        assert_eq!(serde_json::from_str::<FunctionConfig>(edges).unwrap().problems(), []);
+        assert_eq!(FunctionConfig::default().problems(), []);
+    }
+
+    #[test]
+    fn a_module_is_in_one_place_and_what_is_fetched_is_pinned() {
+        let check = |text: &str, expected: &[&str]| {
+            let config: FunctionConfig = serde_json::from_str(text).unwrap();
+            assert_eq!(paths(&config.source_problems()), expected, "{text}");
+        };
+        let sha256 = "0".repeat(64);
+        check("{}", &[""]);
+        check(r#"{"file": "a.wasm"}"#, &[]);
+        check(r#"{"file": "a.wasm", "url": "http://h/a.wasm"}"#, &["url"]);
+        check(r#"{"url": "http://h/a.wasm"}"#, &["url"]);
+        check(&format!(r#"{{"url": "http://h/a.wasm", "sha256": "{sha256}"}}"#), &[]);
+        check(&format!(r#"{{"url": "ftp://h/a.wasm", "sha256": "{sha256}"}}"#), &["url"]);
+    }
+
+    #[test]
+    fn names_are_fit_for_paths_and_hosts() {
+        let long = "a".repeat(63);
+        for name in ["a", "cart", "cart-2", "0", &long] {
+            check_name(name).unwrap();
+        }
+        let longer = "a".repeat(64);
+        for name in ["", "-a", "A", "a_b", "a.b", "a/b", "ä", "..", &longer] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn where_a_module_is_from_does_not_make_another_function() {
+        let one = FunctionConfig { file: Some("a.wasm".into()), weight: 1, ..FunctionConfig::default() };
+        let other = FunctionConfig { sha256: Some("x".into()), ..FunctionConfig::default() };
+        assert!(one.is_same(&other));
+        assert!(!one.is_same(&FunctionConfig { reuse: 2, ..one.clone() }));
     }
 }

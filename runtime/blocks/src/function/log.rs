@@ -4,13 +4,17 @@ use std::collections::VecDeque;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// Lines kept of one function, over all its versions.
 const LINES: usize = 1000;
 
 /// The last 1,000 lines of a function.
 #[derive(Debug, Default)]
-pub struct FunctionLog(Mutex<Kept>);
+pub struct FunctionLog {
+    kept: Mutex<Kept>,
+    more: Notify,
+}
 
 #[derive(Debug, Default)]
 struct Kept {
@@ -34,7 +38,7 @@ pub struct LogLine {
 impl FunctionLog {
     /// Adds a line; the oldest makes room for it.
     pub fn write(&self, version: &std::sync::Arc<str>, level: &'static str, text: impl Into<String>) {
-        let mut kept = self.0.lock();
+        let mut kept = self.kept.lock();
         kept.written += 1;
         if kept.lines.len() == LINES {
             kept.lines.pop_front();
@@ -47,11 +51,26 @@ impl FunctionLog {
             text: text.into(),
         };
         kept.lines.push_back(line);
+        drop(kept);
+        self.more.notify_waiters();
+    }
+
+    /// Waits until there is a line after that number, and returns those there are.
+    pub async fn next(&self, number: u64) -> Vec<LogLine> {
+        loop {
+            // Registered before looking, so that a line in between is not missed.
+            let more = self.more.notified();
+            let lines = self.after(number);
+            if !lines.is_empty() {
+                return lines;
+            }
+            more.await;
+        }
     }
 
     /// The lines after that number, oldest first; 0 is all there are.
     pub fn after(&self, number: u64) -> Vec<LogLine> {
-        self.0.lock().lines.iter().filter(|line| line.number > number).cloned().collect()
+        self.kept.lock().lines.iter().filter(|line| line.number > number).cloned().collect()
     }
 }
 
@@ -69,5 +88,17 @@ mod tests {
         assert_eq!((lines.len(), lines[0].number, lines[0].text.as_str()), (1_000, 501, "501"));
         assert_eq!(log.after(1_499).iter().map(|line| line.number).collect::<Vec<_>>(), [1_500]);
         assert!(log.after(1_500).is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_is_told_of_the_next_line() {
+        let log = std::sync::Arc::new(FunctionLog::default());
+        log.write(&"v1".into(), "info", "first");
+        assert_eq!(log.next(0).await.len(), 1);
+        let writer = std::sync::Arc::clone(&log);
+        let waiting = tokio::spawn(async move { log.next(1).await });
+        tokio::task::yield_now().await;
+        writer.write(&"v1".into(), "info", "second");
+        assert_eq!(waiting.await.unwrap()[0].text, "second");
     }
 }

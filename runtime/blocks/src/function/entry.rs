@@ -1,0 +1,105 @@
+//! One function: its versions, its log, and what there is to say of them.
+
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use arc_swap::ArcSwap;
+use outrigger_component_api::Error;
+use parking_lot::Mutex;
+
+use super::FunctionLog;
+use super::functions::Deployed;
+use super::line::{Line, Next};
+use super::report::{FunctionReport, Origin, VersionReport, VersionState};
+use super::version::{Version, version_of};
+
+/// One function.
+pub(super) struct Entry {
+    pub(super) name: Arc<str>,
+    pub(super) log: Arc<FunctionLog>,
+    pub(super) line: ArcSwap<Line<Version>>,
+    pub(super) rest: Mutex<Rest>,
+}
+
+/// What calls do not look at.
+pub(super) struct Rest {
+    pub(super) origin: Origin,
+    /// They finish their last calls.
+    pub(super) leaving: Vec<Weak<Version>>,
+    /// The last that was refused, unless one came in since.
+    pub(super) refused: Option<VersionReport>,
+}
+
+impl Entry {
+    pub(super) fn new(name: Arc<str>, log: Arc<FunctionLog>, origin: Origin) -> Self {
+        let rest = Rest { origin, leaving: Vec::new(), refused: None };
+        Self { name, log, line: ArcSwap::default(), rest: Mutex::new(rest) }
+    }
+
+    /// Only under `changing`.
+    pub(super) fn advance(&self, (line, leaving): Next<Version>) {
+        self.line.store(Arc::new(line));
+        let mut rest = self.rest.lock();
+        rest.leaving.retain(|version| version.strong_count() > 0);
+        rest.leaving.extend(leaving.iter().map(Arc::downgrade));
+    }
+
+    pub(super) fn refuse(&self, sha256: Arc<str>, reason: &str) {
+        let version = version_of(&sha256);
+        self.log.write(&version, "error", format!("refused: {reason}"));
+        self.rest.lock().refused = Some(VersionReport {
+            version,
+            sha256,
+            state: VersionState::Refused { reason: reason.to_owned() },
+            weight: 0,
+            calls: 0,
+            errors: 0,
+            in_flight: 0,
+            since: SystemTime::now(),
+        });
+    }
+
+    pub(super) fn deployed(&self) -> Option<Deployed> {
+        let line = self.line.load();
+        let current = line.current.as_ref()?;
+        let (name, config) = (Arc::clone(&self.name), Arc::clone(&current.config));
+        Some(Deployed { name, config, triggers: current.function.triggers() })
+    }
+
+    /// Those of the line, and those that leave.
+    pub(super) fn versions(&self) -> Vec<Arc<Version>> {
+        let line = self.line.load();
+        let leaving: Vec<_> = self.rest.lock().leaving.iter().filter_map(Weak::upgrade).collect();
+        line.all().cloned().chain(leaving).collect()
+    }
+
+    pub(super) fn report(&self) -> FunctionReport {
+        let line = self.line.load_full();
+        let triggers = line.current.as_ref().map(|version| version.function.triggers()).unwrap_or_default();
+        let weight = line.candidate.as_ref().map_or(0, |(_, weight)| *weight);
+        let state = |version: &Arc<Version>, state, weight| VersionReport::of(version, state, weight);
+        let current = line.current.iter().map(|it| state(it, VersionState::Current, 100 - weight));
+        let candidate = line.candidate.iter().map(|(it, weight)| state(it, VersionState::Candidate, *weight));
+        let previous = line.previous.iter().map(|it| state(it, VersionState::Previous, 0));
+        let rest = self.rest.lock();
+        let leaving = rest.leaving.iter().filter_map(Weak::upgrade);
+        let leaving = leaving.map(|it| state(&it, VersionState::Draining, 0));
+        let versions = current.chain(candidate).chain(previous).chain(leaving).chain(rest.refused.clone());
+        FunctionReport {
+            name: Arc::clone(&self.name),
+            origin: rest.origin,
+            triggers,
+            versions: versions.collect(),
+        }
+    }
+
+    /// Why there is nothing to call.
+    pub(super) fn unusable(&self) -> Error {
+        let name = &self.name;
+        let reason = match self.rest.lock().refused.as_ref().map(|refused| refused.state.clone()) {
+            Some(VersionState::Refused { reason }) => format!(": {reason}"),
+            _ => String::new(),
+        };
+        Error::unavailable(format!("the function '{name}' has no version that runs{reason}"))
+    }
+}

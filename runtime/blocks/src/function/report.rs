@@ -1,0 +1,99 @@
+//! Functions as an operator sees them.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::Triggers;
+use super::version::Version;
+
+/// Who brought a function in, and so who may change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The section `functions` of the configuration.
+    Config,
+    /// The folder of functions.
+    Folder,
+    /// Somebody who manages this process while it runs.
+    Operator,
+}
+
+impl Origin {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Folder => "folder",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// One function.
+#[derive(Clone, Debug)]
+pub struct FunctionReport {
+    pub name: Arc<str>,
+    pub origin: Origin,
+    /// What the current version can be called for.
+    pub triggers: Triggers,
+    /// The current one, the candidate, the previous one, those that drain, and the last that was refused.
+    pub versions: Vec<VersionReport>,
+}
+
+/// One version.
+#[derive(Clone, Debug)]
+pub struct VersionReport {
+    /// The beginning of the digest.
+    pub version: Arc<str>,
+    pub sha256: Arc<str>,
+    pub state: VersionState,
+    /// The percentage of calls it gets.
+    pub weight: u8,
+    pub calls: u64,
+    /// Calls that failed, answers of 5xx among them.
+    pub errors: u64,
+    pub in_flight: u64,
+    /// When it was brought in, or refused.
+    pub since: SystemTime,
+}
+
+/// Where a version stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VersionState {
+    Current,
+    Candidate,
+    /// What a rollback returns to.
+    Previous,
+    /// It finishes its last calls.
+    Draining,
+    /// It never answered a call.
+    Refused {
+        reason: String,
+    },
+}
+
+impl VersionState {
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Candidate => "candidate",
+            Self::Previous => "previous",
+            Self::Draining => "draining",
+            Self::Refused { .. } => "refused",
+        }
+    }
+}
+
+impl VersionReport {
+    pub(super) fn of(version: &Version, state: VersionState, weight: u8) -> Self {
+        let counts = version.counts();
+        Self {
+            version: Arc::clone(&version.id),
+            sha256: Arc::clone(&version.sha256),
+            state,
+            weight,
+            calls: counts.calls,
+            errors: counts.errors,
+            in_flight: counts.in_flight,
+            since: version.since,
+        }
+    }
+}
