@@ -2,6 +2,7 @@
 
 mod component;
 mod defaults;
+mod poll;
 mod watch;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use outrigger_component_api::{ConfigurationItem as Item, Error, Result, Revision
 
 pub use component::ConfigurationComponent;
 pub(crate) use defaults::Defaults;
+pub use poll::Polled;
 pub use watch::{ConfigurationWatch, Update};
 
 use crate::caller::Caller;

@@ -7,6 +7,7 @@ mod calls;
 mod config;
 mod entry;
 mod functions;
+mod grants;
 mod line;
 mod log;
 mod report;
@@ -22,6 +23,7 @@ use outrigger_component_api::{Result, async_trait};
 
 pub use config::{EventTrigger, FunctionConfig, Grants, ScheduleTrigger, check_name};
 pub use functions::{Deployed, Functions, Prepared};
+pub use grants::{GrantProblem, Known, Section};
 pub use log::{FunctionLog, LogLine};
 pub use report::{FunctionReport, Origin, VersionReport, VersionState};
 

@@ -13,6 +13,7 @@ use outrigger_cluster::{Body, SendError, SendErrorKind, SendOptions};
 use outrigger_component_api::{Error, ErrorKind, Result, async_trait};
 
 pub use target::{Callers, Place, SharedToken, Speaks, Target};
+pub(crate) use target::{is_ambiguous, matches};
 
 use crate::caller::Caller;
 use crate::guard::{Call, Class};

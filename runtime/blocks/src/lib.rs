@@ -39,7 +39,7 @@ pub use outrigger_resilience::Deadline;
 
 pub use bindings::{AppInputs, Bindings, Inlet, InputComponent, InputEvent, OutputComponent};
 pub use caller::Caller;
-pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Update};
+pub use configuration::{Configuration, ConfigurationComponent, ConfigurationWatch, Polled, Update};
 pub use fault::Fault;
 pub use file::{FileComponent, Files};
 pub use function::Functions;
@@ -60,7 +60,7 @@ pub use secrets::{SecretAccess, SecretComponent, Secrets};
 pub use sequencer::{Increment, Sequencer, SequencerComponent};
 pub use settings::{block_settings, take_block_settings};
 pub use slot::{Readiness, Slot, SlotConfig};
-pub use state::{Operation, State, StateComponent, Write, fence, ttl};
+pub use state::{Operation, State, StateComponent, Write, fence, ttl, ttl_of};
 pub use stores::{Member, Stores};
 
 /// Every building block of this process. Front doors share one of these; a reload replaces components inside it.

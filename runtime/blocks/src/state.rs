@@ -2,6 +2,7 @@
 
 mod component;
 mod fence;
+mod increment;
 mod ttl;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use outrigger_component_api::{
 
 pub use component::StateComponent;
 pub use fence::fence;
-pub use ttl::ttl;
+pub use ttl::{ttl, ttl_of};
 
 use crate::caller::Caller;
 use crate::guard::{Call, Class};

@@ -210,3 +210,99 @@ async fn watches_end_with_the_process_even_while_their_store_is_away() {
     configuration.get(caller, "config", of(&[])).await.expect("calls are answered to the end");
     assert_eq!(configuration.stopping().await.message(), "the sidecar is stopping");
 }
+
+/// A store without a history: its watches do not say where they are.
+struct Forgetful(MemoryConfiguration);
+
+#[async_trait]
+impl Component for Forgetful {
+    async fn ping(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ConfigurationStore for Forgetful {
+    async fn get(&self, selector: &Selector) -> Result<Vec<Item>> {
+        self.0.get(selector).await
+    }
+    async fn save(&self, app_id: &str, items: Vec<Item>) -> Result<()> {
+        self.0.save(app_id, items).await
+    }
+    async fn delete(&self, selector: &Selector) -> Result<()> {
+        self.0.delete(selector).await
+    }
+    async fn watch(&self, selector: &Selector, from: Option<Revision>) -> Result<Box<dyn Watch>> {
+        assert_eq!(from, None, "it has given out none");
+        Ok(Box::new(NoRevisions(self.0.watch(selector, None).await?)))
+    }
+}
+
+struct NoRevisions(Box<dyn Watch>);
+
+#[async_trait]
+impl Watch for NoRevisions {
+    async fn next(&mut self) -> Result<Event> {
+        Ok(match self.0.next().await? {
+            Event::Changed { changes, .. } => Event::Changed { changes, revision: None },
+            Event::Compacted => Event::Compacted,
+        })
+    }
+}
+
+/// What is told of a change: items as `key=content`, and what is gone as `-key`.
+fn told(polled: &Polled) -> Vec<String> {
+    let items = polled.items.iter().map(|item| format!("{}={}", item.key, item.content));
+    items.chain(polled.gone.iter().map(|key| format!("-{key}"))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_and_again_misses_no_change() {
+    let stores: [Arc<dyn ConfigurationStore>; 2] =
+        [Arc::new(MemoryConfiguration::new()), Arc::new(Forgetful(MemoryConfiguration::new()))];
+    for (at, backend) in stores.into_iter().enumerate() {
+        let configuration = &configuration(&[], backend);
+        let caller = &Caller::new("orders");
+        let second = std::time::Duration::from_secs(1);
+        let poll = async |since: &str| configuration.poll(caller, "config", of(&[]), since, second).await;
+        let save = async |key: &str, content: &str| {
+            configuration.save(caller, "config", "", vec![item(key, content)]).await.unwrap();
+        };
+        save("a", "1").await;
+        let quiet = poll("").await.unwrap();
+        assert_eq!(told(&quiet), [""; 0], "{at}");
+
+        let (asked, ()) = tokio::join!(poll(&quiet.since), async {
+            tokio::task::yield_now().await;
+            save("b", "1").await;
+        });
+        let asked = asked.unwrap();
+        assert_eq!(told(&asked), ["b=1"], "{at}: while it waited");
+
+        save("a", "2").await;
+        let between = poll(&asked.since).await.unwrap();
+        assert!(told(&between).contains(&"a=2".to_owned()), "{at}: {between:?}");
+
+        let quiet = poll(&between.since).await.unwrap();
+        assert_eq!(told(&quiet), [""; 0], "{at}: told once");
+        configuration.delete(caller, "config", of(&["b"])).await.unwrap();
+        let gone = configuration.poll(caller, "config", of(&["a", "b"]), &quiet.since, second).await.unwrap();
+        assert!(told(&gone).contains(&"-b".to_owned()), "{at}: {gone:?}");
+        for wrong in ["7", "s", "sx", "é"] {
+            let error = poll(wrong).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{at}: {wrong}: {error}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asked_for_changes_that_are_no_longer_known_is_told_what_there_is() {
+    let steps = [Ok(Event::Compacted)];
+    let store = Told { items: MemoryConfiguration::new(), steps: Arc::new(Mutex::new(steps.into())) };
+    let configuration = configuration(&[], Arc::new(store));
+    let caller = &Caller::new("orders");
+    configuration.save(caller, "config", "", vec![item("a", "4")]).await.unwrap();
+    let second = std::time::Duration::from_secs(1);
+    let polled = configuration.poll(caller, "config", of(&["a", "b"]), "r1", second).await.unwrap();
+    assert_eq!(told(&polled), ["a=4", "-b"]);
+}

@@ -69,7 +69,7 @@ pub struct Grants {
     /// State stores.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub state: Vec<String>,
-    /// Topics to publish to: `COMPONENT/TOPIC`, or `COMPONENT` for all of its.
+    /// Topics to publish to: `COMPONENT/TOPIC`, where the topic may end in `*`, or `COMPONENT` for all of its.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub pubsub: Vec<String>,
     /// Configuration stores.
@@ -81,7 +81,7 @@ pub struct Grants {
     /// Sequencers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sequencer: Vec<String>,
-    /// Secrets: `STORE/NAME`, or `STORE` for all of its.
+    /// Secrets: `STORE/NAME`, where the name may end in `*`, or `STORE` for all of its.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
     /// Applications and functions to call: `ID`, or `ID/PATH`, where the path may end in `*`.

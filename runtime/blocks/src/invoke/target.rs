@@ -105,14 +105,15 @@ impl Callers {
 }
 
 /// A path, or with a star at its end everything that begins like it.
-fn matches(pattern: &str, path: &str) -> bool {
+pub(crate) fn matches(pattern: &str, path: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(beginning) => path.starts_with(beginning),
         None => path == pattern,
     }
 }
 
-fn is_ambiguous(path: &str) -> bool {
+/// Whether it could be read two ways: `//`, `..`, encoded slashes and dots.
+pub(crate) fn is_ambiguous(path: &str) -> bool {
     let path = path.to_ascii_lowercase();
     path.contains("//")
         || path.contains("%2f")

@@ -229,3 +229,33 @@ async fn writes_that_depend_on_what_is_there_are_tried_once() {
     let (state, backend) = broken();
     check(&backend, state.transact(caller, "plain", vec![Operation::Set(first_write("k"))]).await, 1);
 }
+
+#[tokio::test]
+async fn many_count_on_one_number_and_none_is_lost() {
+    let state = &state(&memory());
+    let caller = &Caller::new("orders");
+    let counting = (0..20).map(|_| state.increment(caller, "plain", "n", 3));
+    let mut sums: Vec<_> =
+        futures_util::future::join_all(counting).await.into_iter().map(Result::unwrap).collect();
+    sums.sort_unstable();
+    assert_eq!(sums, (1..=20).map(|n| n * 3).collect::<Vec<_>>());
+    assert_eq!(state.increment(caller, "plain", "n", -70).await.unwrap(), -10);
+    assert_eq!(read(state, "plain", "n").await.unwrap(), "-10");
+}
+
+#[tokio::test]
+async fn only_numbers_are_counted_on_and_they_expire_when_they_would_have() {
+    let state = &state(&memory());
+    let caller = &Caller::new("orders");
+    let options = SetOptions { ttl: Some(std::time::Duration::from_secs(60)), ..SetOptions::default() };
+    state.set(caller, "plain", Write { options, ..write("n", "7") }).await.unwrap();
+    assert_eq!(state.increment(caller, "plain", "n", 1).await.unwrap(), 8);
+    let entry = state.get(caller, "plain", "n", GetOptions::default()).await.unwrap().unwrap();
+    assert!(entry.expires.is_some(), "{entry:?}");
+    for (value, by) in [("seven", 1), ("", 1), ("9223372036854775807", 1), ("-2", i64::MIN)] {
+        state.set(caller, "plain", write("n", value)).await.unwrap();
+        let error = state.increment(caller, "plain", "n", by).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FailedPrecondition, "{value}: {error}");
+        assert_eq!(read(state, "plain", "n").await.unwrap(), value, "left as it was");
+    }
+}

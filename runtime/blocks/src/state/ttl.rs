@@ -19,10 +19,19 @@ pub fn ttl(metadata: &BTreeMap<String, String>) -> Result<Option<Duration>> {
         .trim()
         .parse()
         .map_err(|_| Error::invalid(format!("metadata.{NAME} '{value}' is not a whole number")))?;
-    if seconds > MOST {
-        return Err(Error::invalid(format!("metadata.{NAME} '{value}' is more than a hundred years")));
-    }
-    Ok(u64::try_from(seconds).ok().filter(|seconds| *seconds > 0).map(Duration::from_secs))
+    lifetime(seconds)
+        .ok_or_else(|| Error::invalid(format!("metadata.{NAME} '{value}' is more than a hundred years")))
+}
+
+/// The same of a number that is one.
+pub fn ttl_of(seconds: u32) -> Result<Option<Duration>> {
+    let too_long = || Error::invalid(format!("ttl {seconds} is more than a hundred years"));
+    lifetime(seconds.into()).ok_or_else(too_long)
+}
+
+#[expect(clippy::option_option, reason = "a life that is too long, and one without an end")]
+fn lifetime(seconds: i64) -> Option<Option<Duration>> {
+    (seconds <= MOST).then(|| u64::try_from(seconds).ok().filter(|s| *s > 0).map(Duration::from_secs))
 }
 
 #[cfg(test)]
@@ -40,6 +49,9 @@ mod tests {
         check("ttlInSeconds", "0", None);
         check("ttlInSeconds", "-1", None);
         check("other", "soon", None);
+        assert_eq!(ttl_of(10).unwrap(), Some(Duration::from_secs(10)));
+        assert_eq!(ttl_of(0).unwrap(), None);
+        assert!(ttl_of(u32::MAX).unwrap_err().message().contains("hundred years"));
         for malformed in ["", "300000000000", "soon", "1.5", "10s", "9223372036854775808"] {
             assert!(
                 read("ttlInSeconds", malformed).unwrap_err().message().contains("ttlInSeconds"),
