@@ -145,10 +145,12 @@ fn failed(error: SendError) -> Error {
         SendErrorKind::Timeout | SendErrorKind::TryTimeout => ErrorKind::Timeout,
         SendErrorKind::RequestBody => ErrorKind::Cancelled,
         SendErrorKind::Overflow => ErrorKind::RateLimited,
+        SendErrorKind::FunctionFailed => ErrorKind::Internal,
         SendErrorKind::NoEndpoint
         | SendErrorKind::Unhealthy
         | SendErrorKind::BreakerOpen
         | SendErrorKind::Loop
+        | SendErrorKind::NoConnection
         | SendErrorKind::ConnectFailed
         | SendErrorKind::ConnectTimeout
         | SendErrorKind::Tls

@@ -18,6 +18,7 @@ use crate::dial::Dialer;
 use crate::endpoint::Endpoint;
 use crate::error::{SendError, SendErrorKind};
 use crate::gate::{Change, Standing, Verdict};
+use crate::local::Services;
 use crate::metrics::ClusterMetrics;
 use crate::pick::{Picked, pick};
 use crate::set::{EndpointSet, Member};
@@ -40,6 +41,7 @@ pub struct Cluster {
     pub(crate) metrics: ClusterMetrics,
     pub(crate) client: Arc<ClientConfig>,
     pub(crate) h2_client: h2::client::ClientConfig,
+    pub(crate) services: Arc<dyn Services>,
     /// The truth about who is a member; the set is made from it.
     roster: Mutex<Vec<Member>>,
     judging: Mutex<()>,
@@ -59,12 +61,14 @@ pub(crate) struct Parts {
     pub(crate) usage: Arc<Usage>,
     pub(crate) waiting: Arc<Waiting>,
     pub(crate) metrics: ClusterMetrics,
+    pub(crate) services: Arc<dyn Services>,
     pub(crate) members: Vec<Member>,
 }
 
 impl Cluster {
     pub(crate) fn new(parts: Parts, now: Instant) -> Self {
-        let Parts { name, config, dialer, breaker, budget, usage, waiting, metrics, members } = parts;
+        let Parts { name, config, dialer, breaker, budget, usage, waiting, metrics, services, members } =
+            parts;
         let resolved = AtomicBool::new(config.dns.is_none() || !members.is_empty());
         let ping_interval = Some(config.pool.ping_interval).filter(|interval| !interval.is_zero());
         let cluster = Self {
@@ -78,6 +82,7 @@ impl Cluster {
             h2_client: h2::client::ClientConfig { ping_interval, ..Default::default() },
             waiting,
             metrics,
+            services,
             roster: Mutex::new(members),
             judging: Mutex::new(()),
             set: ArcSwap::from_pointee(EndpointSet::empty()),
@@ -187,7 +192,7 @@ impl Cluster {
     }
 
     fn report(&self, endpoint: &Endpoint, change: Change) {
-        let (cluster, address) = (&*self.name, endpoint.address());
+        let (cluster, address) = (&*self.name, endpoint.location());
         match change {
             Change::Ejected => warn!(cluster, %address, "endpoint ejected: its answers fail in a row"),
             Change::Unreachable => info!(cluster, %address, "endpoint left out for a moment: no connection"),

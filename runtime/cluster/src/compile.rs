@@ -14,6 +14,7 @@ use crate::cluster::{Cluster, Parts, now};
 use crate::config::ClusterConfig;
 use crate::dial::Dialer;
 use crate::endpoint::{Endpoint, Identity};
+use crate::local::{NoServices, Services};
 use crate::metrics::ClusterMetrics;
 use crate::registry::{Resolve, SystemResolver};
 use crate::set::Member;
@@ -30,12 +31,14 @@ pub struct Context {
     pub control: Handle,
     /// Who answers names.
     pub resolver: Arc<dyn Resolve>,
+    /// Who answers for the functions endpoints name.
+    pub services: Arc<dyn Services>,
 }
 
 impl Context {
-    /// With the system's resolver.
+    /// With the system's resolver, and without functions.
     pub fn new(metrics: Metrics, control: Handle) -> Self {
-        Self { metrics, control, resolver: Arc::new(SystemResolver) }
+        Self { metrics, control, resolver: Arc::new(SystemResolver), services: Arc::new(NoServices) }
     }
 }
 
@@ -122,7 +125,7 @@ impl Clusters {
         }
         let dialer = Dialer::new(config).map_err(|error| vec![Problem::new("tls", error.to_string())])?;
         let nameless =
-            |endpoint: &&crate::config::EndpointConfig| dialer.check_name(&endpoint.address).is_err();
+            |endpoint: &&crate::config::EndpointConfig| dialer.check_name(&endpoint.location).is_err();
         if config.endpoints.iter().any(|endpoint| nameless(&endpoint)) {
             return Err(vec![Problem::new("tls.server_name", "is needed for endpoints on Unix sockets")]);
         }
@@ -158,7 +161,10 @@ impl Clusters {
         });
         let members = members(config, &dialer, old);
         let (name, config) = (Arc::from(name), config.clone());
-        Cluster::new(Parts { name, config, dialer, breaker, budget, usage, waiting, metrics, members }, now)
+        let services = Arc::clone(&self.context.services);
+        let parts =
+            Parts { name, config, dialer, breaker, budget, usage, waiting, metrics, services, members };
+        Cluster::new(parts, now)
     }
 }
 
@@ -173,13 +179,13 @@ impl Cluster {
 fn members(config: &ClusterConfig, dialer: &Dialer, old: Option<&Cluster>) -> Vec<Member> {
     let last = old.map(Cluster::members).unwrap_or_default();
     let wanted: Vec<_> = match (&config.dns, old) {
-        (None, _) => config.endpoints.iter().map(|e| (e.address.clone(), e.weight)).collect(),
+        (None, _) => config.endpoints.iter().map(|e| (e.location.clone(), e.weight)).collect(),
         (Some(dns), Some(old)) if old.config.dns.as_ref() == Some(dns) => {
-            last.iter().map(|member| (member.endpoint.address().clone(), member.weight)).collect()
+            last.iter().map(|member| (member.endpoint.location().clone(), member.weight)).collect()
         }
         _ => Vec::new(),
     };
-    adopt(wanted.into_iter().map(|(address, weight)| (dialer.identity(address), weight)), &last)
+    adopt(wanted.into_iter().map(|(location, weight)| (dialer.identity(location), weight)), &last)
 }
 
 /// Members for the wanted identities, taking the endpoints that are known already.

@@ -11,14 +11,15 @@ use outrigger_resilience::{BreakerConfig, LimitsConfig, RetryBudgetConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use endpoint::{DnsConfig, EndpointConfig};
+pub use endpoint::{DnsConfig, EndpointConfig, Location};
 pub use health::{ActiveConfig, HealthConfig, PassiveConfig, Probe};
 
 /// A set of endpoints that answer alike, and how to treat them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterConfig {
-    /// Fixed endpoints: `"127.0.0.1:9001"`, `"unix:/run/app.sock"` or `{ address, weight }`.
+    /// Fixed endpoints: `"127.0.0.1:9001"`, `"unix:/run/app.sock"`, `{ address, weight }`, or the function of this
+    /// process that `{ function, weight }` names.
     pub endpoints: Vec<EndpointConfig>,
     /// Endpoints found under a DNS name instead.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,7 +164,8 @@ mod tests {
     #[test]
     fn reads_the_documented_form() {
         let config = parse(
-            r#"{"endpoints":["127.0.0.1:9001",{"address":"unix:/run/a.sock","weight":3}],"balance":"weighted",
+            r#"{"endpoints":["127.0.0.1:9001",{"address":"unix:/run/a.sock","weight":3},
+                {"function":"hello","weight":2}],"balance":"weighted",
                 "protocol":"http2","connect_timeout":"1s","breaker":{},
                 "health":{"active":{"type":"http","path":"/healthz","interval":"5s","timeout":"1s","healthy":2,
                 "unhealthy":3},"passive":{"consecutive_5xx":5,"consecutive_gateway":5,"base_ejection":"30s",
@@ -171,7 +173,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.problems(), []);
-        assert_eq!(config.endpoints.iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(config.endpoints.iter().map(|endpoint| endpoint.weight).collect::<Vec<_>>(), [1, 3, 2]);
         let again = parse(&serde_json::to_string(&config).unwrap()).unwrap();
         assert_eq!(again, config, "what is written can be read");
     }
@@ -186,6 +188,11 @@ mod tests {
         check(r#"{"endpoints":["127.0.0.1:1"],"dns":{"name":"a","port":1}}"#, &["dns"]);
         check(r#"{"endpoints":["127.0.0.1:1","127.0.0.1:1"]}"#, &["endpoints.1"]);
         check(r#"{"endpoints":[{"address":"127.0.0.1:1","weight":0}]}"#, &["endpoints.0.weight"]);
+        check(r#"{"endpoints":[{"function":"a"},{"function":"a"}]}"#, &["endpoints.1"]);
+        check(
+            r#"{"endpoints":[{"function":"A b"},{"function":""}]}"#,
+            &["endpoints.0.function", "endpoints.1.function"],
+        );
         check(r#"{"endpoints":["127.0.0.1:1"],"connect_timeout":"0s"}"#, &["connect_timeout"]);
         check(
             r#"{"endpoints":["127.0.0.1:1"],"health":{"active":{"type":"grpc"}}}"#,
@@ -218,6 +225,8 @@ mod tests {
         };
         check(r#""localhost:80""#, "localhost:80");
         check(r#"{"address":"127.0.0.1:80","wieght":2}"#, "wieght");
+        check(r#"{"address":"127.0.0.1:80","function":"hello"}"#, "either an address or a function");
+        check(r#"{"weight":2}"#, "either an address or a function");
         check("7", "an address");
     }
 }

@@ -6,6 +6,7 @@ use outrigger_net::{Address, Stream};
 use outrigger_resilience::Deadline;
 
 use crate::cluster::{Cluster, now};
+use crate::config::Location;
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, SendError, SendErrorKind};
 use crate::gate::Verdict;
@@ -62,8 +63,12 @@ impl Cluster {
                 Ok(_) => break,
                 Err(kind) => return Err(failed.unwrap_or_else(|| SendError::new(kind))),
             };
-            if back(trial.endpoint.address()) {
-                failed = Some(SendError::new(SendErrorKind::Loop).at(trial.endpoint.address()));
+            let passed_over = match trial.endpoint.location() {
+                Location::Address(address) => back(address).then_some(SendErrorKind::Loop),
+                Location::Function(_) => Some(SendErrorKind::NoConnection),
+            };
+            if let Some(kind) = passed_over {
+                failed = Some(SendError::new(kind).at(trial.endpoint.location()));
                 tried.push(Arc::clone(&trial.endpoint));
                 continue;
             }
@@ -90,13 +95,17 @@ impl Cluster {
 
     /// Connects to `endpoint`, counted.
     pub(crate) async fn dial(&self, endpoint: &Endpoint, deadline: Deadline) -> Result<Stream, SendError> {
-        let connecting = self.dialer.connect(endpoint.address());
+        let Location::Address(address) = endpoint.location() else {
+            return Err(SendError::new(SendErrorKind::NoConnection).at(endpoint.location()));
+        };
+        let connecting = self.dialer.connect(address);
         let result = match deadline.remaining(now()) {
             None => connecting.await,
             Some(left) => tokio::time::timeout(left, connecting)
                 .await
-                .unwrap_or_else(|_| Err(SendError::new(SendErrorKind::Timeout).at(endpoint.address()))),
+                .unwrap_or_else(|_| Err(SendError::new(SendErrorKind::Timeout))),
         };
+        let result = result.map_err(|error| error.at(endpoint.location()));
         match &result {
             Ok(_) => self.metrics.opened.inc(),
             Err(_) => self.metrics.connect_failures.inc(),

@@ -8,7 +8,7 @@ use outrigger_net::tls::{ClientTls, TlsError};
 use outrigger_net::{Address, ConnectOptions, Stream};
 use tokio_rustls::rustls;
 
-use crate::config::{ClusterConfig, Protocol};
+use crate::config::{ClusterConfig, Location, Protocol};
 use crate::endpoint::Identity;
 use crate::error::{SendError, SendErrorKind};
 
@@ -45,14 +45,19 @@ impl Dialer {
         Ok(Self { timeout: config.connect_timeout, http2, tls })
     }
 
-    /// The identity an endpoint at `address` has when reached this way.
-    pub(crate) fn identity(&self, address: Address) -> Identity {
-        Identity { address, http2: self.http2, tls: self.tls.as_ref().map(|tls| tls.fingerprint) }
+    /// The identity an endpoint has when reached this way.
+    pub(crate) fn identity(&self, location: Location) -> Identity {
+        let connected = matches!(location, Location::Address(_));
+        let tls = self.tls.as_ref().filter(|_| connected).map(|tls| tls.fingerprint);
+        Identity { location, http2: self.http2 && connected, tls }
     }
 
-    /// Whether the upstream's certificate can name `address` at all.
-    pub(crate) fn check_name(&self, address: &Address) -> Result<(), TlsError> {
-        self.tls.as_ref().map_or(Ok(()), |tls| tls.settings.name_for(address).map(drop))
+    /// Whether the upstream's certificate can name the endpoint at all.
+    pub(crate) fn check_name(&self, location: &Location) -> Result<(), TlsError> {
+        match (&self.tls, location) {
+            (Some(tls), Location::Address(address)) => tls.settings.name_for(address).map(drop),
+            _ => Ok(()),
+        }
     }
 
     /// Whether connections made by `other` are as good as ours.
@@ -71,11 +76,11 @@ impl Dialer {
         let mut options = ConnectOptions { timeout: self.timeout, ..ConnectOptions::default() };
         if let Some(tls) = &self.tls {
             let name = tls.settings.name_for(address);
-            let name = name.map_err(|error| SendError::with_source(SendErrorKind::Tls, error).at(address))?;
+            let name = name.map_err(|error| SendError::with_source(SendErrorKind::Tls, error))?;
             options.tls = Some((Arc::clone(&tls.config), name));
         }
         let connected = Stream::connect(address, &options).await;
-        connected.map_err(|error| SendError::with_source(self.kind_of(&error), error).at(address))
+        connected.map_err(|error| SendError::with_source(self.kind_of(&error), error))
     }
 
     fn kind_of(&self, error: &io::Error) -> SendErrorKind {

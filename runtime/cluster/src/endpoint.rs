@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crossbeam_utils::CachePadded;
-use outrigger_net::Address;
 use outrigger_telemetry::shard::Sharded;
 
+use crate::config::Location;
 use crate::gate::{Gate, Standing};
 use crate::pool::Pool;
 
@@ -15,12 +15,12 @@ use crate::pool::Pool;
 /// stays equal. `tls` covers the settings and the contents of the files they name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
-    pub(crate) address: Address,
+    pub(crate) location: Location,
     pub(crate) http2: bool,
     pub(crate) tls: Option<u64>,
 }
 
-/// An address with its state: requests in progress, standing, health and pooled connections.
+/// A place with its state: requests in progress, standing, health and pooled connections.
 #[derive(Debug)]
 pub struct Endpoint {
     identity: Identity,
@@ -53,9 +53,9 @@ impl Endpoint {
         }
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> &Address {
-        &self.identity.address
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        &self.identity.location
     }
 
     /// Requests and L4 connections in progress, over all workers.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
-use outrigger_net::Address;
 use outrigger_resilience::Attempt;
+
+use crate::config::Location;
 
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -15,7 +16,7 @@ pub struct SendError {
     /// What happened, of the last attempt.
     pub kind: SendErrorKind,
     /// Where, when an endpoint had been picked.
-    pub endpoint: Option<Address>,
+    pub endpoint: Option<Location>,
     /// When asking again may help; set when a breaker refused.
     pub retry_after: Option<Duration>,
     source: Option<Source>,
@@ -34,7 +35,9 @@ pub enum SendErrorKind {
     BreakerOpen,
     /// Connecting to the endpoint would lead back to the listener the bytes come from.
     Loop,
-    /// The endpoint refused the connection or cannot be reached.
+    /// The endpoint is a function, to which there are no connections.
+    NoConnection,
+    /// The endpoint refused the connection or cannot be reached. A function: there is none of that name.
     ConnectFailed,
     /// The connection took longer than `connect_timeout`.
     ConnectTimeout,
@@ -54,6 +57,8 @@ pub enum SendErrorKind {
     TryTimeout,
     /// The client's request body failed on the way.
     RequestBody,
+    /// The function failed without an answer.
+    FunctionFailed,
 }
 
 /// Who was at fault.
@@ -86,6 +91,8 @@ impl SendErrorKind {
             Self::Timeout => "timeout",
             Self::TryTimeout => "per_try_timeout",
             Self::RequestBody => "request_body",
+            Self::NoConnection => "no_connection",
+            Self::FunctionFailed => "function_failed",
         }
     }
 
@@ -94,7 +101,7 @@ impl SendErrorKind {
         match self {
             Self::Timeout | Self::TryTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Protocol => StatusCode::BAD_GATEWAY,
+            Self::Protocol | Self::NoConnection | Self::FunctionFailed => StatusCode::BAD_GATEWAY,
             Self::RequestBody => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -104,7 +111,7 @@ impl SendErrorKind {
     pub fn fault(self) -> Fault {
         match self {
             Self::RequestBody => Fault::Downstream,
-            Self::Overflow | Self::BreakerOpen | Self::Loop => Fault::Us,
+            Self::Overflow | Self::BreakerOpen | Self::Loop | Self::NoConnection => Fault::Us,
             _ => Fault::Upstream,
         }
     }
@@ -115,22 +122,25 @@ impl SendErrorKind {
             Self::ConnectFailed | Self::ConnectTimeout | Self::Tls => Some(Attempt::ConnectFailure),
             Self::Refused => Some(Attempt::RefusedStream),
             Self::ResetBeforeRequest => Some(Attempt::ResetBeforeRequest),
-            Self::Reset | Self::TryTimeout => Some(Attempt::Reset),
+            // Like a connection that is lost: what it did until then is done.
+            Self::Reset | Self::TryTimeout | Self::FunctionFailed => Some(Attempt::Reset),
             _ => None,
         }
     }
 }
 
 impl SendError {
-    pub(crate) fn new(kind: SendErrorKind) -> Self {
+    /// For this reason alone.
+    pub fn new(kind: SendErrorKind) -> Self {
         Self { kind, endpoint: None, retry_after: None, source: None }
     }
 
-    pub(crate) fn with_source(kind: SendErrorKind, source: impl Into<Source>) -> Self {
+    /// With what is behind it.
+    pub fn with_source(kind: SendErrorKind, source: impl Into<Source>) -> Self {
         Self { source: Some(source.into()), ..Self::new(kind) }
     }
 
-    pub(crate) fn at(mut self, endpoint: &Address) -> Self {
+    pub(crate) fn at(mut self, endpoint: &Location) -> Self {
         self.endpoint = Some(endpoint.clone());
         self
     }
@@ -154,6 +164,8 @@ impl fmt::Display for SendErrorKind {
             Self::Timeout => "the deadline passed",
             Self::TryTimeout => "the last attempt took too long",
             Self::RequestBody => "the request body failed",
+            Self::NoConnection => "the endpoint is a function: there are no connections to it",
+            Self::FunctionFailed => "the function failed",
         })
     }
 }

@@ -72,7 +72,7 @@ fn note(cluster: &Cluster, endpoint: &Endpoint, checked: Checked, why: Option<&S
     if !endpoint.set_checked(checked) {
         return;
     }
-    let (name, address) = (&*cluster.name, endpoint.address());
+    let (name, address) = (&*cluster.name, endpoint.location());
     match why {
         None => info!(cluster = name, %address, "endpoint passes its health checks"),
         Some(why) => warn!(cluster = name, %address, why, "endpoint fails its health checks"),

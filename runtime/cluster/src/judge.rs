@@ -37,12 +37,14 @@ pub(crate) fn verdict_of_error(kind: SendErrorKind) -> Option<Verdict> {
         | SendErrorKind::Protocol
         | SendErrorKind::Timeout
         | SendErrorKind::TryTimeout => Some(Verdict::Gateway),
+        SendErrorKind::FunctionFailed => Some(Verdict::ServerError),
         SendErrorKind::NoEndpoint
         | SendErrorKind::Unhealthy
         | SendErrorKind::Overflow
         | SendErrorKind::BreakerOpen
         | SendErrorKind::Refused
         | SendErrorKind::Loop
+        | SendErrorKind::NoConnection
         | SendErrorKind::RequestBody => None,
     }
 }

@@ -138,14 +138,15 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::config::PassiveConfig;
+    use crate::config::{Location, PassiveConfig};
     use crate::endpoint::Identity;
     use crate::gate::Verdict;
 
     fn members(weights: &[u32]) -> Vec<Member> {
         let member = |(port, weight): (usize, &u32)| {
             let address = format!("127.0.0.1:{}", port + 1).parse().unwrap();
-            let identity = Identity { address, http2: false, tls: None };
+            let location = Location::Address(address);
+            let identity = Identity { location, http2: false, tls: None };
             Member { endpoint: Arc::new(Endpoint::new(identity)), weight: *weight }
         };
         weights.iter().enumerate().map(member).collect()

@@ -3,6 +3,7 @@
 pub(crate) mod exchange;
 mod h1;
 mod h2;
+mod local;
 mod over_h2;
 mod timer;
 mod tunnel;

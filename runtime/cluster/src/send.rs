@@ -107,6 +107,7 @@ impl Cluster {
                 endpoint: &trial.endpoint,
                 head,
                 ext,
+                span: span.as_ref(),
                 started: at,
                 attempt: Deadline::after_opt(at, policy.and_then(|policy| policy.per_try_timeout)),
                 total: how.deadline,

@@ -26,7 +26,7 @@ impl Cluster {
         span.set("http.request.method", head.method.to_string());
         span.set("outrigger.cluster", self.name.to_string());
         if let Some(endpoint) = &report.endpoint {
-            span.set("server.address", endpoint.address().to_string());
+            span.set("server.address", endpoint.location().to_string());
         }
         if report.attempts > 1 {
             span.set("http.request.resend_count", i64::from(report.attempts - 1));

@@ -37,7 +37,7 @@ pub struct ClusterStatus {
 /// A moment's view of an endpoint.
 #[derive(Debug, Clone, Serialize)]
 pub struct EndpointStatus {
-    /// Where it listens.
+    /// Where it listens, or `function:` and its name.
     pub address: String,
     /// Its share relative to the others.
     pub weight: u32,
@@ -75,7 +75,7 @@ impl EndpointStatus {
     fn of(member: &Member) -> Self {
         let endpoint = &member.endpoint;
         Self {
-            address: endpoint.address().to_string(),
+            address: endpoint.location().to_string(),
             weight: member.weight,
             standing: endpoint.standing(),
             checked: endpoint.checked(),

@@ -135,13 +135,15 @@ fn unreached(error: SendError) -> CallError {
         | SendErrorKind::ConnectTimeout
         | SendErrorKind::Tls
         | SendErrorKind::Loop
+        | SendErrorKind::NoConnection
         | SendErrorKind::Refused
         | SendErrorKind::ResetBeforeRequest => Box::new(Unreached(error.to_string())),
         SendErrorKind::Reset
         | SendErrorKind::Protocol
         | SendErrorKind::Timeout
         | SendErrorKind::TryTimeout
-        | SendErrorKind::RequestBody => Box::new(error),
+        | SendErrorKind::RequestBody
+        | SendErrorKind::FunctionFailed => Box::new(error),
     }
 }
 

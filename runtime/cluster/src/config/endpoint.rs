@@ -15,18 +15,48 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// The largest weight, so that shares stay exact and schedules short.
 pub(super) const MAX_WEIGHT: u32 = 1_000;
 
-/// One endpoint: an address alone, or with a weight.
+/// Where an endpoint is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Location {
+    /// Where it listens.
+    Address(Address),
+    /// In this process: a function, by its name.
+    Function(Box<str>),
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Function(name) => write!(f, "function:{name}"),
+        }
+    }
+}
+
+/// One endpoint: an address alone, or with a weight; or a function.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct EndpointConfig {
-    /// Where it listens.
-    pub address: Address,
+    /// Where it is.
+    #[serde(flatten)]
+    pub location: Location,
     /// Its share of the traffic relative to the others, 1 to 1000. Default 1.
     pub weight: u32,
 }
 
+impl EndpointConfig {
+    /// Where it listens, unless it is a function.
+    pub fn address(&self) -> Option<&Address> {
+        match &self.location {
+            Location::Address(address) => Some(address),
+            Location::Function(_) => None,
+        }
+    }
+}
+
 impl From<Address> for EndpointConfig {
     fn from(address: Address) -> Self {
-        Self { address, weight: 1 }
+        Self { location: Location::Address(address), weight: 1 }
     }
 }
 
@@ -34,7 +64,11 @@ impl From<Address> for EndpointConfig {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Long {
-    address: Address,
+    /// Where it listens. This or `function`.
+    address: Option<Address>,
+    /// A function of this process: its name. One that is not there (yet) is like an endpoint that refuses connections.
+    function: Option<Box<str>>,
+    /// Its share of the traffic relative to the others, 1 to 1000. Default 1.
     #[serde(default = "one")]
     weight: u32,
 }
@@ -50,7 +84,9 @@ impl<'de> Deserialize<'de> for EndpointConfig {
             type Value = EndpointConfig;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an address such as \"127.0.0.1:80\", or { address, weight }")
+                f.write_str(
+                    "an address such as \"127.0.0.1:80\", { address, weight } or { function, weight }",
+                )
             }
 
             fn visit_str<E: Error>(self, text: &str) -> Result<EndpointConfig, E> {
@@ -58,8 +94,13 @@ impl<'de> Deserialize<'de> for EndpointConfig {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EndpointConfig, A::Error> {
-                let Long { address, weight } = Long::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(EndpointConfig { address, weight })
+                let Long { address, function, weight } = Long::deserialize(MapAccessDeserializer::new(map))?;
+                let location = match (address, function) {
+                    (Some(address), None) => Location::Address(address),
+                    (None, Some(name)) => Location::Function(name),
+                    _ => return Err(A::Error::custom("an endpoint is either an address or a function")),
+                };
+                Ok(EndpointConfig { location, weight })
             }
         }
         deserializer.deserialize_any(Either)
@@ -84,15 +125,31 @@ pub(super) fn problems(endpoints: &[EndpointConfig]) -> Vec<Problem> {
         if !(1..=MAX_WEIGHT).contains(&endpoint.weight) {
             problems.push(Problem::new(format!("endpoints.{index}.weight"), "must be between 1 and 1000"));
         }
-        if endpoint.address.port() == Some(0) {
-            problems.push(Problem::new(format!("endpoints.{index}"), "port 0 cannot be connected to"));
+        match &endpoint.location {
+            Location::Address(address) if address.port() == Some(0) => {
+                problems.push(Problem::new(format!("endpoints.{index}"), "port 0 cannot be connected to"));
+            }
+            Location::Function(name) if !is_name(name) => {
+                let message =
+                    format!("'{name}' cannot be a function's name: lower-case letters, digits and dashes");
+                problems.push(Problem::new(format!("endpoints.{index}.function"), message));
+            }
+            _ => {}
         }
-        if !seen.insert(&endpoint.address) {
-            let message = format!("{} is listed twice; give it a weight instead", endpoint.address);
+        if !seen.insert(&endpoint.location) {
+            let message = format!("{} is listed twice; give it a weight instead", endpoint.location);
             problems.push(Problem::new(format!("endpoints.{index}"), message));
         }
     }
     problems
+}
+
+/// Whether a function can be called that.
+fn is_name(name: &str) -> bool {
+    let mut letters = name.bytes();
+    letters.next().is_some_and(|first| first.is_ascii_lowercase() || first.is_ascii_digit())
+        && letters.all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == b'-')
+        && name.len() <= 63
 }
 
 /// Endpoints are the addresses of a name, kept up to date. The last good answer stays while DNS fails.

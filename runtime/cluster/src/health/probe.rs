@@ -12,31 +12,39 @@ use outrigger_http::h2;
 use outrigger_net::{Address, Stream};
 
 use crate::cluster::Cluster;
-use crate::config::{ActiveConfig, Probe};
+use crate::config::{ActiveConfig, Location, Probe};
 use crate::endpoint::Endpoint;
+use crate::local::nobody;
 
 /// `Err` says why it is not, in words for the operator.
 pub(super) async fn ask(cluster: &Cluster, endpoint: &Endpoint, active: &ActiveConfig) -> Result<(), String> {
-    let stream = cluster.dialer.connect(endpoint.address()).await.map_err(|error| error.to_string())?;
+    let address = match endpoint.location() {
+        Location::Address(address) => address,
+        // There is nothing to ask it: whether it is there is known.
+        Location::Function(name) => {
+            return cluster.services.find(name).map(drop).ok_or_else(|| nobody(name));
+        }
+    };
+    let stream = cluster.dialer.connect(address).await.map_err(|error| error.to_string())?;
     match active.probe {
         Probe::Tcp => Ok(()),
         Probe::Http if endpoint.identity().http2 => {
-            let head = head(Method::GET, endpoint.address(), active, active.path.clone())?;
+            let head = head(Method::GET, address, active, active.path.clone())?;
             let (status, _) = over_h2(cluster, stream, &head, Body::empty()).await?;
             good(status)
         }
-        Probe::Http => ask_h1(cluster, stream, endpoint, active).await,
-        Probe::Grpc => ask_grpc(cluster, stream, endpoint, active).await,
+        Probe::Http => ask_h1(cluster, stream, address, active).await,
+        Probe::Grpc => ask_grpc(cluster, stream, address, active).await,
     }
 }
 
 async fn ask_h1(
     cluster: &Cluster,
     stream: Stream,
-    endpoint: &Endpoint,
+    address: &Address,
     active: &ActiveConfig,
 ) -> Result<(), String> {
-    let head = head(Method::GET, endpoint.address(), active, active.path.clone())?;
+    let head = head(Method::GET, address, active, active.path.clone())?;
     let conn = Conn::new(stream, Arc::clone(&cluster.client));
     let options = SendOptions { recycle: Arc::new(Discard), informational: None };
     let answer = conn.send(&head, &mut Body::empty(), options).await.map_err(|error| error.to_string())?;
@@ -47,10 +55,10 @@ async fn ask_h1(
 async fn ask_grpc(
     cluster: &Cluster,
     stream: Stream,
-    endpoint: &Endpoint,
+    address: &Address,
     active: &ActiveConfig,
 ) -> Result<(), String> {
-    let mut head = head(Method::POST, endpoint.address(), active, "/grpc.health.v1.Health/Check".to_owned())?;
+    let mut head = head(Method::POST, address, active, "/grpc.health.v1.Health/Check".to_owned())?;
     let mut headers = http::HeaderMap::new();
     headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(http::header::TE, HeaderValue::from_static("trailers"));

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use http::Method;
-use outrigger_http::RequestHead;
 use outrigger_http::h1::client::{Answer, ClientError, ClientErrorKind, Conn, SendOptions};
-use outrigger_http::{RequestExt, Response};
+use outrigger_http::{RequestExt, RequestHead, Response};
 use outrigger_resilience::Deadline;
+use outrigger_telemetry::span::Span;
 
 use super::Pool;
 use super::h1::{Idle, Lease};
 use crate::cluster::{Cluster, now};
+use crate::config::Location;
 use crate::endpoint::Endpoint;
 use crate::error::{SendError, SendErrorKind};
 use crate::replay::Replay;
@@ -25,6 +26,8 @@ pub(crate) struct Exchange<'a> {
     pub(crate) endpoint: &'a Arc<Endpoint>,
     pub(crate) head: &'a RequestHead,
     pub(crate) ext: &'a RequestExt,
+    /// The attempt's own, when the request is being traced.
+    pub(crate) span: Option<&'a Span>,
     pub(crate) started: Instant,
     /// Until when this attempt must have brought a response head.
     pub(crate) attempt: Deadline,
@@ -38,10 +41,10 @@ impl Exchange<'_> {
         let pool = self.endpoint.pools.here();
         let mut timer = pool.timer();
         let exchange = pin!(async {
-            if self.endpoint.identity().http2 {
-                self.over_h2(pool, replay).await
-            } else {
-                self.over_h1(pool, replay).await
+            match self.endpoint.location() {
+                Location::Function(name) => self.locally(name, replay).await,
+                Location::Address(_) if self.endpoint.identity().http2 => self.over_h2(pool, replay).await,
+                Location::Address(_) => self.over_h1(pool, replay).await,
             }
         });
         let deadline = self.attempt.earlier(self.total).instant().map(tokio::time::Instant::from_std);
@@ -49,7 +52,7 @@ impl Exchange<'_> {
         pool.keep_timer(timer);
         result
             .unwrap_or_else(|| Err(SendError::new(self.lateness(now()))))
-            .map_err(|error| error.at(self.endpoint.address()))
+            .map_err(|error| error.at(self.endpoint.location()))
     }
 
     fn lateness(&self, now: Instant) -> SendErrorKind {

@@ -86,7 +86,7 @@ impl Exchange<'_> {
         let opened = client::handshake(stream, &self.cluster.h2_client).await;
         let (sender, driver) =
             opened.map_err(|error| SendError::with_source(SendErrorKind::ConnectFailed, error))?;
-        let (cluster, address) = (Arc::clone(&self.cluster.name), self.endpoint.address().clone());
+        let (cluster, address) = (Arc::clone(&self.cluster.name), self.endpoint.location().clone());
         // The connection's owner is its senders: the driver ends when the last of them and of its streams has.
         tokio::spawn(async move {
             if let Err(error) = driver.await {

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use super::{Found, Resolve};
 use crate::cluster::{Cluster, now};
 use crate::compile::adopt;
-use crate::config::DnsConfig;
+use crate::config::{DnsConfig, Location};
 
 /// A record is believed at least this long, so that a TTL of zero does not become a busy loop.
 const MIN_TTL: Duration = Duration::from_secs(1);
@@ -70,7 +70,10 @@ fn apply(cluster: &Cluster, dns: &DnsConfig, found: &Found) {
     addresses.sort_unstable();
     addresses.dedup();
     let known = cluster.members();
-    let wanted: Vec<_> = addresses.iter().map(|address| cluster.dialer.identity((*address).into())).collect();
+    let wanted: Vec<_> = addresses
+        .iter()
+        .map(|address| cluster.dialer.identity(Location::Address((*address).into())))
+        .collect();
     if cluster.is_resolved() && known.iter().map(|member| member.endpoint.identity()).eq(&wanted) {
         return;
     }

@@ -41,7 +41,7 @@ impl Resolve for Book {
 }
 
 fn named(resolver: Arc<dyn Resolve>, dns: Value) -> Clusters {
-    let context = Context { metrics: Metrics::new(), control: Handle::current(), resolver };
+    let context = Context { resolver, ..Context::new(Metrics::new(), Handle::current()) };
     let clusters = Clusters::compile(&config(&json!({ "dns": dns })), &Clusters::empty(context)).unwrap();
     clusters.activate();
     clusters
@@ -104,7 +104,7 @@ async fn the_first_request_waits_for_the_first_answer() {
 async fn a_name_nobody_knows_is_said_so() {
     let book = Book::new(&[]);
     book.now_says(Err("no such name"));
-    let context = Context { metrics: Metrics::new(), control: Handle::current(), resolver: book };
+    let context = Context { resolver: book, ..Context::new(Metrics::new(), Handle::current()) };
     let dns = json!({ "dns": { "name": "svc", "port": 1 }, "connect_timeout": "50ms" });
     let clusters = Clusters::compile(&config(&dns), &Clusters::empty(context)).unwrap();
     clusters.activate();

@@ -9,6 +9,7 @@
 mod backend;
 mod dns;
 mod failure;
+mod functions;
 mod h2;
 mod limits;
 mod pools;

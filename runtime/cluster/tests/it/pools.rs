@@ -100,7 +100,7 @@ async fn l4_connections_go_to_the_next_endpoint_when_one_is_down() {
     })));
     for _ in 0..4 {
         let connected = cluster.connect(within(Duration::from_secs(1)), |_| false).await.unwrap();
-        assert_eq!(connected.endpoint.address().to_string(), up.address.to_string());
+        assert_eq!(connected.endpoint.location().to_string(), up.address.to_string());
         assert_eq!(connected.endpoint.active(), 1);
         assert_eq!(cluster.snapshot().requests, 1);
     }

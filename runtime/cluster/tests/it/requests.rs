@@ -24,7 +24,7 @@ async fn a_request_brings_its_response() {
     assert_eq!(response.body.collect(100).await.unwrap(), "ok");
     assert_eq!(*backend.counts.bodies.lock(), ["hello"]);
     assert_eq!(report.attempts, 1);
-    assert_eq!(report.endpoint.unwrap().address().to_string(), backend.address.to_string());
+    assert_eq!(report.endpoint.unwrap().location().to_string(), backend.address.to_string());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use outrigger_cluster::Clusters;
+use outrigger_cluster::{Clusters, config::EndpointConfig};
 use outrigger_http::Problem;
 use outrigger_net::Address;
 
@@ -41,7 +41,7 @@ impl<'a> Graph<'a> {
     /// The listeners at the fixed endpoints of a cluster.
     fn reached(&self, cluster: &str) -> impl Iterator<Item = &'a str> {
         let endpoints: Vec<Address> = self.clusters.get(cluster).map_or_else(Vec::new, |cluster| {
-            cluster.config().endpoints.iter().map(|endpoint| endpoint.address.clone()).collect()
+            cluster.config().endpoints.iter().filter_map(EndpointConfig::address).cloned().collect()
         });
         let is_reached = move |listener: &ListenerConfig| {
             endpoints.iter().any(|endpoint| leads_to(endpoint, &listener.address))

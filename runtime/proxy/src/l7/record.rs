@@ -89,7 +89,7 @@ pub(super) fn routed(log: &mut Log, route: &Arc<str>) {
 pub(super) fn sent(log: &mut Log, cluster: &Cluster, report: &Report) {
     if let Some(record) = log {
         record.cluster = Some(Arc::clone(cluster.name()));
-        record.upstream = report.endpoint.as_ref().map(|endpoint| endpoint.address().to_string().into());
+        record.upstream = report.endpoint.as_ref().map(|endpoint| endpoint.location().to_string().into());
         record.attempts = report.attempts;
     }
 }
