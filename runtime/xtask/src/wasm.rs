@@ -1,9 +1,12 @@
-//! Modules for the wasm host, built from the sources of `wasm/filters`: the toolchains they need
+//! Modules for the wasm host, built from the sources of `wasm/filters` and `wasm/functions`: the toolchains they need
 //! (`cargo xtask wasm-toolchain`), and what they made, kept in `.tools/wasm` by a hash of what it was made from.
 
 mod assemblyscript;
 mod debian;
+pub(crate) mod functions;
 mod go;
+mod javascript;
+mod python;
 mod rust;
 
 use std::fmt;
@@ -61,7 +64,7 @@ impl fmt::Display for Language {
 }
 
 /// A compiler that is there.
-struct Toolchain {
+pub(crate) struct Toolchain {
     /// What it says of itself: modules of another one are not taken for its own.
     version: String,
     program: PathBuf,
@@ -76,16 +79,16 @@ impl Toolchain {
     }
 }
 
-/// Sets every toolchain up and says what there is; builds the filters, if asked to, and says where they are.
+/// Sets every toolchain up and says what there is; builds filters and functions, if asked to, and says where they are.
 pub(crate) fn run(build: bool) -> Result<()> {
     let mut missing = Vec::new();
-    for language in Language::ALL {
+    for (name, toolchain) in toolchains() {
         let start = Instant::now();
-        match language.toolchain() {
-            Ok(found) => println!("{language}: {} ({})", found.version, seconds(start.elapsed())),
+        match toolchain() {
+            Ok(found) => println!("{name}: {} ({})", found.version, seconds(start.elapsed())),
             Err(error) => {
-                println!("{language}: not to be had: {error:#}");
-                missing.push(language.to_string());
+                println!("{name}: not to be had: {error:#}");
+                missing.push(name);
             }
         }
     }
@@ -95,13 +98,29 @@ pub(crate) fn run(build: bool) -> Result<()> {
     for language in Language::ALL.into_iter().filter(|_| build) {
         println!("{}", filters(language)?.display());
     }
+    for language in functions::Language::ALL.into_iter().filter(|_| build) {
+        println!("{}", functions::functions(language)?.display());
+    }
     Ok(())
+}
+
+/// What finds, or installs, the tools of each language; Rust's make both filters and functions.
+fn toolchains() -> impl Iterator<Item = (String, Box<dyn Fn() -> Result<Toolchain>>)> {
+    let filters = Language::ALL.into_iter().map(|language| {
+        (language.to_string(), Box::new(move || language.toolchain()) as Box<dyn Fn() -> Result<Toolchain>>)
+    });
+    let functions =
+        functions::Language::ALL.into_iter().filter(|language| *language != functions::Language::Rust);
+    let functions = functions.map(|language| {
+        (language.to_string(), Box::new(move || language.toolchain()) as Box<dyn Fn() -> Result<Toolchain>>)
+    });
+    filters.chain(functions)
 }
 
 /// The same for the suites: the first that cannot be had is why they do not run.
 pub(crate) fn install() -> Result<()> {
-    for language in Language::ALL {
-        language.toolchain().with_context(|| format!("guests in {language}"))?;
+    for (name, toolchain) in toolchains() {
+        toolchain().with_context(|| format!("guests in {name}"))?;
     }
     Ok(())
 }
@@ -110,30 +129,34 @@ pub(crate) fn install() -> Result<()> {
 pub(crate) fn filters(language: Language) -> Result<PathBuf> {
     let toolchain = language.toolchain()?;
     let sources = language.sources();
-    let key = hash(&toolchain.version, &sources)?;
-    let dir = tools_dir("wasm")?.join(format!("{}-{key:016x}", language.folder()));
+    let key = hash(&toolchain.version, std::slice::from_ref(&sources))?;
+    built(language.folder(), key, &format!("the filters in {language}"), |into| match language {
+        Language::Rust => rust::build(&toolchain, &sources, into),
+        Language::Go => go::build(&toolchain, &sources, into),
+        Language::AssemblyScript => assemblyscript::build(&toolchain, &sources, into),
+    })
+}
+
+/// The folder of that name and hash, filled by `build` unless it has been.
+fn built(name: &str, key: u64, what: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    let dir = tools_dir("wasm")?.join(format!("{name}-{key:016x}"));
     if dir.is_dir() {
         return Ok(dir);
     }
-    println!("  building the filters in {language}");
+    println!("  building {what}");
     let start = Instant::now();
     // Built beside and renamed, so that a folder with the name is whole.
     let fresh = tempfile::tempdir_in(tools_dir("wasm")?).context("creating a folder for the modules")?;
-    match language {
-        Language::Rust => rust::build(&toolchain, &sources, fresh.path()),
-        Language::Go => go::build(&toolchain, &sources, fresh.path()),
-        Language::AssemblyScript => assemblyscript::build(&toolchain, &sources, fresh.path()),
-    }
-    .with_context(|| format!("building the filters in {language}"))?;
+    build(fresh.path()).with_context(|| format!("building {what}"))?;
     std::fs::rename(fresh.keep(), &dir).with_context(|| format!("moving them to {}", dir.display()))?;
-    println!("  {language}: built in {}", seconds(start.elapsed()));
-    forget(language, &dir)?;
+    println!("  {what}: built in {}", seconds(start.elapsed()));
+    forget(name, &dir)?;
     Ok(dir)
 }
 
 /// Removes what older sources made, all but the last one: a branch and its base are often built in turns.
-fn forget(language: Language, newest: &Path) -> Result<()> {
-    let prefix = format!("{}-", language.folder());
+fn forget(folder: &str, newest: &Path) -> Result<()> {
+    let prefix = format!("{folder}-");
     let is_older = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         name.starts_with(&prefix) && path != newest
@@ -148,12 +171,14 @@ fn forget(language: Language, newest: &Path) -> Result<()> {
 }
 
 /// Of the compiler and of every file's name and content.
-fn hash(version: &str, sources: &Path) -> Result<u64> {
+fn hash(version: &str, sources: &[PathBuf]) -> Result<u64> {
     let mut hasher = DefaultHasher::new();
     version.hash(&mut hasher);
-    for file in files(sources)? {
-        file.strip_prefix(sources).unwrap_or(&file).hash(&mut hasher);
-        std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?.hash(&mut hasher);
+    for folder in sources {
+        for file in files(folder)? {
+            file.strip_prefix(folder).unwrap_or(&file).hash(&mut hasher);
+            std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?.hash(&mut hasher);
+        }
     }
     Ok(hasher.finish())
 }
@@ -196,16 +221,17 @@ mod tests {
     #[test]
     fn a_changed_source_or_compiler_makes_another_hash() {
         let dir = tempfile::tempdir().unwrap();
+        let sources = [dir.path().to_owned()];
         let file = dir.path().join("a.rs");
         std::fs::write(&file, "one").unwrap();
-        let first = hash("1.0", dir.path()).unwrap();
-        assert_eq!(hash("1.0", dir.path()).unwrap(), first);
-        assert_ne!(hash("1.1", dir.path()).unwrap(), first);
+        let first = hash("1.0", &sources).unwrap();
+        assert_eq!(hash("1.0", &sources).unwrap(), first);
+        assert_ne!(hash("1.1", &sources).unwrap(), first);
         std::fs::write(&file, "two").unwrap();
-        assert_ne!(hash("1.0", dir.path()).unwrap(), first);
+        assert_ne!(hash("1.0", &sources).unwrap(), first);
         std::fs::write(&file, "one").unwrap();
         std::fs::create_dir(dir.path().join("sub")).unwrap();
         std::fs::rename(&file, dir.path().join("sub/a.rs")).unwrap();
-        assert_ne!(hash("1.0", dir.path()).unwrap(), first);
+        assert_ne!(hash("1.0", &sources).unwrap(), first);
     }
 }

@@ -40,7 +40,9 @@ pub(super) fn run() -> Result<()> {
     let text = std::fs::read_to_string(root().join("deny.toml")).context("reading deny.toml")?;
     let rules: Rules = toml::from_str(&text).context("reading deny.toml")?;
     let mut violations = violations_of(&rules, &metadata::packages("Cargo.toml")?);
-    violations.extend(violations_of(&rules, &metadata::packages(guests::MANIFEST)?));
+    for manifest in guests::MANIFESTS {
+        violations.extend(violations_of(&rules, &metadata::packages(manifest)?));
+    }
     if !violations.is_empty() {
         bail!("deny.toml is violated:\n  {}", violations.join("\n  "));
     }

@@ -1,4 +1,4 @@
-//! The same for the filters of `wasm/filters`, which are no part of the workspace.
+//! The same for what of `wasm/` is no part of the workspace: filters, functions, and the crate these are written on.
 
 use std::process::Command;
 
@@ -6,15 +6,18 @@ use anyhow::{Result, ensure};
 
 use crate::workspace::{cargo, find_program, output, root, run, tools_dir};
 
-/// Of the Rust filters.
-pub(super) const MANIFEST: &str = "wasm/filters/rust/Cargo.toml";
+/// What is in Rust.
+pub(super) const MANIFESTS: [&str; 3] =
+    ["wasm/filters/rust/Cargo.toml", "wasm/functions/rust/Cargo.toml", "wasm/guest/Cargo.toml"];
 
 pub(super) fn check() -> Result<()> {
-    run(&mut cargo(&["fmt", "--manifest-path", MANIFEST, "--", "--check"]))?;
-    // For this machine: linting does not link, and needs no wasm target.
-    let mut clippy = cargo(&["clippy", "--quiet", "--locked", "--manifest-path", MANIFEST, "--examples"]);
-    clippy.arg("--target-dir").arg(tools_dir("wasm/target")?);
-    run(clippy.args(["--", "-D", "warnings"]))?;
+    for manifest in MANIFESTS {
+        run(&mut cargo(&["fmt", "--manifest-path", manifest, "--", "--check"]))?;
+        // For this machine: linting does not link, and needs no wasm target.
+        let mut clippy = cargo(&["clippy", "--quiet", "--locked", "--manifest-path", manifest]);
+        clippy.arg("--all-targets").arg("--target-dir").arg(tools_dir("wasm/target")?);
+        run(clippy.args(["--", "-D", "warnings"]))?;
+    }
     match find_program("gofmt") {
         Some(gofmt) => {
             let found = output(Command::new(gofmt).current_dir(root()).args(["-l", "wasm/filters/go"]))?;

@@ -38,8 +38,7 @@ pub(super) fn toolchain(sysroot: &Path) -> Result<Toolchain> {
 }
 
 fn environment(usr: &Path, sysroot: &Path) -> Result<Vec<(String, String)>> {
-    let linker = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin/rust-lld");
-    ensure!(linker.is_file(), "there is no {}", linker.display());
+    let programs = sysroot.join("lib/rustlib/x86_64-unknown-linux-gnu/bin");
     let lib = usr.join("lib");
     let libraries = format!("{}:{}", lib.join("x86_64-linux-gnu").display(), lib.display());
     let mut environment = vec![
@@ -48,6 +47,9 @@ fn environment(usr: &Path, sysroot: &Path) -> Result<Vec<(String, String)>> {
     ];
     for target in TARGETS {
         let name = target.to_uppercase().replace('-', "_");
+        // This one calls the other, and makes a component of what comes out.
+        let linker = programs.join(if target == "wasm32-wasip2" { "wasm-component-ld" } else { "rust-lld" });
+        ensure!(linker.is_file(), "there is no {}", linker.display());
         environment.push((format!("CARGO_TARGET_{name}_LINKER"), linker.display().to_string()));
     }
     Ok(environment)
@@ -87,7 +89,7 @@ fn build_library(usr: &Path, target: &str, environment: &[(String, String)]) -> 
     println!("building Rust's library for {target}");
     let lib = usr.join("lib/rustlib").join(target).join("lib");
     std::fs::create_dir_all(&lib)?;
-    if target == "wasm32-wasip1" {
+    if target != "wasm32-unknown-unknown" {
         c_library(usr, &lib.join("self-contained"))?;
     }
     let stub = tempfile::tempdir()?;

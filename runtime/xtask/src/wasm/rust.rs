@@ -8,8 +8,9 @@ use anyhow::{Context, Result};
 use super::{Toolchain, debian, stems};
 use crate::workspace::{find_program, output, root, tools_dir};
 
-/// What the SDK documents, and what its older users build for: there the module allocates through another export.
-pub(super) const TARGETS: [&str; 2] = ["wasm32-wasip1", "wasm32-unknown-unknown"];
+/// What the SDK of filters documents, what its older users build for (there the module allocates through another
+/// export), and what functions are built for: its modules come out as components.
+pub(super) const TARGETS: [&str; 3] = ["wasm32-wasip1", "wasm32-unknown-unknown", "wasm32-wasip2"];
 
 /// The filters built for the second target as well. Those that want random numbers cannot be.
 const UNKNOWN: [&str; 3] = ["add_header", "auth", "nothing"];
@@ -32,11 +33,17 @@ pub(super) fn toolchain() -> Result<Toolchain> {
 /// Each example of the crate is a filter.
 pub(super) fn build(toolchain: &Toolchain, sources: &Path, into: &Path) -> Result<()> {
     let names = stems(&sources.join("examples"), "rs")?;
-    let [wasi, unknown] = TARGETS;
+    let [wasi, unknown, _] = TARGETS;
     compile(toolchain, sources, wasi, &names, into)?;
     let beside = into.join("unknown");
     std::fs::create_dir(&beside)?;
     compile(toolchain, sources, unknown, &UNKNOWN.map(str::to_owned), &beside)
+}
+
+/// Each example of the crate is a function.
+pub(super) fn functions(toolchain: &Toolchain, sources: &Path, into: &Path) -> Result<()> {
+    let [.., components] = TARGETS;
+    compile(toolchain, sources, components, &stems(&sources.join("examples"), "rs")?, into)
 }
 
 fn compile(toolchain: &Toolchain, sources: &Path, target: &str, names: &[String], into: &Path) -> Result<()> {

@@ -1,0 +1,1 @@
+//! Nothing of its own: each file of `examples` is a function.

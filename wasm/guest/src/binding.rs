@@ -1,0 +1,11 @@
+//! Called for events of input bindings.
+
+pub use crate::bindgen::binding::exports::outrigger::fn0_1_0::binding::Input;
+
+use crate::Failure;
+
+/// Handles what a binding reads.
+pub trait Handler {
+    /// After a failure the event is delivered again, as the binding's settings say.
+    fn handle(input: Input) -> Result<(), Failure>;
+}

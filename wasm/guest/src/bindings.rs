@@ -1,0 +1,16 @@
+//! Operations of other systems.
+
+use crate::Result;
+use crate::bindgen::imports::outrigger::fn0_1_0::bindings as wit;
+
+pub use wit::Response;
+
+/// Has a component carry out one of its operations.
+pub fn invoke(
+    component: &str,
+    operation: &str,
+    data: &[u8],
+    metadata: &[(String, String)],
+) -> Result<Response> {
+    wit::invoke(component, operation, data, metadata)
+}
