@@ -18,7 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use crate::{Meter, Target, Unusable, stopped};
-use outrigger_telemetry::{BOUNDS, BUCKETS, Metrics, Reading, Series, Snapshot};
+use outrigger_telemetry::{BOUNDS, BUCKETS, Metrics, Reading, SAMPLES, Series, Snapshot};
 
 /// A collector, and who we are to it.
 pub(super) struct Client {
@@ -110,10 +110,13 @@ impl Interval {
             Reading::Level(_) | Reading::Measure(_) => {
                 metric::Data::Gauge(Gauge { data_points: self.numbers(family.series) })
             }
-            Reading::Distribution { .. } | Reading::Spread { .. } => metric::Data::Histogram(Histogram {
-                data_points: family.series.into_iter().filter_map(|series| self.histogram(series)).collect(),
-                aggregation_temporality: AggregationTemporality::Cumulative.into(),
-            }),
+            Reading::Distribution { .. } | Reading::Spread { .. } | Reading::Samples { .. } => {
+                let points = family.series.into_iter().filter_map(|series| self.histogram(series));
+                metric::Data::Histogram(Histogram {
+                    data_points: points.collect(),
+                    aggregation_temporality: AggregationTemporality::Cumulative.into(),
+                })
+            }
         };
         let unit = if family.name.ends_with("_seconds") { "s" } else { "" };
         Some(Metric {
@@ -133,7 +136,7 @@ impl Interval {
                 }
                 Reading::Level(n) => Some(number_data_point::Value::AsInt(n)),
                 Reading::Measure(n) => Some(number_data_point::Value::AsDouble(n)),
-                Reading::Distribution { .. } | Reading::Spread { .. } => None,
+                Reading::Distribution { .. } | Reading::Spread { .. } | Reading::Samples { .. } => None,
             },
             attributes: attributes(&series.labels),
             start_time_unix_nano: self.since,
@@ -152,6 +155,7 @@ impl Interval {
             Reading::Spread { buckets, sum } => {
                 (buckets, approximate(sum), BOUNDS.iter().copied().map(approximate).collect())
             }
+            Reading::Samples { buckets, sum } => (buckets, sum, SAMPLES.to_vec()),
             _ => return None,
         };
         Some(HistogramDataPoint {

@@ -9,5 +9,5 @@ pub mod shard;
 pub mod span;
 pub mod trace;
 
-pub use metrics::{BOUNDS, BUCKETS, Counter, Family, Gauge, Histogram, MAX_SERIES, Metrics, Spread};
-pub use metrics::{Reading, Series, Snapshot};
+pub use metrics::{BOUNDS, BUCKETS, Counter, Family, Gauge, Histogram, MAX_SERIES, Metrics};
+pub use metrics::{Reading, SAMPLES, Samples, Series, Snapshot, Spread};

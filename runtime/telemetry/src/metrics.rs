@@ -4,6 +4,7 @@
 
 mod family;
 mod kinds;
+mod samples;
 mod snapshot;
 mod spread;
 mod text;
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 use family::Render;
 pub use family::{Family, MAX_SERIES};
 pub use kinds::{BUCKETS, Counter, Gauge, Histogram};
+pub use samples::{SAMPLES, Samples};
 pub use snapshot::{Reading, Series, Snapshot};
 pub use spread::{BOUNDS, Spread};
 
@@ -36,6 +38,7 @@ enum Registered {
     Gauge(Family<Gauge>),
     Histogram(Family<Histogram>),
     Spread(Family<Spread>),
+    Samples(Family<Samples>),
     Read { help: &'static str, read: Arc<dyn Fn() -> f64 + Send + Sync> },
 }
 
@@ -100,6 +103,20 @@ impl Metrics {
         }
     }
 
+    /// A family of histograms of any numbers over [`SAMPLES`]. Asking again for a name gives the same family.
+    pub fn samples(
+        &self,
+        name: &'static str,
+        help: &'static str,
+        labels: &'static [&'static str],
+    ) -> Family<Samples> {
+        let made = self.register(name, || Registered::Samples(Family::new(name, help, labels)));
+        match made {
+            Registered::Samples(family) => family.expect_labels(labels),
+            _ => detached(name, help, labels),
+        }
+    }
+
     /// A gauge without labels whose value is read when somebody scrapes: sizes, ages, memory.
     /// The newest reader of a name wins, so that a reload may replace it.
     pub fn read(
@@ -124,6 +141,7 @@ impl Metrics {
             Registered::Gauge(family) => family.snapshot(),
             Registered::Histogram(family) => family.snapshot(),
             Registered::Spread(family) => family.snapshot(),
+            Registered::Samples(family) => family.snapshot(),
             Registered::Read { help, read } => Snapshot {
                 name,
                 help,
@@ -144,6 +162,7 @@ impl Metrics {
                 Registered::Gauge(family) => family.render(&mut out),
                 Registered::Histogram(family) => family.render(&mut out),
                 Registered::Spread(family) => family.render(&mut out),
+                Registered::Samples(family) => family.render(&mut out),
                 Registered::Read { help, read } => {
                     text::header(&mut out, name, help, "gauge");
                     text::sample(&mut out, name, "", "", read());

@@ -48,6 +48,8 @@ pub(crate) const LINGERING: usize = 1000;
 /// Metrics all filters together may define, and those of one name.
 pub(crate) const METRICS: usize = 1000;
 pub(crate) const PLUGIN_METRICS: usize = 250;
+/// Series one function may have; names all functions together may, is `METRICS` too.
+pub(crate) const FUNCTION_METRICS: usize = 250;
 /// Of a table of functions.
 pub(crate) const TABLE: usize = 20_000;
 

@@ -32,6 +32,8 @@ pub enum Reading {
     Distribution { buckets: Vec<u64>, sum: Duration },
     /// Whole numbers over [`BOUNDS`](super::BOUNDS) in the same way.
     Spread { buckets: Vec<u64>, sum: u64 },
+    /// Any numbers over [`SAMPLES`](super::SAMPLES) in the same way.
+    Samples { buckets: Vec<u64>, sum: f64 },
 }
 
 impl Series {

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use super::abi::Status;
 use super::memory::{Answer, Guest, Span, put, put_u32, text};
+use crate::imports::Families;
 use crate::limits::{METRICS, PLUGIN_METRICS};
 
 /// Everything that has been defined.
 pub(crate) struct Defined {
     metrics: Metrics,
     known: Mutex<Known>,
+    functions: Families,
 }
 
 #[derive(Default)]
@@ -35,7 +37,16 @@ enum Metric {
 
 impl Defined {
     pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { metrics, known: Mutex::default() }
+        Self { metrics, known: Mutex::default(), functions: Families::default() }
+    }
+
+    pub(crate) fn registry(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// What functions have defined.
+    pub(crate) fn functions(&self) -> &Families {
+        &self.functions
     }
 
     /// The number of a metric, which a plugin makes where there is none of the name.

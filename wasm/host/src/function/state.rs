@@ -56,6 +56,8 @@ pub(crate) struct Guest {
     call: Option<Call>,
     /// Operations on blocks the call may still make.
     left: u32,
+    /// What it holds of the interfaces that give out handles.
+    pub(crate) handles: ResourceTable,
 }
 
 impl Guest {
@@ -97,7 +99,7 @@ impl Ctx {
     pub(crate) fn new(program: Arc<Program>) -> Self {
         Self {
             limiter: Limiter::new(program.config.memory),
-            guest: Guest { program, call: None, left: 0 },
+            guest: Guest { program, call: None, left: 0, handles: ResourceTable::new() },
             table: ResourceTable::new(),
             // No files, no environment, no arguments, no network.
             wasi: WasiCtx::builder().build(),
