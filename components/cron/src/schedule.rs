@@ -1,7 +1,7 @@
 //! Schedules, as people write them, and when they are due next.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -34,6 +34,7 @@ pub(crate) enum Due {
     On(Timestamp),
 }
 
+const NANOS: u128 = 1_000_000_000;
 /// Shorter intervals would be a busy loop.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Longer ones are mistakes, and beyond what can be added to a clock.
@@ -49,6 +50,24 @@ impl Schedule {
                 Some(Due::After(origin + interval.saturating_mul(count)))
             }
             Kind::Cron { expression, zone } => after(expression, zone, clock.now()).map(Due::On),
+        }
+    }
+
+    /// The first time after this one as clocks show it, the same for whoever asks: intervals are counted from the
+    /// beginning of 1970, in UTC. `None` if there is none.
+    pub fn following(&self, time: SystemTime) -> Option<SystemTime> {
+        match &self.0 {
+            Kind::Every(interval) => {
+                let passed = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let interval = interval.as_nanos();
+                let next = (passed.as_nanos() / interval.max(1) + 1).checked_mul(interval)?;
+                let (seconds, nanos) = (next / NANOS, next % NANOS);
+                let next = Duration::new(seconds.try_into().ok()?, nanos.try_into().ok()?);
+                SystemTime::UNIX_EPOCH.checked_add(next)
+            }
+            Kind::Cron { expression, zone } => {
+                after(expression, zone, Timestamp::try_from(time).ok()?).map(SystemTime::from)
+            }
         }
     }
 
@@ -234,6 +253,23 @@ mod tests {
         check("@every 1h30m", 1, 5_400_000);
         check("@every 1.5s", 1, 1_500);
         check("@every 250ms", 600, 750);
+    }
+
+    #[test]
+    fn what_follows_is_the_same_for_everybody() {
+        let check = |text: &str, time: &str, expected: &str| {
+            let time: Timestamp = time.parse().expect("a time");
+            let next =
+                schedule(text).following(time.into()).map(|next| Timestamp::try_from(next).expect("a time"));
+            assert_eq!(next.expect(text).to_string(), expected, "{text} {time}");
+        };
+        check("@every 15m", "2026-11-21T10:00:00Z", "2026-11-21T10:15:00Z");
+        check("@every 15m", "2026-11-21T10:14:59.9Z", "2026-11-21T10:15:00Z");
+        check("@every 1.5s", "2026-11-21T10:00:00.1Z", "2026-11-21T10:00:01.5Z");
+        check("@every 250ms", "2026-11-21T10:00:00.25Z", "2026-11-21T10:00:00.5Z");
+        check("* * * * * *", "2026-11-21T10:00:00.25Z", "2026-11-21T10:00:01Z");
+        check("@hourly", "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z");
+        check("TZ=Asia/Kolkata @daily", "2026-11-21T00:00:00Z", "2026-11-21T18:30:00Z");
     }
 
     #[test]

@@ -85,7 +85,13 @@ where
         }
     }
 
-    async fn deliver(&self, _: &Topic, delivered: &Event, deadline: Deadline) -> Result<Answer, Error> {
+    async fn deliver(
+        &self,
+        _: &Topic,
+        delivered: &Event,
+        _: u32,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
         let mut request = limited(Request::new(event(delivered)), deadline);
         put_trace(&mut request, delivered.trace.as_ref());
         let mut client = self.client.clone();

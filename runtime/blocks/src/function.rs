@@ -11,6 +11,9 @@ mod grants;
 mod line;
 mod log;
 mod report;
+mod schedule;
+mod summons;
+mod taker;
 mod version;
 
 use std::sync::Arc;
@@ -26,6 +29,9 @@ pub use functions::{Deployed, Functions, Prepared};
 pub use grants::{GrantProblem, Known, Section};
 pub use log::{FunctionLog, LogLine};
 pub use report::{FunctionReport, Origin, VersionReport, VersionState};
+pub use schedule::{Clock, Times};
+pub use summons::{ReadTimes, Summons};
+pub use taker::Taker;
 
 use crate::bindings::InputEvent;
 use crate::caller::Caller;

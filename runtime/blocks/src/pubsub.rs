@@ -8,6 +8,7 @@ mod event;
 mod events;
 mod settings;
 mod structured;
+mod subscriber;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use envelope::Publication;
 pub use event::Event;
 pub use events::{Answer, Events, Incoming};
 pub use settings::DeliverySettings;
+pub(crate) use subscriber::Subscriber;
 pub use topics::TopicScopes;
 
 use crate::caller::Caller;
@@ -94,6 +96,18 @@ impl PubSub {
         topic: &str,
         metadata: &BTreeMap<String, String>,
     ) -> Result<Events> {
+        self.subscribe_for(&Subscriber::App, caller, broker, topic, metadata).await
+    }
+
+    /// [`subscribe`](Self::subscribe) for whoever it is, in a group accordingly.
+    pub(crate) async fn subscribe_for(
+        &self,
+        who: &Subscriber,
+        caller: &Caller<'_>,
+        broker: &str,
+        topic: &str,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<Events> {
         let stay = self.brokers.stay(caller, broker)?;
         let broker = Arc::clone(stay.member());
         named(topic)?;
@@ -111,7 +125,7 @@ impl PubSub {
             credit: settings.concurrency,
             processing_timeout: settings.processing_timeout,
             metadata: metadata.clone(),
-            ..SubscribeOptions::new(settings.group(caller.app_id))
+            ..SubscribeOptions::new(who.group(&settings, caller.app_id, metadata))
         };
         let call = Call { op: &broker.ops.subscribe, class: Class::Idempotent, caller };
         let subscribe =

@@ -42,7 +42,13 @@ where
         Ok(Vec::new())
     }
 
-    async fn deliver(&self, topic: &Topic, event: &Event, deadline: Deadline) -> Result<Answer, Error> {
+    async fn deliver(
+        &self,
+        topic: &Topic,
+        event: &Event,
+        _: u32,
+        deadline: Deadline,
+    ) -> Result<Answer, Error> {
         let path = topic.route.as_deref().unwrap_or("/");
         let mut request = request(Method::POST, path, event.to_json()?)?;
         *request.headers_mut() = headers(event);

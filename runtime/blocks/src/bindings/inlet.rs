@@ -1,4 +1,5 @@
-//! Brings the events of input bindings to the application beside us, one at a time for each binding.
+//! Brings the events of input bindings to the application beside us, or to the function that takes them in its place, one
+//! at a time for each binding.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub trait AppInputs: Send + Sync + 'static {
 struct Wish {
     app: Option<Arc<dyn AppInputs>>,
     bindings: Vec<Arc<InputComponent>>,
+    /// Who takes the events of which binding in place of the application, whatever it says.
+    instead: BTreeMap<String, Arc<dyn AppInputs>>,
 }
 
 impl Wish {
@@ -51,7 +54,17 @@ impl Wish {
             _ => false,
         };
         let mut pairs = self.bindings.iter().zip(&other.bindings);
-        same_app && self.bindings.len() == other.bindings.len() && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+        let mut takers = self.instead.iter().zip(&other.instead);
+        same_app
+            && self.bindings.len() == other.bindings.len()
+            && pairs.all(|(a, b)| Arc::ptr_eq(a, b))
+            && self.instead.len() == other.instead.len()
+            && takers.all(|((a, taker), (b, other))| a == b && Arc::ptr_eq(taker, other))
+    }
+
+    /// Who takes the events of a binding whatever the application says.
+    fn taker(&self, binding: &InputComponent) -> Option<&Arc<dyn AppInputs>> {
+        self.instead.get(binding.name()).or(self.app.as_ref().filter(|_| binding.is_declared()))
     }
 }
 
@@ -91,8 +104,18 @@ impl Inlet {
     /// From now on these bindings go to this application, as far as it wants them. What stays the same goes on
     /// undisturbed; what does not first finishes the event it has under way.
     pub fn follow(&self, app: Option<Arc<dyn AppInputs>>, bindings: Vec<Arc<InputComponent>>) {
+        self.follow_with(app, bindings, BTreeMap::new());
+    }
+
+    /// [`follow`](Self::follow), but for the bindings that somebody takes in place of the application.
+    pub fn follow_with(
+        &self,
+        app: Option<Arc<dyn AppInputs>>,
+        bindings: Vec<Arc<InputComponent>>,
+        instead: BTreeMap<String, Arc<dyn AppInputs>>,
+    ) {
         self.wish.send_if_modified(|wish| {
-            let next = Wish { app, bindings };
+            let next = Wish { app, bindings, instead };
             let differs = !next.is(wish);
             *wish = next;
             differs
@@ -120,6 +143,8 @@ struct Round {
 /// One binding on its way. Its task ends with it, or when told to, after the event it has.
 struct Running {
     app: Arc<dyn AppInputs>,
+    /// It is not the application.
+    instead: bool,
     binding: Arc<InputComponent>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
@@ -166,7 +191,10 @@ impl Round {
     async fn attend(&mut self, wish: &Wish) -> std::convert::Infallible {
         // What runs already goes on until the answer.
         self.settle_on(wish, &BTreeMap::new());
-        let asked = wish.bindings.iter().filter(|binding| !binding.is_declared());
+        let asked = wish
+            .bindings
+            .iter()
+            .filter(|binding| !binding.is_declared() && !wish.instead.contains_key(binding.name()));
         let mut questions: Vec<_> = asked.cloned().map(Question::new).collect();
         let Some(app) = wish.app.as_ref().filter(|_| !questions.is_empty()) else {
             return std::future::pending().await;
@@ -199,16 +227,21 @@ impl Round {
         }
     }
 
+    /// Whether the application has its events.
     fn runs(&self, binding: &str) -> bool {
-        self.running.get(binding).is_some_and(|running| !running.task.is_finished())
+        self.running.get(binding).is_some_and(|running| !running.instead && !running.task.is_finished())
     }
 
     /// Ends what is no longer wanted, starts what is new, and leaves alone what stays. A binding that has to be asked
     /// about stays as it is until there is an answer.
     fn settle_on(&mut self, wish: &Wish, answers: &BTreeMap<String, bool>) {
         let answer = |name: &str| answers.get(name).copied().unwrap_or_else(|| self.runs(name));
-        let wanted = wish.bindings.iter().filter(|binding| binding.is_declared() || answer(binding.name()));
-        let wanted: Vec<_> = wanted.filter_map(|binding| Some((wish.app.as_ref()?, binding))).collect();
+        let asked = |binding: &InputComponent| wish.app.as_ref().filter(|_| answer(binding.name()));
+        let mut wanted = Vec::new();
+        for binding in &wish.bindings {
+            let app = wish.taker(binding).or_else(|| asked(binding));
+            wanted.extend(app.map(|app| (app, binding)));
+        }
         self.ending.retain(|_, ending| !ending.task.is_finished());
         let mut before = std::mem::take(&mut self.running);
         for (app, binding) in wanted {
@@ -217,7 +250,8 @@ impl Round {
                 Some(running) if running.is(app, binding) => running,
                 before => {
                     let before = before.or_else(|| self.ending.remove(name));
-                    start(Arc::clone(app), Arc::clone(binding), before)
+                    let instead = wish.instead.contains_key(name);
+                    start(Arc::clone(app), instead, Arc::clone(binding), before)
                 }
             };
             self.running.insert(name.to_owned(), running);
@@ -288,7 +322,12 @@ impl Question {
     }
 }
 
-fn start(app: Arc<dyn AppInputs>, binding: Arc<InputComponent>, before: Option<Running>) -> Running {
+fn start(
+    app: Arc<dyn AppInputs>,
+    instead: bool,
+    binding: Arc<InputComponent>,
+    before: Option<Running>,
+) -> Running {
     let (stop, stopped) = watch::channel(false);
     let way = Way { app: Arc::clone(&app), binding: Arc::clone(&binding), stopped };
     let task = tokio::spawn(async move {
@@ -298,7 +337,7 @@ fn start(app: Arc<dyn AppInputs>, binding: Arc<InputComponent>, before: Option<R
         }
         way.run().await;
     });
-    Running { app, binding, stop, task }
+    Running { app, instead, binding, stop, task }
 }
 
 /// One binding's way to the application.
@@ -404,7 +443,7 @@ impl Way {
             }
             Err(error) => {
                 let last = settings.is_last(attempt);
-                tracing::warn!(binding, attempt, last, %error, "the application failed an event");
+                tracing::warn!(binding, attempt, last, %error, "an event failed");
                 if last { Outcome::Drop } else { Outcome::Retry { after: settings.pause(attempt) } }
             }
         };

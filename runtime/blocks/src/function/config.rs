@@ -95,7 +95,8 @@ pub struct Grants {
     pub http: Vec<String>,
 }
 
-/// Events of a topic.
+/// Events of a topic. The function gets a copy of each beside the application's: its consumer group is that of the
+/// application with `/` and the function's name, or what `metadata` names (`consumerID`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventTrigger {
@@ -112,9 +113,11 @@ pub struct EventTrigger {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleTrigger {
-    /// A cron expression, or `@every 15m`, as for `bindings.cron`.
+    /// A cron expression, or `@every 15m`, as for `bindings.cron`. Here intervals are counted from the beginning of 1970,
+    /// so that all sidecars mean the same times.
     pub schedule: String,
-    /// A lock store: of the sidecars that share it, one calls the function each time. Default: each calls its own.
+    /// A lock store: of the sidecars of an application that share it, one calls the function each time. Their clocks may
+    /// differ by five minutes. Default: each calls its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lock: Option<String>,
 }

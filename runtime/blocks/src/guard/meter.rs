@@ -22,6 +22,7 @@ pub struct Meter {
     in_flight: Family<Gauge>,
     input_events: Family<Counter>,
     input_seconds: Family<Histogram>,
+    ticks: Family<Counter>,
     limits: Limits,
 }
 
@@ -62,6 +63,12 @@ impl Meter {
                 "How long the application took for events of input bindings",
                 &["component"],
             ),
+            ticks: metrics.counter(
+                "outrigger_function_ticks_total",
+                "Times of functions' schedules by what became of them: done, failed, elsewhere (another sidecar called \
+                 it) or missed",
+                &["function", "schedule", "outcome"],
+            ),
             limits: Limits::new(metrics),
         }
     }
@@ -89,6 +96,11 @@ impl Meter {
     /// How long events of one input binding took.
     pub(crate) fn input_seconds(&self, component: &str) -> Histogram {
         self.input_seconds.with(&[component])
+    }
+
+    /// Times of one schedule of a function that end in one way.
+    pub(crate) fn ticks(&self, function: &str, schedule: &str, outcome: &str) -> Counter {
+        self.ticks.with(&[function, schedule, outcome])
     }
 
     /// What calls are held to.

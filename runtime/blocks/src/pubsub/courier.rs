@@ -1,4 +1,5 @@
-//! Brings events to the application beside us: asks it what it wants, and calls it for each event.
+//! Brings events to the application beside us: asks it what it wants, and calls it for each event. Functions get theirs
+//! in the same way.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::time::{sleep, sleep_until, timeout};
 
 use super::event::Event;
 use super::events::{Answer, Events, Incoming};
+use super::subscriber::Subscriber;
 use crate::Blocks;
 use crate::caller::Caller;
 
@@ -23,8 +25,9 @@ pub trait AppEvents: Send + Sync + 'static {
     async fn topics(&self, deadline: Deadline) -> Result<Vec<Topic>>;
 
     /// Gives it an event of a topic it wants. [`Unavailable`](ErrorKind::Unavailable) means that it never got it; any
-    /// other error that it may have.
-    async fn deliver(&self, topic: &Topic, event: &Event, deadline: Deadline) -> Result<Answer>;
+    /// other error that it may have. `attempt` counts deliveries from 1.
+    async fn deliver(&self, topic: &Topic, event: &Event, attempt: u32, deadline: Deadline)
+    -> Result<Answer>;
 
     /// Returns when the application may want other topics, because it has ended or been replaced.
     async fn gone(&self);
@@ -51,6 +54,7 @@ const SETTLED: Duration = Duration::from_secs(120);
 
 /// Runs the application's subscriptions. Dropping it ends them at once; what is under way is delivered again.
 pub struct Courier {
+    who: Subscriber,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -64,25 +68,34 @@ impl Drop for Courier {
 impl Courier {
     /// Starts to ask and to deliver. `declared` are topics the application wants whatever it says.
     pub fn start(blocks: Arc<Blocks>, app: Arc<dyn AppEvents>, declared: Vec<Topic>) -> Self {
+        Self::start_for(Subscriber::App, blocks, app, declared)
+    }
+
+    /// [`start`](Self::start) for whoever it is.
+    pub(crate) fn start_for(
+        who: Subscriber,
+        blocks: Arc<Blocks>,
+        app: Arc<dyn AppEvents>,
+        declared: Vec<Topic>,
+    ) -> Self {
         let (stop, stopped) = watch::channel(false);
-        let round = Round { blocks, app, declared, stopped, running: BTreeMap::new() };
-        Self { stop, task: tokio::spawn(round.run()) }
+        let round = Round { who: who.clone(), blocks, app, declared, stopped, running: BTreeMap::new() };
+        Self { who, stop, task: tokio::spawn(round.run()) }
     }
 
     /// Takes no more events and waits until those under way are settled, at most this long.
     pub async fn drain(mut self, limit: Duration) {
         self.stop.send_replace(true);
         if timeout(limit, &mut self.task).await.is_err() {
-            tracing::warn!(
-                ?limit,
-                "the application did not finish its events in time; they will be delivered again"
-            );
+            let who = &self.who;
+            tracing::warn!(?limit, "{who} did not finish its events in time; they will be delivered again");
         }
     }
 }
 
 /// The subscriptions that run, and what decides which.
 struct Round {
+    who: Subscriber,
     blocks: Arc<Blocks>,
     app: Arc<dyn AppEvents>,
     declared: Vec<Topic>,
@@ -156,14 +169,15 @@ impl Round {
     }
 
     fn start(&self, topic: Topic) -> Running {
-        let (blocks, app) = (Arc::clone(&self.blocks), Arc::clone(&self.app));
+        let (who, blocks, app) = (self.who.clone(), Arc::clone(&self.blocks), Arc::clone(&self.app));
         let topic = Arc::new(topic);
-        Running(tokio::spawn(Route { blocks, app, topic, stopped: self.stopped.clone() }.run()))
+        Running(tokio::spawn(Route { who, blocks, app, topic, stopped: self.stopped.clone() }.run()))
     }
 }
 
 /// One topic on its way to the application.
 struct Route {
+    who: Subscriber,
     blocks: Arc<Blocks>,
     app: Arc<dyn AppEvents>,
     topic: Arc<Topic>,
@@ -177,9 +191,10 @@ impl Route {
             let mut changes = self.blocks.pubsub.brokers.changes();
             let Topic { pubsub, topic, metadata, .. } = &*self.topic;
             let caller = Caller::new(self.blocks.app_id());
-            let error = match self.blocks.pubsub.subscribe(&caller, pubsub, topic, metadata).await {
+            let subscribed = self.blocks.pubsub.subscribe_for(&self.who, &caller, pubsub, topic, metadata);
+            let error = match subscribed.await {
                 Ok(events) => {
-                    tracing::info!(pubsub, topic, "the application is subscribed");
+                    tracing::info!(pubsub, topic, "{} is subscribed", self.who);
                     failures = 0;
                     match self.carry(events).await {
                         Ok(()) => return,
@@ -190,7 +205,7 @@ impl Route {
             };
             if failures == 0 {
                 let Topic { pubsub, topic, .. } = &*self.topic;
-                tracing::warn!(pubsub, topic, %error, "the application's subscription is interrupted");
+                tracing::warn!(pubsub, topic, %error, "the subscription of {} is interrupted", self.who);
             }
             failures += 1;
             tokio::select! {
@@ -252,11 +267,11 @@ async fn deliver(
     let deadline = now() + patience;
     let mut attempt = 0;
     let answer = loop {
-        match app.deliver(&topic, &incoming.event, Deadline::at(deadline)).await {
+        match app.deliver(&topic, &incoming.event, incoming.attempt, Deadline::at(deadline)).await {
             Ok(answer) => break answer,
             Err(error) if error.kind() != ErrorKind::Unavailable => {
                 let (id, topic) = (incoming.event.id.as_str(), incoming.event.topic.as_str());
-                tracing::debug!(id, topic, attempt = incoming.attempt, %error, "the application failed an event");
+                tracing::debug!(id, topic, attempt = incoming.attempt, %error, "a subscriber failed an event");
                 break Answer::Retry;
             }
             Err(_) => attempt += 1,

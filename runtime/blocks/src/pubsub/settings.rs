@@ -33,8 +33,10 @@ pub struct DeliverySettings {
     pub dead_letter_topic: Option<String>,
 }
 
+/// The setting that names the group.
+pub(super) const CONSUMER: &str = "consumerID";
 const NAMES: [&str; 6] =
-    ["consumerID", "maxRetries", "redeliverInterval", "processingTimeout", "concurrency", "deadLetterTopic"];
+    [CONSUMER, "maxRetries", "redeliverInterval", "processingTimeout", "concurrency", "deadLetterTopic"];
 
 impl Default for DeliverySettings {
     fn default() -> Self {

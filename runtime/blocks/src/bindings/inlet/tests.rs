@@ -292,6 +292,34 @@ async fn what_stays_the_same_goes_on_and_what_changes_brings_nothing_twice() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_function_takes_a_binding_in_place_of_the_application() {
+    for settings in [json!({}), json!({"direction": "input"})] {
+        let (fixture, app, function, inlet) = (Fixture::new(), App::new(&[]), App::new(&[]), Inlet::start());
+        let component = fixture.component(settings.clone());
+        let instead = BTreeMap::from([("tick".to_owned(), Arc::clone(&function) as Arc<dyn AppInputs>)]);
+        let follow = |instead| inlet.follow_with(app.as_app(), vec![Arc::clone(&component)], instead);
+        follow(instead.clone());
+        pass(25).await;
+        assert_eq!((function.seconds(), app.seconds()), (vec![10, 20], vec![]));
+        assert_eq!((function.asked.load(Ordering::Relaxed), app.asked.load(Ordering::Relaxed)), (0, 0));
+        follow(BTreeMap::new());
+        pass(10).await;
+        assert_eq!((function.seconds().len(), app.seconds()), (2, vec![30]));
+        // What the one has under way ends before the other begins.
+        app.answers.lock().push_back(Answer::Slow(15));
+        pass(6).await;
+        follow(instead);
+        pass(25).await;
+        assert_eq!((function.seconds(), app.seconds()), (vec![10, 20, 60], vec![30, 40]), "{settings}");
+        app.wants.store(false, Ordering::Relaxed);
+        follow(BTreeMap::new());
+        pass(20).await;
+        let to_app = if settings == json!({}) { 2 } else { 4 };
+        assert_eq!((function.seconds().len(), app.seconds().len()), (3, to_app), "not before it wants it");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn draining_waits_for_what_is_under_way_and_no_longer_than_told() {
     for (slow, patience, expected) in [(8, 30, 8), (50, 20, 20), (0, 20, 0)] {
         let (fixture, app, inlet) = (Fixture::new(), App::new(&[Answer::Slow(slow)]), Inlet::start());

@@ -31,7 +31,7 @@ impl AppEvents for App {
         Ok(Vec::new())
     }
 
-    async fn deliver(&self, _: &Topic, event: &Event, _: Deadline) -> Result<Answer> {
+    async fn deliver(&self, _: &Topic, event: &Event, _: u32, _: Deadline) -> Result<Answer> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         match event.data.as_ref() {
             b"gone" => return Err(Error::unavailable("nobody listens")),
