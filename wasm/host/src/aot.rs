@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
 /// Files that are kept: those written last.
@@ -48,25 +49,24 @@ impl Cache {
         Some(caches?.join("outrigger/wasm"))
     }
 
-    /// The module compiled from the binary of this digest, if we have it.
-    pub(crate) fn load(&self, engine: &Engine, sha256: &str) -> Option<Module> {
-        let path = self.path(engine, sha256);
+    /// What was compiled from the binary of this digest, if we have it.
+    pub(crate) fn load<C: Compiled>(&self, engine: &Engine, sha256: &str) -> Option<C> {
+        let path = self.path::<C>(engine, sha256);
         let file = fs::read(&path).ok()?;
         let Some(code) = intact(&file) else {
             tracing::warn!(path = %path.display(), "a compiled module is damaged; compiling again");
             return None;
         };
-        #[expect(unsafe_code, reason = "our own folder, our own file, and every byte of it as we wrote it")]
-        let module = unsafe { Module::deserialize(engine, code) };
-        module.map_err(|error| tracing::warn!(path = %path.display(), %error, "compiling again")).ok()
+        let loaded = C::load(engine, code);
+        loaded.map_err(|error| tracing::warn!(path = %path.display(), %error, "compiling again")).ok()
     }
 
-    /// Keeps a module. Others may be reading the same file, so it appears whole or not at all.
-    pub(crate) fn store(&self, engine: &Engine, sha256: &str, module: &Module) -> io::Result<()> {
-        let code = module.serialize().map_err(io::Error::other)?;
+    /// Keeps what was compiled. Others may be reading the same file, so it appears whole or not at all.
+    pub(crate) fn store<C: Compiled>(&self, engine: &Engine, sha256: &str, compiled: &C) -> io::Result<()> {
+        let code = compiled.code().map_err(io::Error::other)?;
         let temporary = self.folder.join(format!(".{:016x}", fastrand::u64(..)));
         let written =
-            write(&temporary, &code).and_then(|()| fs::rename(&temporary, self.path(engine, sha256)));
+            write(&temporary, &code).and_then(|()| fs::rename(&temporary, self.path::<C>(engine, sha256)));
         written.inspect_err(|_| drop(fs::remove_file(&temporary)))?;
         self.tidy()
     }
@@ -92,12 +92,69 @@ impl Cache {
         kept.iter().take(excess).try_for_each(|(_, path)| remove(path))
     }
 
-    fn path(&self, engine: &Engine, sha256: &str) -> PathBuf {
+    fn path<C: Compiled>(&self, engine: &Engine, sha256: &str) -> PathBuf {
         let mut by = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut by);
-        self.folder.join(format!("{sha256}-{:016x}.aot", by.finish()))
+        self.folder.join(format!("{sha256}-{:016x}{}.aot", by.finish(), C::MARK))
     }
 }
+
+/// What binaries are compiled to. Files of one kind are never taken for the other.
+pub(crate) trait Compiled: Sized + Send + 'static {
+    /// As people call it.
+    const WHAT: &'static str;
+    /// Tells its files from others'.
+    const MARK: &'static str;
+
+    fn compile(engine: &Engine, binary: &[u8]) -> wasmtime::Result<Self>;
+
+    fn code(&self) -> wasmtime::Result<Vec<u8>>;
+
+    fn load(engine: &Engine, code: Intact<'_>) -> wasmtime::Result<Self>;
+}
+
+impl Compiled for Module {
+    const WHAT: &'static str = "module";
+    const MARK: &'static str = "";
+
+    fn compile(engine: &Engine, binary: &[u8]) -> wasmtime::Result<Self> {
+        Self::new(engine, binary)
+    }
+
+    fn code(&self) -> wasmtime::Result<Vec<u8>> {
+        self.serialize()
+    }
+
+    fn load(engine: &Engine, code: Intact<'_>) -> wasmtime::Result<Self> {
+        #[expect(unsafe_code, reason = "our own folder, our own file, and every byte of it as we wrote it")]
+        unsafe {
+            Self::deserialize(engine, code.0)
+        }
+    }
+}
+
+impl Compiled for Component {
+    const WHAT: &'static str = "component";
+    const MARK: &'static str = "-component";
+
+    fn compile(engine: &Engine, binary: &[u8]) -> wasmtime::Result<Self> {
+        Self::new(engine, binary)
+    }
+
+    fn code(&self) -> wasmtime::Result<Vec<u8>> {
+        self.serialize()
+    }
+
+    fn load(engine: &Engine, code: Intact<'_>) -> wasmtime::Result<Self> {
+        #[expect(unsafe_code, reason = "our own folder, our own file, and every byte of it as we wrote it")]
+        unsafe {
+            Self::deserialize(engine, code.0)
+        }
+    }
+}
+
+/// Code from our own folder, to the last byte as we wrote it.
+pub(crate) struct Intact<'c>(&'c [u8]);
 
 /// Whether it is named as [`Cache::store`] names what it has not finished.
 fn is_temporary(path: &Path) -> bool {
@@ -113,9 +170,9 @@ fn remove(path: &Path) -> io::Result<()> {
 }
 
 /// The code without its digest, which stands at the end.
-fn intact(file: &[u8]) -> Option<&[u8]> {
+fn intact(file: &[u8]) -> Option<Intact<'_>> {
     let (code, sum) = file.split_at_checked(file.len().checked_sub(SHA256_OUTPUT_LEN)?)?;
-    (digest(&SHA256, code).as_ref() == sum).then_some(code)
+    (digest(&SHA256, code).as_ref() == sum).then_some(Intact(code))
 }
 
 fn write(path: &Path, code: &[u8]) -> io::Result<()> {
@@ -154,20 +211,34 @@ mod tests {
     #[test]
     fn what_was_stored_is_loaded_and_nothing_else() {
         let (_folder, cache, engine) = cache();
-        assert!(cache.load(&engine, "a").is_none());
+        assert!(cache.load::<Module>(&engine, "a").is_none());
         cache.store(&engine, "a", &module(&engine)).unwrap();
-        assert!(cache.load(&engine, "a").is_some_and(|module| module.get_export("f").is_some()));
-        assert!(cache.load(&engine, "b").is_none());
+        assert!(cache.load(&engine, "a").is_some_and(|module: Module| module.get_export("f").is_some()));
+        assert!(cache.load::<Module>(&engine, "b").is_none());
         let mut config = wasmtime::Config::new();
         let other = Engine::new(config.epoch_interruption(true)).unwrap();
-        assert!(cache.load(&other, "a").is_none(), "another engine compiles otherwise");
+        assert!(cache.load::<Module>(&other, "a").is_none(), "another engine compiles otherwise");
+    }
+
+    #[test]
+    fn a_module_is_never_taken_for_a_component() {
+        let (_folder, cache, engine) = cache();
+        cache.store(&engine, "a", &module(&engine)).unwrap();
+        assert!(cache.load::<Component>(&engine, "a").is_none());
+        let component = Component::new(&engine, wat::parse_str("(component)").unwrap()).unwrap();
+        cache.store(&engine, "a", &component).unwrap();
+        assert!(
+            cache.load::<Component>(&engine, "a").is_some() && cache.load::<Module>(&engine, "a").is_some()
+        );
+        fs::copy(cache.path::<Module>(&engine, "a"), cache.path::<Component>(&engine, "a")).unwrap();
+        assert!(cache.load::<Component>(&engine, "a").is_none(), "whatever its name says");
     }
 
     #[test]
     fn a_damaged_file_is_as_good_as_none() {
         let (_folder, cache, engine) = cache();
         cache.store(&engine, "a", &module(&engine)).unwrap();
-        let path = cache.path(&engine, "a");
+        let path = cache.path::<Module>(&engine, "a");
         let whole = fs::read(&path).unwrap();
         let damages: [fn(&mut Vec<u8>); 4] = [
             |file| file.truncate(file.len() / 2),
@@ -179,10 +250,10 @@ mod tests {
             let mut file = whole.clone();
             damage(&mut file);
             fs::write(&path, file).unwrap();
-            assert!(cache.load(&engine, "a").is_none());
+            assert!(cache.load::<Module>(&engine, "a").is_none());
         }
         cache.store(&engine, "a", &module(&engine)).unwrap();
-        assert!(cache.load(&engine, "a").is_some());
+        assert!(cache.load::<Module>(&engine, "a").is_some());
         assert_eq!(fs::read_dir(&cache.folder).unwrap().count(), 1, "nothing temporary is left");
     }
 
@@ -199,7 +270,10 @@ mod tests {
         at("of somebody else", 10_000);
         cache.store(&engine, "a", &module(&engine)).unwrap();
         let there = |name: &str| cache.folder.join(name).exists();
-        assert_eq!((there("0.aot"), there("1.aot"), cache.path(&engine, "a").exists()), (false, true, true));
+        assert_eq!(
+            (there("0.aot"), there("1.aot"), cache.path::<Module>(&engine, "a").exists()),
+            (false, true, true)
+        );
         assert_eq!((there(".0123456789abcdef"), there(".fedcba9876543210")), (false, true));
         assert_eq!(fs::read_dir(&cache.folder).unwrap().count(), KEPT + 2);
     }

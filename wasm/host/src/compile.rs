@@ -6,11 +6,11 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
-use wasmtime::Module;
 
-use crate::aot::{Cache, sha256};
+use crate::aot::{Cache, Compiled, sha256};
 use crate::engine::Engine;
 use crate::limits;
 
@@ -26,7 +26,7 @@ pub(crate) struct Compiler {
 
 /// A binary and its name.
 pub(crate) struct Binary {
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes: Bytes,
     pub(crate) sha256: String,
 }
 
@@ -39,8 +39,8 @@ pub(crate) enum CompileError {
     TooLarge(String),
     #[error("compiling took longer than a minute")]
     Slow,
-    #[error("is no WebAssembly module: {0}")]
-    Invalid(String),
+    #[error("is no WebAssembly {0}: {1}")]
+    Invalid(&'static str, String),
     #[error("compiling failed")]
     Panicked,
 }
@@ -50,12 +50,12 @@ impl Compiler {
         Self { engine, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// The module of a binary: from the cache, or compiled.
-    pub(crate) async fn module(
+    /// What a binary is compiled to: from the cache, or made now.
+    pub(crate) async fn compiled<C: Compiled>(
         &self,
         binary: Binary,
         cache: Option<Arc<Cache>>,
-    ) -> Result<Module, CompileError> {
+    ) -> Result<C, CompileError> {
         let engine = Arc::clone(&self.engine);
         self.run(move || load(engine.wasmtime(), &binary, cache.as_deref())).await?
     }
@@ -82,17 +82,22 @@ impl Compiler {
     }
 }
 
-fn load(engine: &wasmtime::Engine, binary: &Binary, cache: Option<&Cache>) -> Result<Module, CompileError> {
-    if let Some(module) = cache.and_then(|cache| cache.load(engine, &binary.sha256)) {
-        return Ok(module);
+fn load<C: Compiled>(
+    engine: &wasmtime::Engine,
+    binary: &Binary,
+    cache: Option<&Cache>,
+) -> Result<C, CompileError> {
+    if let Some(compiled) = cache.and_then(|cache| cache.load(engine, &binary.sha256)) {
+        return Ok(compiled);
     }
     // Some of its messages run over several lines.
     let told = |error: wasmtime::Error| format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
-    let module = Module::new(engine, &binary.bytes).map_err(|error| CompileError::Invalid(told(error)))?;
-    if let Some(Err(error)) = cache.map(|cache| cache.store(engine, &binary.sha256, &module)) {
+    let compiled = C::compile(engine, &binary.bytes);
+    let compiled = compiled.map_err(|error| CompileError::Invalid(C::WHAT, told(error)))?;
+    if let Some(Err(error)) = cache.map(|cache| cache.store(engine, &binary.sha256, &compiled)) {
         tracing::warn!(%error, "a compiled module could not be kept");
     }
-    Ok(module)
+    Ok(compiled)
 }
 
 /// Reads a module's file.
@@ -102,7 +107,7 @@ pub(crate) fn read(path: &Path) -> Result<Binary, CompileError> {
     if bytes.len() as u64 > limits::MAX_FILE {
         return Err(CompileError::TooLarge(path.display().to_string()));
     }
-    Ok(Binary { sha256: sha256(&bytes), bytes })
+    Ok(Binary { sha256: sha256(&bytes), bytes: bytes.into() })
 }
 
 /// At most one byte more than a module may have.

@@ -1,6 +1,7 @@
 //! The `wasm` section: plain data.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -21,6 +22,29 @@ pub struct WasmConfig {
     /// or else in `~/.cache`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
+    /// What all functions have in common.
+    #[serde(skip_serializing_if = "FunctionsConfig::is_default")]
+    pub functions: FunctionsConfig,
+}
+
+/// What all functions have in common.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct FunctionsConfig {
+    /// A folder of functions: `NAME.wasm`, and beside it `NAME.yaml` with the settings of an entry of `functions`, without
+    /// `file`. Files that come, change or go are functions that are deployed, replaced or removed. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Threads that run functions; they run nothing else. A change takes effect with the next start. Default: one for each
+    /// processor.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroUsize>,
+}
+
+impl FunctionsConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// One filter written against proxy-wasm (0.1.0, 0.2.0 or 0.2.1).

@@ -2,12 +2,13 @@
 
 use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
 
-use crate::limits::MAX_MEMORY;
+use crate::function::limiter::{CORE_INSTANCES, MEMORIES, TABLES};
+use crate::limits::{FUNCTION_INSTANCES, MAX_MEMORY, TABLE};
 use crate::ticker::{Ticker, Ticking};
 
-/// Instances at once, over all plugins and workers.
+/// Instances of filters at once, over all plugins and workers.
 const INSTANCES: u32 = 1000;
-/// Of the guest's own stack, on the worker's.
+/// Of the guest's own stack: a filter's on the worker's, a function's on one from the pool.
 const STACK: usize = 512 << 10;
 
 pub(crate) struct Engine {
@@ -20,11 +21,11 @@ impl Engine {
     /// The pool reserves address space for all instances at once; where the system does not give that much, memory is
     /// mapped for each instance as it is made.
     pub(crate) fn new() -> wasmtime::Result<Self> {
-        Self::with_instances(INSTANCES)
+        Self::with_instances(INSTANCES, FUNCTION_INSTANCES)
     }
 
-    fn with_instances(instances: u32) -> wasmtime::Result<Self> {
-        let (inner, pooled) = match wasmtime::Engine::new(&pooling(instances)) {
+    fn with_instances(filters: u32, functions: u32) -> wasmtime::Result<Self> {
+        let (inner, pooled) = match wasmtime::Engine::new(&pooling(filters, functions)) {
             Ok(engine) => (engine, true),
             Err(error) => {
                 tracing::info!(%error, "no room for a pool of instances; each is mapped by itself");
@@ -56,14 +57,22 @@ fn config() -> Config {
     config
 }
 
-fn pooling(instances: u32) -> Config {
+/// Room for the filters and for the functions, whatever either consists of: neither can take the other's.
+fn pooling(filters: u32, functions: u32) -> Config {
+    let room = |of_each: u32| functions.saturating_mul(of_each).saturating_add(filters);
     let mut pool = PoolingAllocationConfig::default();
-    pool.total_core_instances(instances)
-        .total_memories(instances)
-        .total_tables(instances.saturating_mul(2))
+    pool.total_core_instances(room(CORE_INSTANCES))
+        .total_memories(room(MEMORIES))
+        .total_tables(room(TABLES).saturating_add(filters))
+        .total_component_instances(functions)
+        .total_stacks(functions)
+        .max_core_instances_per_component(CORE_INSTANCES)
+        .max_memories_per_component(MEMORIES)
+        .max_tables_per_component(TABLES)
+        .max_component_instance_size(1 << 20)
         .max_tables_per_module(4)
         .max_memories_per_module(1)
-        .table_elements(20_000)
+        .table_elements(TABLE)
         .max_core_instance_size(1 << 20)
         .max_memory_size(MAX_MEMORY);
     let mut config = config();
@@ -85,7 +94,7 @@ mod tests {
     fn falls_back_where_the_address_space_is_too_small() {
         assert!(Engine::new().unwrap().pooled);
         // More than any machine has addresses for.
-        let engine = Engine::with_instances(1 << 20).unwrap();
+        let engine = Engine::with_instances(1 << 20, 500).unwrap();
         assert!(!engine.pooled);
         let module = wasmtime::Module::new(engine.wasmtime(), "(module (memory 1))".as_bytes());
         assert!(module.is_err(), "text is not understood without a feature of wasmtime");

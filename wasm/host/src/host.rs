@@ -28,12 +28,29 @@ pub struct Host {
     workers: Vec<Handle>,
     services: Services,
     crashes: Family<Counter>,
-    running: OnceLock<Running>,
+    metrics: Metrics,
+    core: Arc<Core>,
 }
 
-struct Running {
-    engine: Arc<Engine>,
-    compiler: Compiler,
+/// The engine, once there is one: plugins and functions have the same.
+#[derive(Default)]
+pub(crate) struct Core(OnceLock<Running>);
+
+pub(crate) struct Running {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) compiler: Compiler,
+}
+
+impl Core {
+    pub(crate) fn running(&self) -> Result<&Running, String> {
+        if let Some(running) = self.0.get() {
+            return Ok(running);
+        }
+        let engine = Engine::new().map_err(|error| format!("there is no engine: {error:#}"))?;
+        let engine = Arc::new(engine);
+        let compiler = Compiler::new(Arc::clone(&engine));
+        Ok(self.0.get_or_init(|| Running { engine, compiler }))
+    }
 }
 
 /// The plugins of one configuration.
@@ -61,7 +78,7 @@ impl Host {
             metrics: Arc::new(Defined::new(metrics.clone())),
             clusters: Clusters::default(),
         };
-        Self { workers, services, crashes, running: OnceLock::new() }
+        Self { workers, services, crashes, metrics: metrics.clone(), core: Arc::default() }
     }
 
     /// Compiles every plugin and tries each out in an instance of its own. Those that are the same as in `previous` are
@@ -104,7 +121,7 @@ impl Host {
             return Err(problems);
         }
         let at_file = |message: String| vec![Problem::new("file", message)];
-        let running = self.running().map_err(at_file)?;
+        let running = self.core.running().map_err(at_file)?;
         let file = config.file.clone();
         let binary = running.compiler.run(move || read(&file)).await.and_then(|read| read);
         let binary = binary.map_err(|error| at_file(error.to_string()))?;
@@ -134,7 +151,8 @@ impl Host {
         binary: Binary,
         cache: Option<Arc<Cache>>,
     ) -> Result<Arc<Blueprint>, String> {
-        let module = running.compiler.module(binary, cache).await.map_err(|error| error.to_string())?;
+        let module: wasmtime::Module =
+            running.compiler.compiled(binary, cache).await.map_err(|error| error.to_string())?;
         let engine = Arc::clone(&running.engine);
         let tried = running.compiler.run(move || {
             let blueprint = Blueprint::new(engine, &module, plan)?;
@@ -150,19 +168,21 @@ impl Host {
         tried.await.map_err(|error| error.to_string())?
     }
 
-    fn running(&self) -> Result<&Running, String> {
-        if let Some(running) = self.running.get() {
-            return Ok(running);
-        }
-        let engine = Engine::new().map_err(|error| format!("there is no engine: {error:#}"))?;
-        let engine = Arc::new(engine);
-        let compiler = Compiler::new(Arc::clone(&engine));
-        Ok(self.running.get_or_init(|| Running { engine, compiler }))
+    pub(crate) fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+
+    pub(crate) fn services(&self) -> &Services {
+        &self.services
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 }
 
 /// Without a cache everything works, only later.
-fn open(cache: Option<&PathBuf>) -> Option<Arc<Cache>> {
+pub(crate) fn open(cache: Option<&PathBuf>) -> Option<Arc<Cache>> {
     let folder = cache.cloned().or_else(|| Cache::usual(|name| std::env::var_os(name)))?;
     let cache = Cache::open(folder).map_err(|error| tracing::warn!(%error, "compiled modules are not kept"));
     cache.ok().map(Arc::new)

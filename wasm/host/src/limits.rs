@@ -50,6 +50,12 @@ pub(crate) const METRICS: usize = 1000;
 pub(crate) const PLUGIN_METRICS: usize = 250;
 /// Series one function may have; names all functions together may, is `METRICS` too.
 pub(crate) const FUNCTION_METRICS: usize = 250;
+/// Instances of functions at once, over all of them, those kept for the next call included.
+pub(crate) const FUNCTION_INSTANCES: u32 = 500;
+/// How long a function may take to start when it is tried out, waiting for others included.
+pub(crate) const TRIAL: Duration = Duration::from_secs(10);
+/// Resources of the host, such as streams and fields, that one instance of a function may hold.
+pub(crate) const RESOURCES: usize = 10_000;
 /// Of a table of functions.
 pub(crate) const TABLE: usize = 20_000;
 

@@ -9,15 +9,16 @@ use wasmtime::component::ResourceTable;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
-use super::journal::Journal;
+use super::journal::{Journal, Kind};
 use super::limiter::Limiter;
+use super::output::Output;
 use crate::filter::metrics::Defined;
 use crate::filter::state::Clusters;
+use crate::limits::{RANDOM, RESOURCES};
 
 /// What a version of a function is, and what its instances share.
 pub(crate) struct Program {
     pub(crate) name: Arc<str>,
-    pub(crate) version: Arc<str>,
     pub(crate) config: FunctionConfig,
     pub(crate) journal: Arc<Journal>,
     pub(crate) clusters: Clusters,
@@ -83,10 +84,10 @@ impl Guest {
         Ok(call.clone())
     }
 
-    /// A call begins.
-    pub(crate) fn begin(&mut self, call: Call) {
+    /// A call begins. There is none where it is only tried out.
+    pub(crate) fn begin(&mut self, call: Option<Call>) {
         self.left = self.program.config.max_calls;
-        self.call = Some(call);
+        self.call = call;
     }
 
     /// It is over.
@@ -97,15 +98,27 @@ impl Guest {
 
 impl Ctx {
     pub(crate) fn new(program: Arc<Program>) -> Self {
+        let output = |kind| Output::new(kind, Arc::clone(&program.journal));
+        // No files, no environment, no arguments, no network.
+        let wasi = WasiCtx::builder()
+            .stdout(output(Kind::Stdout))
+            .stderr(output(Kind::Stderr))
+            .max_random_size(u64::from(RANDOM))
+            .build();
         Self {
             limiter: Limiter::new(program.config.memory),
-            guest: Guest { program, call: None, left: 0, handles: ResourceTable::new() },
-            table: ResourceTable::new(),
-            // No files, no environment, no arguments, no network.
-            wasi: WasiCtx::builder().build(),
+            guest: Guest { program, call: None, left: 0, handles: table() },
+            table: table(),
+            wasi,
             http: WasiHttpCtx::new(),
         }
     }
+}
+
+fn table() -> ResourceTable {
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(RESOURCES);
+    table
 }
 
 impl WasiView for Ctx {

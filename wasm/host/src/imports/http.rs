@@ -85,9 +85,11 @@ fn failed(error: SendError) -> Error {
         SendErrorKind::Timeout | SendErrorKind::TryTimeout => Error::HttpResponseTimeout,
         SendErrorKind::ConnectTimeout => Error::ConnectionTimeout,
         SendErrorKind::ConnectFailed => Error::ConnectionRefused,
-        SendErrorKind::NoEndpoint | SendErrorKind::Unhealthy | SendErrorKind::BreakerOpen => {
-            Error::DestinationUnavailable
-        }
+        SendErrorKind::NoEndpoint
+        | SendErrorKind::Unhealthy
+        | SendErrorKind::BreakerOpen
+        | SendErrorKind::NoConnection => Error::DestinationUnavailable,
+        SendErrorKind::FunctionFailed => Error::HttpResponseIncomplete,
         SendErrorKind::Overflow => Error::ConnectionLimitReached,
         SendErrorKind::Loop => Error::LoopDetected,
         SendErrorKind::Tls => Error::TlsProtocolError,

@@ -1,0 +1,82 @@
+//! A function that keeps crashing is kept from running, for longer and longer.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// So many crashes within the window close the way.
+const PATIENCE: usize = 5;
+const WINDOW: Duration = Duration::from_secs(60);
+/// The first time for so long, then twice as long each time.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// The crashes of one version of a function.
+#[derive(Debug, Default)]
+pub(crate) struct Backoff {
+    crashes: VecDeque<Instant>,
+    pauses: u32,
+    until: Option<Instant>,
+}
+
+impl Backoff {
+    /// How long it is still kept from running.
+    pub(crate) fn pause(&self, now: Instant) -> Option<Duration> {
+        self.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
+    /// It crashed. Calls that were under way when the way was closed say nothing new.
+    pub(crate) fn crashed(&mut self, now: Instant) {
+        if self.pause(now).is_some() {
+            return;
+        }
+        // Pauses are not times in which it went well.
+        if self.until.is_some_and(|until| now.saturating_duration_since(until) > WINDOW) {
+            self.pauses = 0;
+        }
+        self.crashes.push_back(now);
+        while self.crashes.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
+            self.crashes.pop_front();
+        }
+        if self.crashes.len() >= PATIENCE || self.pauses > 0 {
+            self.until = Some(now + PAUSE.saturating_mul(1 << self.pauses.min(6)).min(LONGEST));
+            self.pauses = self.pauses.saturating_add(1);
+            self.crashes.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn five_crashes_within_a_minute_close_the_way() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        (0..100).for_each(|i| backoff.crashed(now + WINDOW / 3 * i));
+        assert_eq!(backoff.pause(now + WINDOW / 3 * 99), None, "never five within a minute");
+        let mut backoff = Backoff::default();
+        (0..4).for_each(|_| backoff.crashed(now));
+        assert_eq!(backoff.pause(now), None);
+        backoff.crashed(now);
+        assert_eq!(backoff.pause(now), Some(PAUSE));
+        backoff.crashed(now);
+        assert_eq!(backoff.pause(now), Some(PAUSE), "one that had begun before");
+        assert_eq!(backoff.pause(now + PAUSE), None);
+    }
+
+    #[test]
+    fn pauses_double_until_it_goes_well_for_a_while() {
+        let mut now = Instant::now();
+        let mut backoff = Backoff::default();
+        (0..4).for_each(|_| backoff.crashed(now));
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            backoff.crashed(now);
+            assert_eq!(backoff.pause(now), Some(Duration::from_secs(seconds)));
+            now += Duration::from_secs(seconds);
+        }
+        now += WINDOW + PAUSE;
+        backoff.crashed(now);
+        assert_eq!(backoff.pause(now), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! One version of a function at work: who may call it, what runs the call, and what becomes of the instance.
+
+use std::sync::atomic::{AtomicBool, Ordering::Release};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use outrigger_blocks::{Blocks, Caller, Deadline, Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use wasmtime::component::InstancePre;
+
+use super::backoff::Backoff;
+use super::clock::{Crash, guarded};
+use super::exports::Exports;
+use super::idle::Idle;
+use super::instance::{Instance, Started};
+use super::journal::Kind;
+use super::measures::{Measures, Outcome, Record, Trigger};
+use super::state::{Call, Ctx, Program};
+use super::threads::{Task, Threads};
+use super::turns::Turns;
+use crate::engine::Engine;
+use crate::limits::TRIAL;
+
+/// What functions have in common.
+#[derive(Clone)]
+pub(crate) struct House {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) threads: Arc<Threads>,
+    pub(crate) blocks: Weak<Blocks>,
+    /// Places for instances, over all functions.
+    pub(crate) slots: Arc<Semaphore>,
+}
+
+pub(crate) struct Runner {
+    pub(crate) program: Arc<Program>,
+    pub(crate) exports: Exports,
+    house: House,
+    pre: InstancePre<Ctx>,
+    turns: Turns,
+    backoff: Mutex<Backoff>,
+    idle: Arc<Idle>,
+    measures: Arc<Measures>,
+}
+
+/// What is to be done with an instance.
+pub(crate) trait Work: Send + 'static {
+    type Answer: Send + 'static;
+
+    fn run(
+        self,
+        started: Started<'_>,
+        exports: &Exports,
+    ) -> impl Future<Output = wasmtime::Result<Self::Answer>> + Send;
+
+    /// How it went, in the function's own words.
+    fn outcome(_answer: &Self::Answer) -> Outcome {
+        Outcome::Ok
+    }
+
+    /// Is set before the instance goes without having come to an end.
+    fn broken(&self) -> Option<Arc<AtomicBool>> {
+        None
+    }
+}
+
+/// Sets the mark, unless it is taken away.
+struct Mark(Option<Arc<AtomicBool>>);
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        if let Some(broken) = &self.0 {
+            broken.store(true, Release);
+        }
+    }
+}
+
+impl Runner {
+    pub(crate) fn new(
+        program: Program,
+        exports: Exports,
+        house: House,
+        pre: InstancePre<Ctx>,
+        measures: Arc<Measures>,
+    ) -> Arc<Self> {
+        let turns = Turns::new(program.config.concurrency, program.config.queue, measures.waiting.clone());
+        Arc::new(Self {
+            program: Arc::new(program),
+            exports,
+            house,
+            pre,
+            turns,
+            backoff: Mutex::default(),
+            idle: Arc::default(),
+            measures,
+        })
+    }
+
+    /// When a call that comes now has to be answered.
+    pub(crate) fn until(&self, caller: &Caller<'_>) -> Deadline {
+        Deadline::after(Instant::now(), self.program.config.deadline).earlier(caller.deadline)
+    }
+
+    pub(crate) async fn call<W: Work>(
+        self: &Arc<Self>,
+        caller: &Caller<'_>,
+        until: Deadline,
+        trigger: Trigger,
+        work: W,
+    ) -> Result<W::Answer> {
+        self.begin(caller, until, trigger, work).await?.await
+    }
+
+    /// Waits for a turn and begins. Dropping the task ends the call.
+    pub(crate) async fn begin<W: Work>(
+        self: &Arc<Self>,
+        caller: &Caller<'_>,
+        until: Deadline,
+        trigger: Trigger,
+        work: W,
+    ) -> Result<Task<W::Answer>> {
+        let mut record = self.measures.begin(trigger, caller.trace.as_ref());
+        match self.admit(until).await {
+            Ok((blocks, turn)) => {
+                let trace = record.trace().or(caller.trace.as_ref()).cloned();
+                let call = Call { blocks, deadline: until, trace };
+                let runner = Arc::clone(self);
+                self.house.threads.spawn(async move {
+                    let _turn = turn;
+                    runner.run(call, work, record).await
+                })
+            }
+            Err(error) => {
+                record.fails(Outcome::of(&error), &error);
+                Err(error)
+            }
+        }
+    }
+
+    async fn admit(&self, until: Deadline) -> Result<(Arc<Blocks>, OwnedSemaphorePermit)> {
+        self.is_well()?;
+        let turn = self.turns.take(&self.program.name, until).await?;
+        // Those before it may have crashed.
+        self.is_well()?;
+        let blocks =
+            self.house.blocks.upgrade().ok_or_else(|| Error::unavailable("the process is ending"))?;
+        Ok((blocks, turn))
+    }
+
+    fn is_well(&self) -> Result<()> {
+        let Some(pause) = self.backoff.lock().pause(Instant::now()) else { return Ok(()) };
+        let message = format!("function '{}' keeps crashing and is kept from running", self.program.name);
+        Err(Error::unavailable(message).retry_in(pause))
+    }
+
+    async fn run<W: Work>(&self, call: Call, work: W, mut record: Record) -> Result<W::Answer> {
+        let result = self.attempt(call, work).await;
+        match &result {
+            Ok(answer) => record.ends(W::outcome(answer)),
+            Err(crash) => {
+                let outcome = if crash.is_its_own() { Outcome::Crashed } else { Outcome::Timeout };
+                record.fails(outcome, crash);
+                self.crashed(crash);
+            }
+        }
+        result.map_err(|crash| crash.error(&self.program.name))
+    }
+
+    async fn attempt<W: Work>(&self, call: Call, work: W) -> Result<W::Answer, Crash> {
+        let until = call.deadline;
+        let mut instance = self.instance(until).await?;
+        // Goes before the instance does.
+        let mut mark = Mark(work.broken());
+        instance.begin(Some(call), self.program.config.cpu);
+        let clock = Arc::clone(&instance.clock);
+        let working = async {
+            let started = instance.start(&self.pre).await?;
+            work.run(started, &self.exports).await
+        };
+        let result = guarded(&self.house.engine, &clock, until, working).await;
+        if result.is_ok() {
+            mark.0 = None;
+            instance.end();
+            self.put_back(instance);
+            return result;
+        }
+        result.map_err(|crash| self.explain(crash, &mut instance))
+    }
+
+    async fn instance(&self, until: Deadline) -> Result<Instance, Crash> {
+        if let Some(kept) = self.idle.take() {
+            return Ok(kept);
+        }
+        let slot = Arc::clone(&self.house.slots).acquire_owned();
+        let slot = match until.instant() {
+            Some(at) => tokio::time::timeout_at(at.into(), slot).await.map_err(|_| Crash::Late)?,
+            None => slot.await,
+        };
+        let slot = slot.map_err(|_| Crash::Late)?;
+        Ok(Instance::new(&self.house.engine, &self.program, self.measures.live(), slot))
+    }
+
+    fn put_back(&self, instance: Instance) {
+        if instance.calls < self.program.config.reuse {
+            self.idle.keep(instance);
+        }
+    }
+
+    /// A guest that gets no more memory only knows how to trap.
+    fn explain(&self, crash: Crash, instance: &mut Instance) -> Crash {
+        match crash {
+            Crash::Trapped(why) if instance.was_denied_memory() => {
+                let memory = self.program.config.memory;
+                Crash::Trapped(format!("{why} (it was denied more than {memory} bytes of `memory`)"))
+            }
+            crash => crash,
+        }
+    }
+
+    fn crashed(&self, crash: &Crash) {
+        self.program.journal.write(Kind::Error, &format!("a call failed: {crash}"));
+        if crash.is_its_own() {
+            self.measures.crashes.inc();
+            self.backoff.lock().crashed(Instant::now());
+        }
+    }
+
+    /// Starts one instance, which nobody calls.
+    ///
+    /// # Errors
+    /// What kept it from starting.
+    pub(crate) async fn try_out(self: &Arc<Self>) -> Result<()> {
+        let runner = Arc::clone(self);
+        let started = self.house.threads.spawn(async move {
+            let until = Deadline::after(Instant::now(), TRIAL);
+            let mut instance =
+                runner.instance(until).await.map_err(|crash| crash.error(&runner.program.name))?;
+            instance.begin(None, runner.program.config.cpu);
+            let clock = Arc::clone(&instance.clock);
+            let working = async { runner.exports.check(instance.start(&runner.pre).await?) };
+            let result = guarded(&runner.house.engine, &clock, until, working).await;
+            let result = result.map_err(|crash| runner.explain(crash, &mut instance));
+            result.map_err(|crash| {
+                Error::new(ErrorKind::InvalidArgument, format!("it cannot be started: {crash}"))
+            })
+        });
+        started?.await
+    }
+}
