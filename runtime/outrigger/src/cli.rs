@@ -4,6 +4,7 @@ mod check;
 mod components;
 mod config;
 mod docs;
+mod function;
 mod run;
 mod start;
 
@@ -39,6 +40,8 @@ enum Verb {
     Check(check::CheckArgs),
     Components(components::ComponentsArgs),
     Config(config::ConfigArgs),
+    #[command(name = "fn")]
+    Function(function::FunctionArgs),
     #[command(hide = true)]
     Docs(docs::DocsArgs),
 }
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Verb::Check(args) => check::run(args),
         Verb::Components(args) => components::run(args),
         Verb::Config(args) => config::run(args),
+        Verb::Function(args) => function::run(args),
         Verb::Docs(args) => docs::run(args),
     };
     outcome.unwrap_or_else(|error| {
