@@ -1,6 +1,8 @@
 //! The admin listener: actuator, metrics, dumps and management, as axum routes.
 
 mod actuator;
+#[cfg(feature = "wasm")]
+mod functions;
 mod manage;
 
 use std::sync::{Arc, Weak};
@@ -53,7 +55,10 @@ const PROBES: [&str; 3] = ["/actuator/health", "/actuator/health/liveness", "/ac
 /// All routes of the admin listener.
 pub fn router(app: Weak<App>, access: Arc<ArcSwap<Access>>, exposure: Exposure) -> Router {
     let admin = Admin { app, access, exposure };
-    Router::new()
+    let router = Router::new();
+    #[cfg(feature = "wasm")]
+    let router = router.merge(functions::routes());
+    router
         .route("/", get(index))
         .route("/actuator/health", get(actuator::readiness))
         .route("/actuator/health/readiness", get(actuator::readiness))
@@ -107,13 +112,18 @@ fn problem(status: StatusCode, message: impl Into<String>) -> Response {
     (status, Json(json!({"error": message.into()}))).into_response()
 }
 
+#[cfg(not(feature = "wasm"))]
+const POST: &[&str] = &["/actuator/logger", "/reload"];
+#[cfg(feature = "wasm")]
+const POST: &[&str] = &["/actuator/logger", "/reload", "/wasm/install", "/wasm/uninstall", "/wasm/update"];
+
 async fn index() -> Response {
     Json(json!({
         "get": [
             "/actuator/health/liveness", "/actuator/health/readiness", "/actuator/info", "/actuator/logger",
             "/actuator/components", "/config", "/listeners", "/clusters", "/routes", "/reload", "/metrics",
         ],
-        "post": ["/actuator/logger", "/reload"],
+        "post": POST,
     }))
     .into_response()
 }

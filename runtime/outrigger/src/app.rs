@@ -112,7 +112,8 @@ impl App {
         ));
         blocks.invoke.ask(Arc::clone(&apps) as _);
         let nothing = Snapshot::nothing(context);
-        let wasm = wasm::Host::new((0..workers.len()).map(|i| workers.handle(i).clone()).collect(), &metrics);
+        let wasm = wasm::Host::new((0..workers.len()).map(|i| workers.handle(i).clone()).collect(), &metrics)
+            .with_blocks(Arc::clone(&blocks), control.clone());
         let proxy = outrigger_proxy::Listeners::new(Arc::clone(&workers), metrics.clone());
         let app = Arc::new_cyclic(|app: &Weak<Self>| Self {
             started,
@@ -197,7 +198,7 @@ impl App {
     /// Everything whose change should lead to a reload.
     fn files(&self, config: &Config) -> Vec<PathBuf> {
         let secrets = secret_files(config, &self.registry).into_iter().chain(tokens::files(config));
-        let modules = wasm::files(&config.wasm);
+        let modules = self.wasm.files(&config.wasm);
         self.sources.files.iter().cloned().chain(secrets).chain(modules).collect()
     }
 

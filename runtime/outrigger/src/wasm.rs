@@ -1,14 +1,19 @@
-//! WebAssembly filters, where they are built in.
+//! WebAssembly filters and Layotto's functions, where they are built in.
 
-use std::path::PathBuf;
+#[cfg(feature = "wasm")]
+use std::sync::Arc;
 
+#[cfg(feature = "wasm")]
+use crate::app::App;
 use crate::{
     config::{Loaded, Problems},
     traffic::told,
 };
 
 #[cfg(feature = "wasm")]
-pub use outrigger_wasm_host::{Host, Plugins, WasmConfig};
+pub use outrigger_wasm_host::{
+    FunctionChange, Host, LayottoFunctionConfig, LayottoGrants, Plugins, WasmConfig,
+};
 #[cfg(not(feature = "wasm"))]
 pub use without::{Host, Plugins, WasmConfig};
 
@@ -23,20 +28,22 @@ pub async fn compile(host: &Host, loaded: &Loaded, previous: &Plugins) -> Result
     compiled.map_err(|found| told(loaded, found.into_iter().map(|problem| problem.within("wasm"))))
 }
 
-/// The modules' files: a new one is a new filter.
+/// Changes functions and puts the change in force.
 #[cfg(feature = "wasm")]
-pub fn files(config: &WasmConfig) -> impl Iterator<Item = PathBuf> + '_ {
-    config.plugins.values().map(|plugin| plugin.file.clone())
-}
-
-#[cfg(not(feature = "wasm"))]
-pub fn files(_: &WasmConfig) -> impl Iterator<Item = PathBuf> + '_ {
-    std::iter::empty()
+pub async fn change(app: &Arc<App>, change: FunctionChange) -> Result<(), String> {
+    let reload = || async {
+        let outcome = app.reload("admin").await;
+        if outcome.applied { Ok(()) } else { Err(outcome.problems.join("; ")) }
+    };
+    app.wasm.change(change, reload).await
 }
 
 /// What stands in their place in a program built without them.
 #[cfg(not(feature = "wasm"))]
 mod without {
+    use std::{path::PathBuf, sync::Arc};
+
+    use outrigger_blocks::Blocks;
     use outrigger_cluster::Clusters;
     use outrigger_http::{Problem, chain::Modules};
     use outrigger_telemetry::Metrics;
@@ -62,6 +69,15 @@ mod without {
     impl Host {
         pub fn new(_: Vec<Handle>, _: &Metrics) -> Self {
             Self
+        }
+
+        #[must_use]
+        pub fn with_blocks(self, _: Arc<Blocks>, _: Handle) -> Self {
+            self
+        }
+
+        pub fn files(&self, _: &WasmConfig) -> Vec<PathBuf> {
+            Vec::new()
         }
 
         pub async fn compile(&self, _: &WasmConfig, _: &Plugins) -> Result<Plugins, Vec<Problem>> {

@@ -1,4 +1,4 @@
-"""What each filter of wasm/filters does, seen from outside: wasm_client.py SET WEB LINE SERVICES ADMIN FILTER...
+"""What each filter of wasm/filters does, seen from outside: wasm_client.py SET WEB LINE FUNCTIONS SERVICES ADMIN API FILTER...
 SET names the filters in the report; only the cases of the given filters run. PATIENCE in the environment is how many
 seconds a case waits for what should happen."""
 
@@ -15,11 +15,13 @@ import threading
 import time
 import urllib.request
 
+import grpc
+
 import cases
 from cases import expect, main, until
 
-SET, WEB, LINE, SERVICES, ADMIN = sys.argv[1], *map(int, sys.argv[2:6])
-FILTERS = sys.argv[6:]
+SET, WEB, LINE, FUNCTIONS, SERVICES, ADMIN, API = sys.argv[1], *map(int, sys.argv[2:8])
+FILTERS = sys.argv[8:]
 PATIENCE = float(os.environ.get("PATIENCE", "10"))
 
 
@@ -298,6 +300,38 @@ def functions_of_the_host_are_called_by_name():
     expect((answer.status, answer.header("x-result")), (200, ""))
     answer = ask("/foreign", {"x-function": "no_such_function", "x-argument": "a"})
     expect((answer.status, answer.header("x-result")), (200, "refused"))
+
+
+def save(store, key, value):
+    """SaveStateRequest { store_name, states: [{ key, value }] }, with every part shorter than 128 bytes."""
+
+    def field(number, data):
+        return bytes([number << 3 | 2, len(data)]) + data
+
+    request = field(1, store) + field(2, field(1, key) + field(2, value))
+    with grpc.insecure_channel(f"127.0.0.1:{API}") as channel:
+        channel.unary_unary("/spec.proto.runtime.v1.Runtime/SaveState")(request, timeout=10)
+
+
+def function(id, path, body=None):
+    connection = http.client.HTTPConnection("127.0.0.1", FUNCTIONS, timeout=10)
+    try:
+        connection.request("POST" if body else "GET", path, body=body, headers={"id": id})
+        answer = Answer(connection.getresponse())
+        return answer.status, answer.text
+    finally:
+        connection.close()
+
+
+@of("functions")
+def a_function_asks_another_which_asks_a_store():
+    for stock in (b"100", b"99"):
+        save(b"state_demo", b"book1", stock)
+        told = f"There are {stock.decode()} inventories for book1."
+        expect(function("id_1", "/?name=book1"), (200, told))
+    expect(function("id_2", "/", "book1"), (200, "99"))
+    expect(function("id_1", "/?title=x"), (400, "which book? ?name=..."))
+    expect(function("id_3", "/?name=book1")[0], 404)
 
 
 @of("grpc_call")

@@ -9,6 +9,7 @@ use outrigger_http::Problem;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::layotto::LayottoFunctionConfig;
 use crate::limits;
 
 /// WebAssembly modules and what they may use.
@@ -22,6 +23,9 @@ pub struct WasmConfig {
     /// or else in `~/.cache`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<PathBuf>,
+    /// Functions written for Layotto. The filter `layotto` of a route stands for all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layotto: Option<BTreeMap<String, LayottoFunctionConfig>>,
     /// What all functions have in common.
     #[serde(skip_serializing_if = "FunctionsConfig::is_default")]
     pub functions: FunctionsConfig,

@@ -1,6 +1,7 @@
 //! Filters written against proxy-wasm: what the guest may call, what it is called with, and how a request passes it.
 
 pub(crate) mod abi;
+pub(crate) mod blocks;
 pub(crate) mod body;
 pub(crate) mod buffers;
 pub(crate) mod calls;

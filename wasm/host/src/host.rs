@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
+use outrigger_blocks::Blocks;
 use outrigger_cluster::Clusters as AllClusters;
 use outrigger_http::Problem;
 use outrigger_http::chain::{Module, Modules};
@@ -15,10 +17,13 @@ use crate::aot::Cache;
 use crate::compile::{Binary, Compiler, read};
 use crate::config::{PluginConfig, WasmConfig, bytes_of};
 use crate::engine::Engine;
+use crate::filter::blocks::Backing;
+use crate::filter::map;
 use crate::filter::metrics::Defined;
 use crate::filter::shared::Spaces;
 use crate::filter::state::{Clusters, Plan, Services};
 use crate::instance::{Blueprint, Vm};
+use crate::layotto::{self, FILTER, Function, FunctionChange, Layotto, LayottoFunctionConfig, Table};
 use crate::plugin::{Filter, Parts, Plugin};
 
 /// The engine, and what plugins share: with each other, and with the plugins of the next configuration.
@@ -30,6 +35,7 @@ pub struct Host {
     crashes: Family<Counter>,
     metrics: Metrics,
     core: Arc<Core>,
+    layotto: Layotto,
 }
 
 /// The engine, once there is one: plugins and functions have the same.
@@ -57,6 +63,20 @@ impl Core {
 #[derive(Default)]
 pub struct Plugins {
     entries: BTreeMap<Arc<str>, Entry>,
+    functions: Option<Functions>,
+}
+
+/// Layotto's functions of one configuration, and what stands for them in routes.
+struct Functions {
+    table: Arc<Table>,
+    module: Arc<dyn Module>,
+}
+
+/// A module that has been tried out.
+struct Tried {
+    blueprint: Arc<Blueprint>,
+    /// Of a function.
+    id: Option<String>,
 }
 
 struct Entry {
@@ -77,8 +97,17 @@ impl Host {
             spaces: Arc::default(),
             metrics: Arc::new(Defined::new(metrics.clone())),
             clusters: Clusters::default(),
+            backing: None,
         };
-        Self { workers, services, crashes, metrics: metrics.clone(), core: Arc::default() }
+        let (metrics, core) = (metrics.clone(), Arc::default());
+        Self { workers, services, crashes, metrics, core, layotto: Layotto::default() }
+    }
+
+    /// Functions may ask these blocks; `control` is where that is done.
+    #[must_use]
+    pub fn with_blocks(mut self, blocks: Arc<Blocks>, control: Handle) -> Self {
+        self.services.backing = Some(Backing { blocks, control });
+        self
     }
 
     /// Compiles every plugin and tries each out in an instance of its own. Those that are the same as in `previous` are
@@ -88,7 +117,9 @@ impl Host {
     /// Every problem found, with its path inside the section.
     pub async fn compile(&self, config: &WasmConfig, previous: &Plugins) -> Result<Plugins, Vec<Problem>> {
         let (mut entries, mut problems) = (BTreeMap::new(), Vec::new());
-        let cache = if config.plugins.is_empty() { None } else { open(config.cache.as_ref()) };
+        let functions = self.layotto.wanted(config.layotto.as_ref());
+        let is_used = !config.plugins.is_empty() || functions.as_ref().is_some_and(|all| !all.is_empty());
+        let cache = if is_used { open(config.cache.as_ref()) } else { None };
         for (name, plugin) in &config.plugins {
             match self.plugin(name, plugin, cache.clone(), previous).await {
                 Ok(entry) => drop(entries.insert(Arc::clone(&entry.plugin.name), entry)),
@@ -98,7 +129,54 @@ impl Host {
                 }
             }
         }
-        if problems.is_empty() { Ok(Plugins { entries }) } else { Err(problems) }
+        if functions.is_some() && entries.contains_key(FILTER) {
+            let message = "the name is taken: it stands for the functions under `wasm.layotto`";
+            problems.push(Problem::new(format!("plugins.{FILTER}"), message));
+        }
+        let functions = match functions {
+            Some(wanted) => self.functions(&wanted, cache, previous, &mut problems).await.into(),
+            None => None,
+        };
+        if problems.is_empty() { Ok(Plugins { entries, functions }) } else { Err(problems) }
+    }
+
+    async fn functions(
+        &self,
+        wanted: &BTreeMap<String, LayottoFunctionConfig>,
+        cache: Option<Arc<Cache>>,
+        previous: &Plugins,
+        problems: &mut Vec<Problem>,
+    ) -> Functions {
+        let mut table = Table::default();
+        for (name, function) in wanted {
+            match self.function(name, function, cache.clone(), previous).await {
+                Ok(function) => table.add(function),
+                Err(found) => {
+                    let within = format!("layotto.{name}");
+                    problems.extend(found.into_iter().map(|problem| problem.within(&within)));
+                }
+            }
+        }
+        Functions { table: Arc::new(table), module: Arc::clone(self.layotto.module()) }
+    }
+
+    /// Changes functions by their ids while we run. `reload` reads the configuration again and tells why it could not.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    pub async fn change<F>(&self, change: FunctionChange, reload: impl FnOnce() -> F) -> Result<(), String>
+    where
+        F: Future<Output = Result<(), String>>,
+    {
+        self.layotto.change(change, reload).await
+    }
+
+    /// The files of all modules: a new one is a new module.
+    #[must_use]
+    pub fn files(&self, config: &WasmConfig) -> Vec<PathBuf> {
+        let functions = self.layotto.wanted(config.layotto.as_ref()).unwrap_or_default();
+        let functions = functions.into_values().map(|function| function.file);
+        config.plugins.values().map(|plugin| plugin.file.clone()).chain(functions).collect()
     }
 
     /// Puts plugins in force: they may call these clusters, and begin with what they do by themselves.
@@ -106,6 +184,7 @@ impl Host {
         let clusters: HashMap<_, _> =
             clusters.iter().map(|cluster| (Arc::clone(cluster.name()), Arc::clone(cluster))).collect();
         self.services.clusters.store(Arc::new(clusters));
+        self.layotto.follow(plugins.functions.as_ref().map(|functions| &functions.table));
         plugins.entries.values().for_each(|entry| entry.plugin.activate());
     }
 
@@ -122,15 +201,14 @@ impl Host {
         }
         let at_file = |message: String| vec![Problem::new("file", message)];
         let running = self.core.running().map_err(at_file)?;
-        let file = config.file.clone();
-        let binary = running.compiler.run(move || read(&file)).await.and_then(|read| read);
-        let binary = binary.map_err(|error| at_file(error.to_string()))?;
+        let binary = running.read(&config.file).await.map_err(at_file)?;
         check_digest(config, &binary)?;
         if let Some(kept) = previous.entries.get(name).filter(|kept| kept.plugin.is(config, &binary.sha256)) {
             return Ok(Entry { plugin: Arc::clone(&kept.plugin), module: Arc::clone(&kept.module) });
         }
         let sha256 = binary.sha256.clone();
-        let blueprint = self.blueprint(running, plan(name, config), binary, cache).await.map_err(at_file)?;
+        let Tried { blueprint, .. } =
+            self.try_out(running, plan(name, config), binary, cache).await.map_err(at_file)?;
         let parts = Parts {
             name: name.into(),
             config: config.clone(),
@@ -144,13 +222,45 @@ impl Host {
         Ok(Entry { plugin, module })
     }
 
-    async fn blueprint(
+    async fn function(
+        &self,
+        name: &str,
+        config: &LayottoFunctionConfig,
+        cache: Option<Arc<Cache>>,
+        previous: &Plugins,
+    ) -> Result<Arc<Function>, Vec<Problem>> {
+        let problems = config.problems();
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let at_file = |message: String| vec![Problem::new("file", message)];
+        let running = self.core.running().map_err(at_file)?;
+        let binary = running.read(&config.file).await.map_err(at_file)?;
+        let kept = previous.functions.as_ref().and_then(|functions| functions.table.named(name));
+        if let Some(kept) = kept.filter(|kept| kept.is(config, &binary.sha256)) {
+            return Ok(Arc::clone(kept));
+        }
+        let sha256 = binary.sha256.clone();
+        let plan = function_plan(name, config);
+        let Tried { blueprint, id } = self.try_out(running, plan, binary, cache).await.map_err(at_file)?;
+        Ok(Function::new(layotto::Parts {
+            name: name.into(),
+            id: id.unwrap_or_default().into(),
+            config: config.clone(),
+            sha256,
+            blueprint,
+            services: self.services.clone(),
+            crashes: self.crashes.with(&[name]),
+        }))
+    }
+
+    async fn try_out(
         &self,
         running: &Running,
         plan: Plan,
         binary: Binary,
         cache: Option<Arc<Cache>>,
-    ) -> Result<Arc<Blueprint>, String> {
+    ) -> Result<Tried, String> {
         let module: wasmtime::Module =
             running.compiler.compiled(binary, cache).await.map_err(|error| error.to_string())?;
         let engine = Arc::clone(&running.engine);
@@ -161,9 +271,12 @@ impl Host {
                 spaces: Arc::new(Spaces::default()),
                 metrics: Arc::new(Defined::new(Metrics::new())),
                 clusters: Clusters::default(),
+                backing: None,
             };
-            let canary = Vm::start(&blueprint, services, None, 1);
-            canary.map(|_| Arc::new(blueprint)).map_err(|crash| crash.to_string())
+            let tried = Vm::start(&blueprint, services, None, 1)
+                .and_then(|mut canary| blueprint.plan.grants.is_some().then(|| canary.id()).transpose());
+            let id = tried.map_err(|crash| crash.to_string())?;
+            Ok(Tried { blueprint: Arc::new(blueprint), id })
         });
         tried.await.map_err(|error| error.to_string())?
     }
@@ -178,6 +291,14 @@ impl Host {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+}
+
+impl Running {
+    async fn read(&self, file: &Path) -> Result<Binary, String> {
+        let file = file.to_owned();
+        let binary = self.compiler.run(move || read(&file)).await.and_then(|read| read);
+        binary.map_err(|error| error.to_string())
     }
 }
 
@@ -208,6 +329,23 @@ fn plan(name: &str, config: &PluginConfig) -> Plan {
         memory: config.memory,
         deadline: config.deadline,
         max_buffer: config.max_buffer,
+        grants: None,
+    }
+}
+
+fn function_plan(name: &str, config: &LayottoFunctionConfig) -> Plan {
+    let settings: Vec<_> = config.settings.iter().collect();
+    Plan {
+        name: name.into(),
+        root_id: String::new(),
+        vm_id: name.to_owned(),
+        vm_config: Bytes::new(),
+        // As Layotto writes them.
+        config: if settings.is_empty() { Bytes::new() } else { map::encode(&settings).into() },
+        memory: config.memory,
+        deadline: config.deadline,
+        max_buffer: config.max_body,
+        grants: Some(Arc::new(config.grants.clone())),
     }
 }
 
@@ -215,7 +353,9 @@ impl Plugins {
     /// As the filter chain wants them.
     #[must_use]
     pub fn modules(&self) -> Modules {
-        self.entries.iter().map(|(name, entry)| (Arc::clone(name), Arc::clone(&entry.module))).collect()
+        let plugins = self.entries.iter().map(|(name, entry)| (Arc::clone(name), Arc::clone(&entry.module)));
+        let functions = self.functions.iter().map(|all| (FILTER.into(), Arc::clone(&all.module)));
+        plugins.chain(functions).collect()
     }
 }
 

@@ -1,24 +1,24 @@
 //! One running module: how it starts, and how it is called.
 
+mod answers;
+mod function;
+mod streams;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderMap;
-use outrigger_http::{RequestHead, ResponseHead};
-use outrigger_net::ConnInfo;
 use wasmtime::{InstancePre, Module, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
+pub(crate) use function::{Asked, Said};
+
 use crate::engine::Engine;
-use crate::filter::abi::{Action, Map, Side, Version};
-use crate::filter::calls::{Arrived, Part};
-use crate::filter::exports::{Exports, Find, Headers};
-use crate::filter::headers::count;
+use crate::filter::abi::Version;
+use crate::filter::blocks;
+use crate::filter::exports::{Exports, Find};
 use crate::filter::link::linker;
 use crate::filter::memory::{ALLOCATE, length};
 use crate::filter::state::{Clock, Home, Plan, Services, State, processor_time};
-use crate::filter::stream::{At, Life, Message, Parts, Stream};
 use crate::filter::wasi::Exit;
 use crate::limits;
 use crate::ticker::TICK;
@@ -60,6 +60,7 @@ impl Blueprint {
         let version = Version::of(module).ok_or(
             "it is no proxy-wasm filter: it has no export `proxy_abi_version_0_2_1`, `_0_2_0` or `_0_1_0`",
         )?;
+        blocks::may_link(module, plan.grants.as_deref())?;
         let text = |error: wasmtime::Error| format!("{error:#}");
         let linker = linker(engine.wasmtime(), module).map_err(text)?;
         let pre = linker.instantiate_pre(module).map_err(text)?;
@@ -269,282 +270,4 @@ fn guarded<R>(
 /// The cause, without the addresses of the guest's stack before it.
 fn reason(error: &wasmtime::Error) -> String {
     error.root_cause().to_string()
-}
-
-/// Callbacks about streams.
-impl Vm {
-    /// A request has come, or a connection, which has no route.
-    pub(crate) fn open(&mut self, context: u32, conn: Arc<ConnInfo>, route: Option<Arc<str>>) -> Called {
-        let root = self.state().root;
-        self.state_mut().streams.insert(context, Stream::new(conn, route));
-        match self.exports.context_create.clone() {
-            Some(create) => self.call(context, &create, (context, root)),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn request_headers(&mut self, context: u32, head: RequestHead, end: bool) -> Called {
-        self.with_request(context, |message| {
-            message.head = Some(head);
-            message.show(At::Head);
-        });
-        let action = self.headers(context, self.exports.request_headers.clone(), Map::RequestHeaders, end)?;
-        self.with_request(context, |message| message.decide(action));
-        Ok(())
-    }
-
-    pub(crate) fn response_headers(&mut self, context: u32, head: ResponseHead, end: bool) -> Called {
-        self.with_response(context, |message| {
-            message.head = Some(head);
-            message.show(At::Head);
-        });
-        let action =
-            self.headers(context, self.exports.response_headers.clone(), Map::ResponseHeaders, end)?;
-        self.with_response(context, |message| message.decide(action));
-        Ok(())
-    }
-
-    fn headers(&mut self, context: u32, what: Option<Headers>, map: Map, end: bool) -> Called<Action> {
-        let Some(what) = what else { return Ok(Action::Continue) };
-        self.store.data_mut().current = context;
-        let fields = count(self.state(), map);
-        Ok(Action::of(match &what {
-            Headers::Plain(plain) => self.call(context, plain, (context, fields))?,
-            Headers::WithEnd(with_end) => self.call(context, with_end, (context, fields, end.into()))?,
-        }))
-    }
-
-    /// More of a body has come; the filter is shown it together with what it holds back.
-    pub(crate) fn body(&mut self, context: u32, side: Side, data: Bytes, end: bool) -> Called {
-        let mut size = 0;
-        self.with_message(context, side, |message| {
-            message.size(data.len());
-            message.body().extend(data);
-            message.show(At::Body);
-            size = length(message.body().len());
-        });
-        let what = match (side, self.is_connection(context)) {
-            (Side::Request, false) => self.exports.request_body.clone(),
-            (Side::Response, false) => self.exports.response_body.clone(),
-            (Side::Request, true) => self.exports.downstream_data.clone(),
-            (Side::Response, true) => self.exports.upstream_data.clone(),
-        };
-        let action = match what {
-            Some(what) => Action::of(self.call(context, &what, (context, size, end.into()))?),
-            None => Action::Continue,
-        };
-        self.with_message(context, side, |message| message.decide(action));
-        Ok(())
-    }
-
-    fn is_connection(&self, context: u32) -> bool {
-        self.state().streams.get(&context).is_some_and(|stream| stream.is_connection)
-    }
-
-    /// A connection that has been opened may wait before the client is listened to.
-    pub(crate) fn connected(&mut self, context: u32) -> Called {
-        let Some(what) = self.exports.new_connection.clone() else { return Ok(()) };
-        let action = Action::of(self.call(context, &what, context)?);
-        self.with_request(context, |message| message.decide(action));
-        Ok(())
-    }
-
-    /// One side of a connection is over; `by_peer` when it was the other end that closed.
-    pub(crate) fn disconnected(&mut self, context: u32, side: Side, by_peer: bool) -> Called {
-        const LOCAL: u32 = 1;
-        const REMOTE: u32 = 2;
-        let what = match side {
-            Side::Request => self.exports.downstream_close.clone(),
-            Side::Response => self.exports.upstream_close.clone(),
-        };
-        match what {
-            Some(what) => self.call(context, &what, (context, if by_peer { REMOTE } else { LOCAL })),
-            None => Ok(()),
-        }
-    }
-
-    /// The peer's trailers have come. Those the filter has put there while it was shown the body come after them.
-    pub(crate) fn trailers(&mut self, context: u32, side: Side, mut trailers: HeaderMap) -> Called {
-        let mut fields = 0;
-        self.with_message(context, side, |message| {
-            for (name, value) in message.trailers().take().iter().flatten() {
-                trailers.append(name, value.clone());
-            }
-            fields = length(trailers.len());
-            *message.trailers() = Some(trailers);
-            message.show(At::Trailers);
-        });
-        let what = match side {
-            Side::Request => self.exports.request_trailers.clone(),
-            Side::Response => self.exports.response_trailers.clone(),
-        };
-        let action = match what {
-            Some(what) => Action::of(self.call(context, &what, (context, fields))?),
-            None => Action::Continue,
-        };
-        self.with_message(context, side, |message| message.decide(action));
-        Ok(())
-    }
-
-    /// Whether anybody looks at bodies or trailers of this side.
-    pub(crate) fn reads(&self, side: Side) -> bool {
-        match side {
-            Side::Request => self.exports.request_body.is_some() || self.exports.request_trailers.is_some(),
-            Side::Response => {
-                self.exports.response_body.is_some() || self.exports.response_trailers.is_some()
-            }
-        }
-    }
-
-    /// Nothing more will come of a request. A filter that has still to do says so, and later that it is done.
-    pub(crate) fn close(&mut self, context: u32) -> Called {
-        let Some(stream) = self.state_mut().streams.get_mut(&context) else { return Ok(()) };
-        stream.life = Life::Ending;
-        // Bodies are not shown any more.
-        drop((stream.request.body.take(), stream.response.body.take()));
-        if let Some(done) = self.exports.done.clone()
-            && self.call(context, &done, context)? == 0
-        {
-            self.state_mut().linger(context);
-            return self.settle();
-        }
-        self.finish(context)
-    }
-
-    /// A context is through, whether or not the filter has said so.
-    pub(crate) fn finish(&mut self, context: u32) -> Called {
-        self.state_mut().finish(context);
-        self.settle()
-    }
-
-    /// The instance is not needed any more; the plugin's own context is told.
-    pub(crate) fn end(&mut self) -> Called {
-        let root = self.state().root;
-        if let Some(done) = self.exports.done.clone() {
-            self.call(root, &done, root)?;
-        }
-        if let Some(delete) = self.exports.delete.clone() {
-            self.call(root, &delete, root)?;
-        }
-        Ok(())
-    }
-
-    fn bury(&mut self, context: u32) -> Called {
-        if !self.state().streams.contains_key(&context) {
-            return Ok(());
-        }
-        if let Some(log) = self.exports.log.clone() {
-            self.call(context, &log, context)?;
-        }
-        if let Some(delete) = self.exports.delete.clone() {
-            self.call(context, &delete, context)?;
-        }
-        let state = self.state_mut();
-        state.streams.remove(&context);
-        state.calls.forget(context);
-        Ok(())
-    }
-
-    fn with_request(&mut self, context: u32, change: impl FnOnce(&mut Message<RequestHead>)) {
-        if let Some(stream) = self.state_mut().streams.get_mut(&context) {
-            change(&mut stream.request);
-        }
-    }
-
-    fn with_response(&mut self, context: u32, change: impl FnOnce(&mut Message<ResponseHead>)) {
-        if let Some(stream) = self.state_mut().streams.get_mut(&context) {
-            change(&mut stream.response);
-        }
-    }
-
-    fn with_message(&mut self, context: u32, side: Side, change: impl FnOnce(&mut dyn Parts)) {
-        if let Some(stream) = self.state_mut().streams.get_mut(&context) {
-            change(stream.message(side));
-        }
-    }
-}
-
-/// Callbacks about everything else.
-impl Vm {
-    pub(crate) fn tick(&mut self) -> Called {
-        let root = self.state().root;
-        match self.exports.tick.clone() {
-            Some(tick) => self.call(root, &tick, root),
-            None => Ok(()),
-        }
-    }
-
-    pub(crate) fn queue_ready(&mut self, root: u32, queue: u32) -> Called {
-        // The instance that registered may have been followed by another.
-        match self.exports.queue_ready.clone().filter(|_| root == self.state().root) {
-            Some(ready) => self.call(root, &ready, (root, queue)),
-            None => Ok(()),
-        }
-    }
-
-    /// The plugin's context is named to the guest, and whoever called is the effective one: Go's SDK keeps its calls by
-    /// plugin. `None` is a call that brought no answer: it is told as one without headers.
-    pub(crate) fn http_call_ended(&mut self, token: u32, arrived: Option<Arrived>) -> Called {
-        let Some(context) = self.state().calls.context(token) else { return Ok(()) };
-        let arrived = arrived.unwrap_or_default();
-        let sizes = [arrived.headers.len(), arrived.body.len(), arrived.trailers.len()].map(length);
-        self.state_mut().calls.end(token);
-        let Some(what) = self.exports.http_call_response.clone() else { return Ok(()) };
-        let [headers, body, trailers] = sizes;
-        let root = self.state().root;
-        self.about(arrived, |vm| vm.call(context, &what, (root, token, headers, body, trailers)))
-    }
-
-    pub(crate) fn grpc_call_ended(&mut self, token: u32, ended: Result<Bytes, (u32, String)>) -> Called {
-        let Some(context) = self.state().calls.context(token) else { return Ok(()) };
-        self.state_mut().calls.end(token);
-        match ended {
-            Ok(body) => {
-                let Some(what) = self.exports.grpc_receive.clone() else { return Ok(()) };
-                let size = length(body.len());
-                let arrived = Arrived { body, ..Arrived::default() };
-                let root = self.state().root;
-                self.about(arrived, |vm| vm.call(context, &what, (root, token, size)))
-            }
-            Err(ended) => self.grpc_closed(context, token, ended),
-        }
-    }
-
-    pub(crate) fn grpc_stream_ended(&mut self, token: u32, ended: (u32, String)) -> Called {
-        let Some(context) = self.state().calls.context(token) else { return Ok(()) };
-        self.state_mut().calls.end(token);
-        self.grpc_closed(context, token, ended)
-    }
-
-    fn grpc_closed(&mut self, context: u32, token: u32, (status, message): (u32, String)) -> Called {
-        let Some(what) = self.exports.grpc_close.clone() else { return Ok(()) };
-        let arrived = Arrived { status, message, ..Arrived::default() };
-        let root = self.state().root;
-        self.about(arrived, |vm| vm.call(context, &what, (root, token, status)))
-    }
-
-    pub(crate) fn grpc_arrived(&mut self, token: u32, part: Part, arrived: Arrived) -> Called {
-        let Some(context) = self.state().calls.context(token) else { return Ok(()) };
-        let (what, size) = match part {
-            Part::Initial => (&self.exports.grpc_initial, arrived.headers.len()),
-            Part::Message => (&self.exports.grpc_receive, arrived.body.len()),
-            Part::Trailing => (&self.exports.grpc_trailing, arrived.trailers.len()),
-        };
-        let Some(what) = what.clone() else { return Ok(()) };
-        let root = self.state().root;
-        self.about(arrived, |vm| vm.call(context, &what, (root, token, length(size))))
-    }
-
-    /// What has arrived can be read for as long as the callback takes.
-    fn about(&mut self, arrived: Arrived, call: impl FnOnce(&mut Self) -> Called) -> Called {
-        self.state_mut().calls.arrive(Some(arrived));
-        let result = call(self);
-        self.state_mut().calls.arrive(None);
-        result
-    }
-
-    /// The instance is going away: whatever waits for it looks again, and finds it gone.
-    pub(crate) fn wake_all(&mut self) {
-        self.state_mut().streams.values_mut().for_each(Stream::wake);
-    }
 }

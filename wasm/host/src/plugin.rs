@@ -1,9 +1,8 @@
 //! A plugin at run time: one instance for each worker, and what becomes of it when one fails.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::StatusCode;
 use outrigger_http::chain::{Module, Tap, Visit};
@@ -19,13 +18,7 @@ use crate::filter::passing::Passing;
 use crate::filter::state::{Home, Services};
 use crate::filter::stream::Stream;
 use crate::instance::{Blueprint, Crash, Vm};
-
-/// Failures within [`WINDOW`] after which fresh instances are no matter of course any more.
-const PATIENCE: usize = 5;
-const WINDOW: Duration = Duration::from_secs(60);
-/// Between instances of a plugin that goes on failing, doubled each time.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+use crate::patience::Patience;
 
 /// What a plugin is made of.
 pub(crate) struct Parts {
@@ -58,11 +51,7 @@ struct Slot {
     vm: Option<Vm>,
     /// The next context. Numbers go on from instance to instance, so that none means two streams.
     next: u32,
-    failures: VecDeque<Instant>,
-    /// Pauses since it last went well for a while.
-    pauses: u32,
-    /// When there may be a fresh instance; `None` for never.
-    again: Option<Instant>,
+    patience: Patience,
 }
 
 /// There is no instance, or not the one the question was for.
@@ -137,8 +126,7 @@ impl Module for Filter {
 
 impl Cell {
     fn new(parts: &Parts, worker: &Handle) -> Arc<Self> {
-        let slot =
-            Slot { vm: None, next: 1, failures: VecDeque::new(), pauses: 0, again: Some(Instant::now()) };
+        let slot = Slot { vm: None, next: 1, patience: Patience::new(Instant::now()) };
         Arc::new_cyclic(|cell: &Weak<Self>| Self {
             blueprint: Arc::clone(&parts.blueprint),
             failure: parts.config.failure,
@@ -211,7 +199,7 @@ impl Cell {
     }
 
     fn revive(&self, slot: &mut Slot, now: Instant) {
-        if slot.vm.is_some() || slot.again.is_none_or(|again| again > now) {
+        if slot.vm.is_some() || !slot.patience.allows(now) {
             return;
         }
         let root = slot.number();
@@ -227,14 +215,14 @@ impl Cell {
         if let Some(mut vm) = slot.vm.take() {
             vm.wake_all();
         }
-        slot.failed(self.failure, Instant::now());
-        match slot.again {
+        slot.patience.failed(self.failure, Instant::now());
+        match slot.patience.again() {
             None => {
                 tracing::error!(plugin, %crash, "filter failed too often; it is out until the configuration changes")
             }
             Some(_) => tracing::warn!(plugin, %crash, "filter failed; a fresh instance takes over"),
         }
-        if let Some(again) = slot.again {
+        if let Some(again) = slot.patience.again() {
             let cell = self.home.cell.clone();
             self.home.worker.spawn(async move {
                 tokio::time::sleep_until(again.into()).await;
@@ -261,31 +249,10 @@ impl Slot {
         number
     }
 
-    fn failed(&mut self, failure: Failure, now: Instant) {
-        self.failures.push_back(now);
-        while self.failures.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
-            self.failures.pop_front();
-        }
-        // Pauses are not times in which it went well.
-        if self.again.is_some_and(|since| now.saturating_duration_since(since) > WINDOW) {
-            self.pauses = 0;
-        }
-        self.again = match (self.failures.len() > PATIENCE || self.pauses > 0, failure) {
-            (false, _) => Some(now),
-            (true, Failure::Closed | Failure::Open) => None,
-            (true, Failure::Reload) => {
-                let pause = PAUSE.saturating_mul(1 << self.pauses.min(6)).min(LONGEST_PAUSE);
-                self.pauses = self.pauses.saturating_add(1);
-                Some(now + pause)
-            }
-        };
-    }
-
     /// One that is out may try again.
     fn forgive(&mut self, now: Instant) {
-        if self.vm.is_none() && self.again.is_none() {
-            self.failures.clear();
-            self.again = Some(now);
+        if self.vm.is_none() {
+            self.patience.forgive(now);
         }
     }
 }
@@ -294,46 +261,9 @@ impl Slot {
 mod tests {
     use super::*;
 
-    fn slot(now: Instant) -> Slot {
-        Slot { vm: None, next: u32::MAX, failures: VecDeque::new(), pauses: 0, again: Some(now) }
-    }
-
-    #[test]
-    fn five_failures_a_minute_are_forgiven() {
-        let now = Instant::now();
-        for failure in [Failure::Closed, Failure::Open] {
-            let mut slot = slot(now);
-            (0..5).for_each(|_| slot.failed(failure, now));
-            assert_eq!(slot.again, Some(now));
-            slot.failed(failure, now);
-            assert_eq!(slot.again, None);
-        }
-        let mut slot = slot(now);
-        for i in 0..100 {
-            slot.failed(Failure::Closed, now + WINDOW / 4 * i);
-            assert!(slot.again.is_some());
-        }
-    }
-
-    #[test]
-    fn reload_pauses_longer_and_longer() {
-        let mut now = Instant::now();
-        let mut slot = slot(now);
-        (0..5).for_each(|_| slot.failed(Failure::Reload, now));
-        for seconds in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-            slot.failed(Failure::Reload, now);
-            assert_eq!(slot.again, Some(now + Duration::from_secs(seconds)));
-            // It fails as soon as it may try again.
-            now += Duration::from_secs(seconds);
-        }
-        now += WINDOW + Duration::from_secs(1);
-        slot.failed(Failure::Reload, now);
-        assert_eq!(slot.again, Some(now), "it went well for a while");
-    }
-
     #[test]
     fn contexts_are_never_zero() {
-        let mut slot = slot(Instant::now());
+        let mut slot = Slot { vm: None, next: u32::MAX, patience: Patience::new(Instant::now()) };
         assert_eq!((slot.number(), slot.number()), (u32::MAX, 1));
     }
 }

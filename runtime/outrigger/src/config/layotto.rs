@@ -5,6 +5,7 @@
 mod clusters;
 mod components;
 mod draft;
+mod functions;
 mod listeners;
 mod look;
 mod routes;
@@ -73,6 +74,7 @@ pub fn translate(document: &Node, registry: &Registry) -> Result<Translation, Ve
         found: Findings::default(),
         blocks: Places::default(),
         http2: BTreeSet::new(),
+        functions: BTreeSet::new(),
     };
     translator.document(&Look::root(document));
     let Translator { draft, found, blocks, .. } = translator;
@@ -90,6 +92,8 @@ struct Translator<'r> {
     blocks: Places,
     /// Clusters that some listener sends HTTP/2 to: Layotto says that there, we at the cluster.
     http2: BTreeSet<String>,
+    /// Listeners whose requests are for functions.
+    functions: BTreeSet<String>,
 }
 
 /// Sections of MOSN that mean nothing here, and what stands in for them.

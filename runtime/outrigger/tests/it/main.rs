@@ -32,6 +32,8 @@ mod idle;
 mod invoke;
 mod layotto;
 mod layotto_file;
+#[cfg(feature = "wasm")]
+mod layotto_functions;
 mod leaks;
 mod limits;
 mod load;

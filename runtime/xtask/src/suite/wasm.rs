@@ -1,4 +1,4 @@
-//! Filters in Rust, Go and AssemblyScript, built from source against the published SDKs, each on a route of the real
+//! Filters and Layotto's functions in Rust, Go and AssemblyScript, built from source against the published SDKs, each on a route of the real
 //! sidecar; what they do is seen from outside. A filter that does nothing has to fail every case of every other.
 
 use std::path::PathBuf;
@@ -54,6 +54,9 @@ const PLUGINS: &[Plugin] = &[
 /// The one that filters connections; the others filter requests.
 const TCP: &str = "tcp";
 
+/// Functions of Layotto's: modules and what they are granted. A set has both of them or neither.
+const FUNCTIONS: [(&str, &str); 2] = [("book_shop", "invoke: [id_2]"), ("book_stock", "state: [state_demo]")];
+
 /// Filters built in one way, as the report calls them.
 struct Set {
     name: &'static str,
@@ -70,6 +73,10 @@ impl Set {
         self.plugins().any(|found| found.name == plugin)
     }
 
+    fn has_functions(&self) -> bool {
+        FUNCTIONS.iter().all(|(name, _)| self.module(name).is_file())
+    }
+
     fn module(&self, name: &str) -> PathBuf {
         self.modules.join(format!("{name}.wasm"))
     }
@@ -79,6 +86,7 @@ impl Set {
 struct Ports {
     web: u16,
     line: u16,
+    functions: u16,
     echo: u16,
     services: u16,
     grpc: u16,
@@ -87,14 +95,16 @@ struct Ports {
 
 impl Ports {
     fn free() -> Result<Self> {
-        let [web, line, echo] = [free_port()?, free_port()?, free_port()?];
+        let [web, line, functions, echo] = [free_port()?, free_port()?, free_port()?, free_port()?];
         let [services, grpc, lines] = [free_port()?, free_port()?, free_port()?];
-        Ok(Self { web, line, echo, services, grpc, lines })
+        Ok(Self { web, line, functions, echo, services, grpc, lines })
     }
 
     /// The sidecar's own of them.
     fn listening(&self, set: &Set) -> Vec<u16> {
-        if set.has(TCP) { vec![self.web, self.line] } else { vec![self.web] }
+        let line = set.has(TCP).then_some(self.line);
+        let functions = set.has_functions().then_some(self.functions);
+        [Some(self.web), line, functions].into_iter().flatten().collect()
     }
 
     fn backend(&self) -> Result<Server> {
@@ -163,9 +173,11 @@ impl<'a> Run<'a> {
     }
 
     fn client(&self) -> Command {
-        let ports = [self.ports.web, self.ports.line, self.ports.services, self.sidecar.admin];
+        let Ports { web, line, functions, services, .. } = self.ports;
+        let ports = [web, line, functions, services, self.sidecar.admin, self.sidecar.api];
         let mut client = peer::python("wasm_client.py", &[self.set.name]);
         client.args(ports.map(|port| port.to_string())).args(self.set.plugins().map(|plugin| plugin.name));
+        client.args(self.set.has_functions().then_some("functions"));
         client
     }
 }
@@ -211,21 +223,36 @@ fn config(set: &Set, modules: Modules, ports: &Ports) -> String {
             );
         }
     }
-    let Ports { web, line, echo, services, grpc, lines } = ports;
+    let Ports { web, line, echo, services, grpc, lines, .. } = ports;
     let mut listeners = format!("  web: {{ address: \"127.0.0.1:{web}\", protocol: http }}\n");
     if set.has(TCP) {
         listeners += &format!(
             "  line: {{ address: \"127.0.0.1:{line}\", protocol: tcp, cluster: lines, wasm: [{TCP}] }}\n"
         );
     }
+    let mut wasm = format!("  plugins:\n{plugins}");
+    let mut rest = String::new();
+    if set.has_functions() {
+        let functions = ports.functions;
+        let filters = if modules == Modules::Own { "filters: { wasm: [layotto] }, " } else { "" };
+        listeners += &format!("  functions: {{ address: \"127.0.0.1:{functions}\", protocol: http }}\n");
+        routes += &format!("  functions: {{ listeners: [functions], {filters}respond: {{}} }}\n");
+        rest += "components: { state_demo: { type: state.in-memory } }\n";
+        rest += &format!("apps: {{ id_2: {{ addresses: [\"127.0.0.1:{functions}\"] }} }}\n");
+        wasm += "  layotto:\n";
+        for (name, grants) in FUNCTIONS {
+            let file = set.module(name);
+            wasm += &format!("    {name}: {{ file: {}, grants: {{ {grants} }} }}\n", file.display());
+        }
+    }
     format!(
-        "listeners:\n{listeners}routes:\n{routes}\
+        "{rest}listeners:\n{listeners}routes:\n{routes}\
          clusters:\n  \
          echo: {{ endpoints: [\"127.0.0.1:{echo}\"] }}\n  \
          services: {{ endpoints: [\"127.0.0.1:{services}\"] }}\n  \
          grpc: {{ protocol: http2, endpoints: [\"127.0.0.1:{grpc}\"] }}\n  \
          lines: {{ endpoints: [\"127.0.0.1:{lines}\"] }}\n\
-         wasm:\n  cache: {}\n  plugins:\n{plugins}",
+         wasm:\n  cache: {}\n{wasm}",
         root().join(".tools/wasm/compiled").display()
     )
 }

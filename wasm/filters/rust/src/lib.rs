@@ -1,5 +1,7 @@
 //! What most of these filters share: a plugin that keeps its configuration and makes a filter for each request.
 
+pub mod layotto;
+
 use std::marker::PhantomData;
 
 use proxy_wasm::traits::{Context, HttpContext, RootContext};

@@ -79,6 +79,8 @@ pub(crate) enum Buffer {
     GrpcMessage,
     VmConfig,
     PluginConfig,
+    /// What a function says its id is. For filters it would be what foreign functions call back with, and none does.
+    CallData,
 }
 
 impl Buffer {
@@ -92,8 +94,7 @@ impl Buffer {
             5 => Self::GrpcMessage,
             6 => Self::VmConfig,
             7 => Self::PluginConfig,
-            // Of foreign functions that call back, which there are none of.
-            8 => return Err(Status::NotFound),
+            8 => Self::CallData,
             _ => return Err(Status::BadArgument),
         })
     }

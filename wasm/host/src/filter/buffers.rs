@@ -51,6 +51,7 @@ fn view(state: &State, buffer: Buffer) -> Result<&[u8], Status> {
         Buffer::ResponseBody => of_request(state)?.response.body.as_slice(),
         Buffer::Downstream => of_connection(state)?.request.body.as_slice(),
         Buffer::Upstream => of_connection(state)?.response.body.as_slice(),
+        Buffer::CallData => state.acting()?.data.as_slice(),
         Buffer::CallBody | Buffer::GrpcMessage => &state.calls.arrived()?.body,
     })
 }
@@ -65,6 +66,9 @@ fn of_connection(state: &State) -> Result<&Stream, Status> {
 
 /// A body can be changed while it is shown or held back.
 fn body_mut(state: &mut State, buffer: Buffer) -> Result<&mut Chunk, Status> {
+    if buffer == Buffer::CallData {
+        return Ok(&mut state.acting_mut()?.data);
+    }
     let stream = state.stream_mut()?;
     let (at, body) = match (buffer, stream.is_connection) {
         (Buffer::RequestBody, false) | (Buffer::Downstream, true) => {

@@ -20,7 +20,7 @@ use crate::limits::{CALL, CALLS};
 
 use grpc::Sender;
 pub(crate) use grpc::{Called, Part, call as grpc_call, cancel, close, send, stream as grpc_stream};
-pub(crate) use http_call::{HttpCall, http_call};
+pub(crate) use http_call::{HttpCall, collect, http_call};
 
 type Fields = Vec<(Bytes, Bytes)>;
 

@@ -7,6 +7,9 @@ pub(crate) type Two = TypedFunc<(u32, u32), ()>;
 pub(crate) type Three = TypedFunc<(u32, u32, u32), ()>;
 pub(crate) type Five = TypedFunc<(u32, u32, u32, u32, u32), ()>;
 
+/// By which functions of Layotto's are asked for their ids.
+pub(crate) const GET_ID: &str = "proxy_get_id";
+
 /// `on_request_headers` and its twin; 0.1.0 does not say whether the message ends here.
 #[derive(Clone)]
 pub(crate) enum Headers {
@@ -18,6 +21,8 @@ pub(crate) struct Exports {
     pub(crate) context_create: Option<Two>,
     pub(crate) vm_start: Option<TypedFunc<(u32, u32), u32>>,
     pub(crate) configure: Option<TypedFunc<(u32, u32), u32>>,
+    /// Of functions: asks what they answer to.
+    pub(crate) get_id: Option<TypedFunc<(), ()>>,
     pub(crate) done: Option<TypedFunc<u32, u32>>,
     pub(crate) log: Option<One>,
     pub(crate) delete: Option<One>,
@@ -48,6 +53,7 @@ impl Exports {
             context_create: find.function("proxy_on_context_create")?,
             vm_start: find.function("proxy_on_vm_start")?,
             configure: find.function("proxy_on_configure")?,
+            get_id: find.function(GET_ID)?,
             done: find.function("proxy_on_done")?,
             log: find.function("proxy_on_log")?,
             delete: find.function("proxy_on_delete")?,

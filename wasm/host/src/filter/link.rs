@@ -4,7 +4,7 @@ use wasmtime::{Linker, Module};
 
 use super::memory::{Guest, Place, Span, told};
 use super::state::State;
-use super::{buffers, calls, control, headers, metrics, properties, shared, wasi};
+use super::{blocks, buffers, calls, control, headers, metrics, properties, shared, wasi};
 
 type Asked = wasmtime::Result<u32>;
 
@@ -17,6 +17,7 @@ pub(crate) fn linker(engine: &wasmtime::Engine, module: &Module) -> wasmtime::Re
     messages(&mut linker)?;
     outside(&mut linker)?;
     shared_things(&mut linker)?;
+    of_functions(&mut linker)?;
     wasi::link(&mut linker)?;
     wasi::link_rest(&mut linker, module);
     Ok(linker)
@@ -339,6 +340,48 @@ fn shared_things(linker: &mut Linker<State>) -> wasmtime::Result<()> {
              -> Asked {
                 let (name, arguments) = (Span(name, name_length), Span(arguments, arguments_length));
                 told(control::call_foreign(&mut guest, name, arguments, Place(at, length)))
+            },
+        )?;
+    Ok(())
+}
+
+/// What Layotto adds, which only functions may import.
+fn of_functions(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    linker
+        .func_wrap(
+            ENV,
+            blocks::GET_STATE,
+            |mut guest: Guest<'_>,
+             store: u32,
+             store_length: u32,
+             key: u32,
+             key_length: u32,
+             at: u32,
+             length: u32|
+             -> Asked {
+                let (store, key) = (Span(store, store_length), Span(key, key_length));
+                told(blocks::get_state(&mut guest, store, key, Place(at, length)))
+            },
+        )?
+        .func_wrap(
+            ENV,
+            blocks::INVOKE_SERVICE,
+            |mut guest: Guest<'_>,
+             id: u32,
+             id_length: u32,
+             method: u32,
+             method_length: u32,
+             body: u32,
+             body_length: u32,
+             at: u32,
+             length: u32|
+             -> Asked {
+                let invoked = blocks::Invoked {
+                    id: Span(id, id_length),
+                    method: Span(method, method_length),
+                    body: Span(body, body_length),
+                };
+                told(blocks::invoke_service(&mut guest, invoked, Place(at, length)))
             },
         )?;
     Ok(())

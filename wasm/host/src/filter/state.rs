@@ -12,12 +12,14 @@ use tokio::runtime::Handle;
 use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use super::abi::{Status, Version};
+use super::blocks::{Acting, Backing};
 use super::calls::Calls;
 use super::control::Tick;
 use super::metrics::Defined;
 use super::shared::{Space, Spaces};
 use super::stream::{Life, Reaper, Stream};
 use super::wasi::Console;
+use crate::layotto::LayottoGrants;
 use crate::limits;
 use crate::plugin::Cell;
 
@@ -32,6 +34,8 @@ pub(crate) struct Plan {
     pub(crate) memory: usize,
     pub(crate) deadline: Duration,
     pub(crate) max_buffer: usize,
+    /// Of a function: what it may use.
+    pub(crate) grants: Option<Arc<LayottoGrants>>,
 }
 
 /// Clusters by name, those of the configuration in force.
@@ -43,6 +47,8 @@ pub(crate) struct Services {
     pub(crate) spaces: Arc<Spaces>,
     pub(crate) metrics: Arc<Defined>,
     pub(crate) clusters: Clusters,
+    /// For functions.
+    pub(crate) backing: Option<Backing>,
 }
 
 /// Where an instance lives. One that is only tried out lives nowhere: what it wants done later is not done.
@@ -98,6 +104,8 @@ pub(crate) struct State {
     pub(crate) clock: Clock,
     pub(crate) lines: Lines,
     pub(crate) console: Console,
+    /// Of a function.
+    pub(crate) acting: Option<Acting>,
 }
 
 impl State {
@@ -105,6 +113,7 @@ impl State {
         Self {
             space: services.spaces.of(&plan.vm_id),
             limits: limits::of_store(plan.memory),
+            acting: plan.grants.is_some().then(Acting::default),
             plan,
             services,
             home,

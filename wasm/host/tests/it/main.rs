@@ -10,6 +10,7 @@ mod connections;
 mod guest;
 mod headers;
 mod hostile;
+mod layotto;
 mod lifecycle;
 mod logs;
 mod rig;

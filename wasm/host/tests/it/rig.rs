@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderName, Method, StatusCode};
 use http_body::Frame;
+use outrigger_blocks::Blocks;
 use outrigger_cluster::{Clusters, Context};
 use outrigger_http::chain::Visit;
 use outrigger_http::{Body, Headers, Problem, Request, RequestExt, RequestHead, Response, ResponseHead};
@@ -34,6 +35,13 @@ impl Rig {
         let host = Host::new(vec![Handle::current()], &metrics);
         let clusters = Clusters::empty(Context::new(metrics.clone(), Handle::current()));
         Self { host, metrics, plugins: Plugins::default(), folder: tempfile::tempdir().unwrap(), clusters }
+    }
+
+    /// One whose functions may ask these blocks.
+    pub(crate) fn with_blocks(blocks: Arc<Blocks>) -> Self {
+        let mut rig = Self::empty();
+        rig.host = Host::new(vec![Handle::current()], &rig.metrics).with_blocks(blocks, Handle::current());
+        rig
     }
 
     /// One plugin `p` of this module, with these settings besides.

@@ -1,5 +1,5 @@
 //! `servers`: the log, and listeners told apart by their filters. One with `grpc` is the API, one with the actuator's
-//! filter is admin, one with `proxy` is the data plane's; others are not opened, and noted.
+//! filter, or that of the management of functions, is admin, one with `proxy` is the data plane's; others are not opened, and noted.
 
 use super::{
     Translator, draft,
@@ -31,8 +31,14 @@ const LISTENER: [&str; 9] = [
     "inspector",
 ];
 
+/// Stream filters of listeners that are ours for admin: the actuator's, and the one of the management of functions.
+const ADMIN: [&str; 2] = ["actuator_filter", "wasm_filter"];
+
 /// Stream filters that need no note: they are what tells a listener's kind, or are always on here.
-const SILENT: [&str; 2] = ["actuator_filter", "grpc_metric"];
+const SILENT: [&str; 3] = [ADMIN[0], ADMIN[1], "grpc_metric"];
+
+/// Functions.
+const FUNCTIONS: &str = "Layotto";
 
 impl Translator<'_> {
     pub(super) fn servers(&mut self, root: &Look<'_>) {
@@ -76,7 +82,7 @@ impl Translator<'_> {
         let Some(name) = listener.text_of("name", &mut self.found) else {
             return self.found.problem(listener, "a listener needs a `name`");
         };
-        let streams = self.stream_filters(listener);
+        let streams = self.stream_filters(&name, listener);
         let filters = self.filters(listener);
         let filter = |wanted: &str| filters.iter().find(|(kind, _)| kind == wanted).map(|(_, filter)| filter);
         let opens = listener.get("bind_port").is_none() || listener.flag("bind_port", &mut self.found);
@@ -88,10 +94,8 @@ impl Translator<'_> {
             self.runtime(grpc);
         } else if !opens {
             self.found.note(listener, "is not opened: its bind_port is not true");
-        } else if streams.iter().any(|kind| kind == "actuator_filter") {
-            if let Some(address) = self.address(listener) {
-                self.draft.put(&["admin", "address"], address, listener.at());
-            }
+        } else if let Some(kind) = streams.iter().find(|kind| ADMIN.contains(&kind.as_str())) {
+            self.admin(listener, kind);
         } else if let Some(proxy) = filter("proxy") {
             self.proxy(&name, listener, proxy, tables);
         } else {
@@ -107,12 +111,31 @@ impl Translator<'_> {
         }
     }
 
+    /// There is one listener for admin, and it serves the actuator and the management of functions alike: the actuator's
+    /// where a file has both.
+    fn admin(&mut self, listener: &Look<'_>, kind: &str) {
+        let is_actuator = kind == ADMIN[0];
+        let other = self.draft.text(&["admin", "address"]);
+        if let Some(address) = other.as_ref().filter(|_| !is_actuator) {
+            let message = format!("is not opened: /wasm is served on the admin listener, {address}");
+            return self.found.note(listener, message);
+        }
+        let Some(address) = self.address(listener) else { return };
+        if let Some(other) = other {
+            let message = format!("is the admin listener, and serves /wasm too; {other} is not opened");
+            self.found.note(listener, message);
+        }
+        self.draft.put(&["admin", "address"], address, listener.at());
+    }
+
     /// The kinds of the stream filters; those without effect are noted.
-    fn stream_filters(&mut self, listener: &Look<'_>) -> Vec<String> {
+    fn stream_filters(&mut self, name: &str, listener: &Look<'_>) -> Vec<String> {
         let mut kinds = Vec::new();
         for filter in listener.list("stream_filters", &mut self.found) {
             let Some(kind) = filter.text_of("type", &mut self.found) else { continue };
-            if !SILENT.contains(&kind.as_str()) {
+            if kind == FUNCTIONS {
+                self.functions(name, &filter);
+            } else if !SILENT.contains(&kind.as_str()) {
                 self.found.note(&filter, format!("the stream filter {kind} has no effect"));
             }
             kinds.push(kind);

@@ -84,6 +84,10 @@ impl Translator<'_> {
         if !hosts.is_empty() {
             put(&mut self.draft, "hosts", draft::list(hosts.to_vec(), at));
         }
+        if self.functions.contains(listener) {
+            let layotto = draft::list(vec![draft::text("layotto", at)], at);
+            put(&mut self.draft, "filters", draft::map([("wasm".to_owned(), layotto)], at));
+        }
         if let Some(condition) = router.get("match") {
             let condition = self.condition(&condition);
             put(&mut self.draft, "match", draft::list(vec![condition], at));

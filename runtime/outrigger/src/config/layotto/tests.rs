@@ -42,6 +42,7 @@ fn shipped() -> Vec<PathBuf> {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/layotto"));
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> = files.filter(|file| !file.ends_with("secrets.json")).collect();
+    files.retain(|file| cfg!(feature = "wasm") || !file.ends_with("functions.json"));
     files.sort();
     files
 }

@@ -82,7 +82,8 @@ async fn exchange(
     Some(Arrived { headers, body, trailers: fields(&trailers), ..Arrived::default() })
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, HeaderMap), BodyError> {
+/// A body and its trailers, whole.
+pub(crate) async fn collect(mut body: Body, limit: usize) -> Result<(Bytes, HeaderMap), BodyError> {
     let (mut all, mut trailers) = (Vec::new(), HeaderMap::new());
     while let Some(frame) = body.frame().await {
         match frame?.into_data() {
