@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::Context;
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use outrigger_blocks::Blocks;
+use outrigger_blocks::{Blocks, function::Door};
 use outrigger_component_api::Registry;
 use outrigger_net::{Address, Workers};
 use outrigger_telemetry::{Metrics, logs};
@@ -22,6 +22,7 @@ use crate::{
     components::{Changes, secret_files},
     config::{self, Config, Loaded, Problems, Sources},
     doors::Doors,
+    function_triggers::{Endpoints, Triggers},
     listeners::{Kind, Listeners, Plan},
     outbound::Outbound,
     reload::Reloads,
@@ -52,6 +53,8 @@ pub struct App {
     pub reloads: Reloads,
     /// What brings events to the application.
     pub callbacks: Callbacks,
+    /// What calls functions.
+    pub triggers: Triggers,
     /// The files of the configuration in force.
     pub watched: watch::Sender<Vec<PathBuf>>,
     /// Where applications are found by their ids.
@@ -102,14 +105,12 @@ impl App {
         let workers = Arc::new(Workers::start(workers).context("starting the workers")?);
         let blocks = Arc::new(Blocks::new(config.app.id.as_str(), &metrics));
         let control = tokio::runtime::Handle::current();
+        let services = Arc::new(Endpoints::new(&blocks, Door::Route));
         let context = outrigger_cluster::Context::new(metrics.clone(), control.clone());
+        let context = outrigger_cluster::Context { services, ..context };
         registry.carry_http(Arc::new(Outbound::new(context.clone())));
         let registry = Arc::new(registry);
-        let apps = Arc::new(Apps::new(
-            context.clone(),
-            blocks.meter().clone(),
-            Arc::clone(&blocks.invoke.registries),
-        ));
+        let apps = Arc::new(Apps::new(context.clone(), &blocks));
         blocks.invoke.ask(Arc::clone(&apps) as _);
         let nothing = Snapshot::nothing(context);
         let wasm = wasm::Host::new((0..workers.len()).map(|i| workers.handle(i).clone()).collect(), &metrics)
@@ -126,6 +127,7 @@ impl App {
             apps,
             telemetry: Telemetry::new(&metrics),
             callbacks: Callbacks::default(),
+            triggers: Triggers::default(),
             metrics,
             logs,
             blocks,
@@ -140,6 +142,7 @@ impl App {
         let plan = app.listeners.plan(&loaded)?;
         let (snapshot, _) = app.compile(loaded).await?;
         app.install(snapshot, plan).await?;
+        app.triggers.start(&app);
         app.set_phase(Phase::Running);
         app.announce(started.elapsed());
         Ok(app)

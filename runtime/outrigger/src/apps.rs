@@ -1,13 +1,14 @@
-//! Where applications are: the one beside us, those the configuration names, those beside the other sidecars of this
+//! Where applications are: functions of this process, the application beside us, those the configuration names, those beside the other sidecars of this
 //! user on this host, which find each other without configuration, and those in registries.
 
+mod functions;
 mod sidecars;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use outrigger_blocks::{
-    Caller, Error, ErrorKind, Meter, RegistryComponent, Result, Stores,
+    Blocks, Caller, Error, ErrorKind, Meter, Result,
     invoke::{Directory, Place, SharedToken, Speaks, Target},
 };
 use outrigger_cluster::{
@@ -18,11 +19,13 @@ use outrigger_component_api::{Secret, async_trait, nearest};
 use outrigger_net::Address;
 
 use crate::config::native::{AppConfig, AppProtocol, Config, OtherApp, Via};
+use functions::Functions;
 use sidecars::Sidecars;
 
 /// Every application there is a way to.
 pub struct Apps {
     meter: Meter,
+    functions: Functions,
     known: ArcSwap<Known>,
     sidecars: Sidecars,
     /// What other sidecars ask of us.
@@ -44,7 +47,9 @@ const ANY: &str = "*";
 const PREFIX: &str = "app:";
 
 impl Apps {
-    pub fn new(context: Context, meter: Meter, registries: Arc<Stores<RegistryComponent>>) -> Self {
+    pub fn new(context: Context, blocks: &Arc<Blocks>) -> Self {
+        let (meter, registries) = (blocks.meter().clone(), Arc::clone(&blocks.invoke.registries));
+        let functions = Functions::new(blocks, context.clone());
         let (clusters, token) = (Clusters::empty(context.clone()), SharedToken::default());
         let known = Known {
             own: AppConfig::default(),
@@ -54,7 +59,7 @@ impl Apps {
             clusters,
         };
         let sidecars = Sidecars::new(context, meter.clone(), Arc::clone(&token), registries);
-        Self { meter, known: ArcSwap::from_pointee(known), sidecars, token }
+        Self { meter, functions, known: ArcSwap::from_pointee(known), sidecars, token }
     }
 
     /// The applications of `config` are the ones that calls find. It has been checked.
@@ -137,6 +142,9 @@ impl Known {
 #[async_trait]
 impl Directory for Apps {
     async fn find(&self, caller: &Caller<'_>, app: &str) -> Result<Arc<Target>> {
+        if let Some(function) = self.functions.find(app) {
+            return Ok(function);
+        }
         let known = self.known.load_full();
         if let Some(target) = known.targets.get(app) {
             return Ok(Arc::clone(target));

@@ -1,10 +1,13 @@
 //! Calls to the application: which cluster it is, and what brings it events: the courier those of topics, the inlet
 //! those of input bindings.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, ops::Deref, sync::Arc, time::Duration};
 
 use outrigger_api::app::{AppCallback, DaprCallback, HttpApp};
-use outrigger_blocks::{AppEvents, AppInputs, Blocks, Courier, Inlet, Member as _, SubscriptionConfig};
+use outrigger_blocks::{
+    AppEvents, AppInputs, Blocks, Courier, Inlet, Member as _, SubscriptionConfig,
+    function::{Deployed, Taker},
+};
 use outrigger_cluster::{Cluster, ClusterConfig};
 use tokio::{sync::Mutex, task::JoinSet, time::timeout};
 
@@ -40,6 +43,29 @@ pub struct Callbacks {
 struct Inputs {
     inlet: Inlet,
     app: Option<(AppConfig, Arc<Cluster>, Arc<dyn AppInputs>)>,
+    /// The functions that take a binding's events.
+    functions: BTreeMap<Arc<str>, Arc<dyn AppInputs>>,
+}
+
+impl Inputs {
+    /// Who takes which binding in place of the application. Of two functions that want one the first by name has it.
+    fn takers(&mut self, blocks: &Arc<Blocks>) -> BTreeMap<String, Arc<dyn AppInputs>> {
+        let mut takers = BTreeMap::new();
+        let deployed = blocks.functions.all();
+        self.functions.retain(|name, _| deployed.iter().any(|function| function.name == *name));
+        for Deployed { name, config, triggers, .. } in deployed {
+            if !triggers.binding && !config.bindings.is_empty() {
+                tracing::warn!(function = %name, "the function has bindings and does not export `binding`");
+                continue;
+            }
+            for binding in &config.bindings {
+                let new = || Arc::new(Taker::new(Arc::clone(blocks), Arc::clone(&name))) as _;
+                let taker = self.functions.entry(Arc::clone(&name)).or_insert_with(new);
+                takers.entry(binding.clone()).or_insert_with(|| Arc::clone(taker));
+            }
+        }
+        takers
+    }
 }
 
 struct Current {
@@ -54,7 +80,7 @@ impl Callbacks {
     /// Brings events to the application this configuration names, if it has any to bring.
     pub async fn follow(&self, snapshot: &Snapshot, blocks: &Arc<Blocks>) {
         self.follow_topics(snapshot, blocks).await;
-        self.follow_inputs(snapshot, blocks).await;
+        self.follow_inputs(|| snapshot, blocks).await;
     }
 
     async fn follow_topics(&self, snapshot: &Snapshot, blocks: &Arc<Blocks>) {
@@ -79,21 +105,33 @@ impl Callbacks {
         }
     }
 
-    /// An inlet is there from the first input binding on, and outlives every configuration.
-    async fn follow_inputs(&self, snapshot: &Snapshot, blocks: &Blocks) {
+    /// An inlet is there from the first input binding on, and outlives every configuration. What is in force is looked
+    /// at when nobody else does this.
+    pub async fn follow_inputs<S: Deref<Target = Snapshot>>(
+        &self,
+        in_force: impl FnOnce() -> S,
+        blocks: &Arc<Blocks>,
+    ) {
+        let mut inputs = self.inputs.lock().await;
+        let snapshot = in_force();
         let mut bindings = blocks.bindings.inputs.all();
         bindings.retain(|binding| binding.slot().scopes().allow(blocks.app_id()));
-        let mut inputs = self.inputs.lock().await;
         if inputs.is_none() && bindings.is_empty() {
             return;
         }
-        let inputs = inputs.get_or_insert_with(|| Inputs { inlet: Inlet::start(), app: None });
+        let inputs = inputs.get_or_insert_with(|| Inputs {
+            inlet: Inlet::start(),
+            app: None,
+            functions: BTreeMap::new(),
+        });
         let app = &snapshot.loaded.config.app;
         inputs.app = snapshot.traffic.clusters.get(APP).map(|cluster| match inputs.app.take() {
             Some(known) if known.0 == *app && Arc::ptr_eq(&known.1, cluster) => known,
             _ => (app.clone(), Arc::clone(cluster), taker(app, cluster)),
         });
-        inputs.inlet.follow(inputs.app.as_ref().map(|(_, _, app)| Arc::clone(app)), bindings);
+        let app = inputs.app.as_ref().map(|(_, _, app)| Arc::clone(app));
+        let instead = inputs.takers(blocks);
+        inputs.inlet.follow_with(app, bindings, instead);
     }
 
     /// Lets a courier finish on its own: what it has not been able to bring goes to the next one.

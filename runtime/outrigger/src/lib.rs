@@ -11,6 +11,7 @@ pub mod cli;
 pub mod components;
 pub mod config;
 pub mod doors;
+pub mod function_triggers;
 pub mod joints;
 pub mod life;
 pub mod listeners;

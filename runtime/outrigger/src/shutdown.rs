@@ -29,8 +29,13 @@ impl App {
                 None => 0,
             }
         };
-        let (api, proxy, ()) =
-            tokio::join!(self.listeners.drain(Kind::Api, timeout), proxy, self.callbacks.drain(timeout),);
+        let triggers = self.triggers.stop(timeout).await;
+        let (api, proxy, (), ()) = tokio::join!(
+            self.listeners.drain(Kind::Api, timeout),
+            proxy,
+            self.callbacks.drain(timeout),
+            triggers
+        );
         let left = api + proxy;
         if left > 0 {
             tracing::warn!(connections = left, ?timeout, "connections are cut off: they did not end in time");

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::taker::never_ran;
-use super::{Functions, ScheduleTrigger, Tick};
+use super::{ScheduleTrigger, Tick};
 use crate::Blocks;
 use crate::caller::Caller;
 use claim::Claims;
@@ -52,7 +52,6 @@ pub(super) struct Schedule {
     pub(super) times: Arc<dyn Times>,
     pub(super) clock: Clock,
     pub(super) blocks: Arc<Blocks>,
-    pub(super) functions: Arc<Functions>,
     pub(super) claims: Option<Claims>,
     pub(super) counts: Counts,
     pub(super) stopped: watch::Receiver<bool>,
@@ -146,7 +145,7 @@ impl Schedule {
             return missed("its time has passed");
         }
         // Another sidecar may have it.
-        if !self.functions.has(function) {
+        if !self.blocks.functions.has(function) {
             self.counts.missed.inc();
             return missed("the function is not there");
         }
@@ -187,11 +186,11 @@ impl Schedule {
         let span = self.span();
         let trace = span.as_ref().and_then(Span::context).cloned();
         let trace = Some(trace.unwrap_or_else(|| TraceContext::root(false)));
-        let app_id = Arc::clone(&self.blocks);
-        let caller = &Caller { trace, ..Caller::new(app_id.app_id()) };
+        let blocks = Arc::clone(&self.blocks);
+        let caller = &Caller { trace, ..Caller::new(blocks.app_id()) };
         let mut attempt = 0;
         let result = loop {
-            match self.functions.schedule(&self.function, caller, &tick).await {
+            match self.blocks.functions.schedule(&self.function, caller, &tick).await {
                 Err(error) if never_ran(&error) => {
                     attempt += 1;
                     if pause(&mut self.stopped, attempt, until).await.is_err() {

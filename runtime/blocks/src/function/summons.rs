@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
 use super::schedule::{Clock, Counts, Schedule, Times};
-use super::{Deployed, EventTrigger, Functions, ScheduleTrigger, Taker};
+use super::{Deployed, EventTrigger, ScheduleTrigger, Taker};
 use crate::Blocks;
 use crate::pubsub::{Courier, Subscriber, Topic};
 
@@ -34,11 +34,10 @@ impl Drop for Summons {
 
 impl Summons {
     /// Follows what is deployed from now on.
-    pub fn start(blocks: Arc<Blocks>, functions: Arc<Functions>, read: ReadTimes, clock: Clock) -> Self {
+    pub fn start(blocks: Arc<Blocks>, read: ReadTimes, clock: Clock) -> Self {
         let (stop, stopped) = watch::channel(false);
         let round = Round {
             blocks,
-            functions,
             read,
             clock,
             stopped,
@@ -64,7 +63,6 @@ type Key = (Arc<str>, String);
 /// What runs.
 struct Round {
     blocks: Arc<Blocks>,
-    functions: Arc<Functions>,
     read: ReadTimes,
     clock: Clock,
     stopped: watch::Receiver<bool>,
@@ -96,10 +94,10 @@ impl Running {
 
 impl Round {
     async fn run(mut self) {
-        let (mut changes, mut stopped) = (self.functions.changes(), self.stopped.clone());
+        let (mut changes, mut stopped) = (self.blocks.functions.changes(), self.stopped.clone());
         loop {
             changes.borrow_and_update();
-            self.settle_on(&self.functions.all());
+            self.settle_on(&self.blocks.functions.all());
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { break },
                 _ = stopped.wait_for(|stopped| *stopped) => break,
@@ -147,7 +145,7 @@ impl Round {
     fn subscribe(&self, function: &Arc<str>, trigger: &EventTrigger) -> Courier {
         let EventTrigger { pubsub, topic, metadata } = trigger.clone();
         let topic = Topic { pubsub, topic, metadata, route: None };
-        let taker = Taker::new(Arc::clone(&self.functions), Arc::clone(function), self.blocks.app_id());
+        let taker = Taker::new(Arc::clone(&self.blocks), Arc::clone(function));
         let who = Subscriber::Function(Arc::clone(function));
         Courier::start_for(who, Arc::clone(&self.blocks), Arc::new(taker), vec![topic])
     }
@@ -164,7 +162,6 @@ impl Round {
             times,
             clock: Arc::clone(&self.clock),
             blocks: Arc::clone(&self.blocks),
-            functions: Arc::clone(&self.functions),
             claims: Schedule::claims(trigger, function, name),
             counts: Counts::new(&self.blocks, function, name),
             stopped,

@@ -5,25 +5,24 @@ use std::sync::Arc;
 use outrigger_component_api::{Error, ErrorKind, Result, async_trait};
 use outrigger_resilience::Deadline;
 
-use super::Functions;
+use crate::Blocks;
 use crate::bindings::{AppInputs, InputComponent, InputEvent};
 use crate::caller::Caller;
 use crate::pubsub::{Answer, AppEvents, Event, Topic};
 
 /// Takes events on behalf of the application, by whichever version is in force when one comes.
 pub struct Taker {
-    functions: Arc<Functions>,
+    blocks: Arc<Blocks>,
     name: Arc<str>,
-    app_id: Arc<str>,
 }
 
 impl Taker {
-    pub fn new(functions: Arc<Functions>, name: Arc<str>, app_id: &str) -> Self {
-        Self { functions, name, app_id: app_id.into() }
+    pub fn new(blocks: Arc<Blocks>, name: Arc<str>) -> Self {
+        Self { blocks, name }
     }
 
     fn caller(&self, deadline: Deadline) -> Caller<'_> {
-        Caller { deadline, ..Caller::new(&self.app_id) }
+        Caller { deadline, ..Caller::new(self.blocks.app_id()) }
     }
 }
 
@@ -36,7 +35,7 @@ impl AppEvents for Taker {
 
     async fn deliver(&self, _: &Topic, event: &Event, attempt: u32, deadline: Deadline) -> Result<Answer> {
         let caller = Caller { trace: event.trace.clone(), ..self.caller(deadline) };
-        self.functions.event(&self.name, &caller, event, attempt).await.map_err(unreached)
+        self.blocks.functions.event(&self.name, &caller, event, attempt).await.map_err(unreached)
     }
 
     async fn gone(&self) {
@@ -52,7 +51,7 @@ impl AppInputs for Taker {
 
     async fn deliver(&self, event: &InputEvent, deadline: Deadline) -> Result<()> {
         let caller = Caller { trace: event.trace.clone(), ..self.caller(deadline) };
-        self.functions.binding(&self.name, &caller, event).await.map_err(unreached)
+        self.blocks.functions.binding(&self.name, &caller, event).await.map_err(unreached)
     }
 
     async fn gone(&self) {

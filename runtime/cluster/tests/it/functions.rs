@@ -89,7 +89,7 @@ async fn failures_are_answered_as_a_proxy_does() {
     check(SendErrorKind::TryTimeout, 504, "per_try_timeout").await;
     check(SendErrorKind::Refused, 503, "upstream_refused").await;
     check(SendErrorKind::ConnectFailed, 503, "connect_failed").await;
-    check(SendErrorKind::FunctionFailed, 502, "function_failed").await;
+    check(SendErrorKind::FunctionFailed, 500, "function_failed").await;
 }
 
 #[tokio::test]

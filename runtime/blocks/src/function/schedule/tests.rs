@@ -98,7 +98,6 @@ fn start() -> SystemTime {
 /// One sidecar: its clock may be set, forward or back.
 struct Sidecar {
     blocks: Arc<Blocks>,
-    functions: Arc<Functions>,
     metrics: Metrics,
     ahead: Arc<Mutex<i64>>,
     _summons: Summons,
@@ -123,8 +122,7 @@ impl World {
         let component = LockComponent::from_spec(&mut spec, Policy::default(), blocks.meter()).unwrap();
         component.slot().ready(Arc::clone(&self.locks));
         blocks.lock.stores.replace([Arc::new(component)]);
-        let functions = Arc::new(Functions::default());
-        functions.run_on(Arc::new(Host(Arc::clone(&self.runs), self.origin)));
+        blocks.functions.run_on(Arc::new(Host(Arc::clone(&self.runs), self.origin)));
         let (origin, ahead) = (self.origin, Arc::new(Mutex::new(ahead)));
         let clock: Clock = Arc::new({
             let ahead = Arc::clone(&ahead);
@@ -141,8 +139,8 @@ impl World {
         });
         let read: ReadTimes =
             Arc::new(|text| Ok(Arc::new(Read(Cron::try_from(text.to_owned())?)) as Arc<dyn Times>));
-        let summons = Summons::start(Arc::clone(&blocks), Arc::clone(&functions), read, clock);
-        let sidecar = Sidecar { blocks, functions, metrics, ahead, _summons: summons };
+        let summons = Summons::start(Arc::clone(&blocks), read, clock);
+        let sidecar = Sidecar { blocks, metrics, ahead, _summons: summons };
         sidecar.deploy(schedule).await;
         sidecar
     }
@@ -156,7 +154,7 @@ impl Sidecar {
     async fn deploy(&self, schedule: serde_json::Value) {
         let config: FunctionConfig =
             serde_json::from_value(json!({ "schedules": { "night": schedule } })).unwrap();
-        self.functions.deploy("cart", "module".into(), config, Origin::Operator).await.unwrap();
+        self.blocks.functions.deploy("cart", "module".into(), config, Origin::Operator).await.unwrap();
     }
 
     fn count(&self, outcome: &str) -> u64 {
@@ -283,7 +281,7 @@ async fn schedules_follow_what_is_deployed() {
     sidecar.deploy(json!({ "schedule": "@every 30s" })).await;
     pass(40).await;
     assert_eq!(world.due(), [10, 20, 30, 60]);
-    sidecar.functions.remove("cart").unwrap();
+    sidecar.blocks.functions.remove("cart").unwrap();
     pass(100).await;
     assert_eq!(world.due(), [10, 20, 30, 60]);
 }

@@ -89,7 +89,6 @@ impl Function for Fake {
 
 struct Stage {
     blocks: Arc<Blocks>,
-    functions: Arc<Functions>,
     heard: Arc<Heard>,
     summons: Summons,
 }
@@ -106,17 +105,16 @@ impl Stage {
         blocks.pubsub.brokers.replace([Arc::new(component)]);
         let heard =
             Arc::new(Heard { given: Mutex::default(), leave: Semaphore::new(0), busy: Mutex::default() });
-        let functions = Arc::new(Functions::default());
-        functions.run_on(Arc::new(Host(Arc::clone(&heard))));
+        blocks.functions.run_on(Arc::new(Host(Arc::clone(&heard))));
         let read: ReadTimes = Arc::new(|_| Err("there are no schedules here".to_owned()));
         let clock: Clock = Arc::new(std::time::SystemTime::now);
-        let summons = Summons::start(Arc::clone(&blocks), Arc::clone(&functions), read, clock);
-        Self { blocks, functions, heard, summons }
+        let summons = Summons::start(Arc::clone(&blocks), read, clock);
+        Self { blocks, heard, summons }
     }
 
     async fn deploy(&self, version: &'static str, events: serde_json::Value) {
         let config: FunctionConfig = serde_json::from_value(json!({ "events": events })).unwrap();
-        self.functions.deploy("cart", version.into(), config, Origin::Operator).await.unwrap();
+        self.blocks.functions.deploy("cart", version.into(), config, Origin::Operator).await.unwrap();
     }
 
     /// With its subscription in place: what is published before that is not for it.
@@ -249,7 +247,7 @@ async fn a_new_version_takes_over_without_losing_or_repeating_any() {
 #[tokio::test]
 async fn events_wait_for_a_function_that_was_taken_away() {
     let stage = Stage::with_orders(json!({})).await;
-    stage.functions.remove("cart").unwrap();
+    stage.blocks.functions.remove("cart").unwrap();
     stage.publish("orders", "kept").await;
     sleep(Duration::from_millis(100)).await;
     assert_eq!(stage.given(), [""; 0]);
