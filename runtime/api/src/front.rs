@@ -14,6 +14,7 @@ use outrigger_blocks::Blocks;
 use outrigger_proto::layotto::lifecycle_server::LifecycleServer;
 use outrigger_proto::layotto::runtime_server::RuntimeServer;
 use outrigger_proto::outrigger::actuator_server::ActuatorServer;
+use outrigger_proto::outrigger::functions_server::FunctionsServer;
 use outrigger_telemetry::Metrics;
 use outrigger_telemetry::span::Tracer;
 use tonic::Status;
@@ -25,9 +26,10 @@ use tower_service::Service;
 
 use crate::access::{Access, Denied, Exposure};
 use crate::actuator::Actuator;
+use crate::functions::FunctionAdmin;
 use crate::grpc::health::HealthService;
 use crate::grpc::layotto::{self, LifecycleService, RuntimeService};
-use crate::grpc::outrigger::ActuatorService;
+use crate::grpc::outrigger::{ActuatorService, FunctionsService};
 use crate::grpc::reflection;
 use crate::meter::Meter;
 use crate::passing;
@@ -76,10 +78,12 @@ struct Shared {
 }
 
 impl Api {
-    /// Serves these blocks and this actuator under these rules.
+    /// Serves these blocks, this actuator and these functions under these rules. Whoever needs no token to come in may
+    /// not manage functions: to reach this port is enough to call them, not to change what runs in here.
     pub fn new(
         blocks: Arc<Blocks>,
         actuator: Arc<dyn Actuator>,
+        functions: Arc<dyn FunctionAdmin>,
         rules: impl Into<Rules>,
         metrics: &Metrics,
     ) -> Self {
@@ -91,13 +95,16 @@ impl Api {
                 Runtime::NAME,
                 LifecycleServer::<LifecycleService>::NAME,
                 ActuatorServer::<ActuatorService>::NAME,
+                FunctionsServer::<FunctionsService>::NAME,
             ]
             .into(),
         };
+        let functions = FunctionsService { functions, open: access.tokens.is_some() };
         let lifecycle = LifecycleService { blocks: Arc::clone(&blocks), meter: meter.clone() };
         let others = vec![
             boxed(within!(most, HealthServer::new(health))),
             boxed(within!(most, ActuatorServer::new(ActuatorService(actuator)))),
+            boxed(within!(most, FunctionsServer::new(functions))),
             boxed(within!(most, LifecycleServer::new(lifecycle))),
             boxed(reflection::v1()),
             boxed(reflection::v1alpha()),
@@ -112,6 +119,26 @@ impl Api {
     pub fn front(&self, exposure: Exposure) -> Front {
         Front { shared: Arc::clone(&self.0), exposure }
     }
+}
+
+/// `outrigger.v1.Functions` for a listener that is there to manage.
+pub fn functions_service<B>(
+    functions: Arc<dyn FunctionAdmin>,
+) -> impl Service<
+    Request<B>,
+    Response = Response<Body>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Body>, Infallible>> + Send,
+> + NamedService
++ Clone
++ Send
++ Sync
++ use<B>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send + 'static,
+{
+    FunctionsServer::new(FunctionsService { functions, open: true })
 }
 
 fn boxed<S>(service: S) -> (&'static str, Boxed)

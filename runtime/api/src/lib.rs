@@ -7,6 +7,7 @@ pub mod access;
 pub mod actuator;
 pub mod app;
 mod front;
+pub mod functions;
 mod grpc;
 mod meter;
 mod passing;
@@ -14,4 +15,4 @@ pub mod status;
 mod trace;
 mod wire;
 
-pub use front::{Api, Front, Reply, Rules};
+pub use front::{Api, Front, Reply, Rules, functions_service};

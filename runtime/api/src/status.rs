@@ -31,12 +31,13 @@ pub enum Block {
     PubSub,
     Invoke,
     Binding,
+    Function,
 }
 
 impl Block {
     /// Every block, for the tests of the tables.
     #[cfg(test)]
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::State,
         Self::Secrets,
         Self::Configuration,
@@ -48,5 +49,6 @@ impl Block {
         Self::PubSub,
         Self::Invoke,
         Self::Binding,
+        Self::Function,
     ];
 }

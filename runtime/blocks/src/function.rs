@@ -32,6 +32,7 @@ pub use report::{FunctionReport, Origin, VersionReport, VersionState};
 pub use schedule::{Clock, Times};
 pub use summons::{ReadTimes, Summons};
 pub use taker::Taker;
+pub use version::sha256;
 
 use crate::bindings::InputEvent;
 use crate::caller::Caller;
@@ -102,6 +103,21 @@ pub struct Triggers {
     pub schedule: bool,
     pub binding: bool,
     pub invoke: bool,
+}
+
+impl Triggers {
+    /// The names of what it can be called for.
+    pub fn names(self) -> Vec<&'static str> {
+        let Self { http, event, schedule, binding, invoke } = self;
+        let all = [
+            ("http", http),
+            ("event", event),
+            ("schedule", schedule),
+            ("binding", binding),
+            ("invoke", invoke),
+        ];
+        all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
+    }
 }
 
 /// A time of a schedule.

@@ -1,8 +1,9 @@
 //! The admin listener: actuator, metrics, dumps and management, as axum routes.
 
 mod actuator;
-#[cfg(feature = "wasm")]
 mod functions;
+#[cfg(feature = "wasm")]
+mod layotto;
 mod manage;
 
 use std::sync::{Arc, Weak};
@@ -57,8 +58,9 @@ pub fn router(app: Weak<App>, access: Arc<ArcSwap<Access>>, exposure: Exposure) 
     let admin = Admin { app, access, exposure };
     let router = Router::new();
     #[cfg(feature = "wasm")]
-    let router = router.merge(functions::routes());
+    let router = router.merge(layotto::routes());
     router
+        .merge(functions::routes(&admin))
         .route("/", get(index))
         .route("/actuator/health", get(actuator::readiness))
         .route("/actuator/health/readiness", get(actuator::readiness))
@@ -112,18 +114,29 @@ fn problem(status: StatusCode, message: impl Into<String>) -> Response {
     (status, Json(json!({"error": message.into()}))).into_response()
 }
 
+const POST: &[&str] = &[
+    "/actuator/logger",
+    "/reload",
+    "/functions/{name}/promote",
+    "/functions/{name}/weight",
+    "/functions/{name}/rollback",
+];
 #[cfg(not(feature = "wasm"))]
-const POST: &[&str] = &["/actuator/logger", "/reload"];
+const POST_LAYOTTO: &[&str] = &[];
 #[cfg(feature = "wasm")]
-const POST: &[&str] = &["/actuator/logger", "/reload", "/wasm/install", "/wasm/uninstall", "/wasm/update"];
+const POST_LAYOTTO: &[&str] = &["/wasm/install", "/wasm/uninstall", "/wasm/update"];
 
 async fn index() -> Response {
+    let post = [POST, POST_LAYOTTO].concat();
     Json(json!({
         "get": [
             "/actuator/health/liveness", "/actuator/health/readiness", "/actuator/info", "/actuator/logger",
             "/actuator/components", "/config", "/listeners", "/clusters", "/routes", "/reload", "/metrics",
+            "/functions", "/functions/{name}", "/functions/{name}/logs",
         ],
-        "post": POST,
+        "post": post,
+        "put": ["/functions/{name}"],
+        "delete": ["/functions/{name}"],
     }))
     .into_response()
 }

@@ -23,6 +23,7 @@ use crate::{
     config::{self, Config, Loaded, Problems, Sources},
     doors::Doors,
     function_triggers::{Endpoints, Triggers},
+    functions::{self, Managed},
     listeners::{Kind, Listeners, Plan},
     outbound::Outbound,
     reload::Reloads,
@@ -61,6 +62,8 @@ pub struct App {
     pub apps: Arc<Apps>,
     /// Where filters run.
     pub wasm: wasm::Host,
+    /// Where functions come from.
+    pub functions: Arc<Managed>,
     /// The proxy's sockets; `None` once they are drained.
     pub proxy: tokio::sync::Mutex<Option<outrigger_proxy::Listeners>>,
     /// What is in force now. Replaced whole.
@@ -112,9 +115,11 @@ impl App {
         let registry = Arc::new(registry);
         let apps = Arc::new(Apps::new(context.clone(), &blocks));
         blocks.invoke.ask(Arc::clone(&apps) as _);
+        let functions = Arc::new(Managed::new(Arc::clone(&blocks), control.clone(), context.clone()));
         let nothing = Snapshot::nothing(context);
         let wasm = wasm::Host::new((0..workers.len()).map(|i| workers.handle(i).clone()).collect(), &metrics)
             .with_blocks(Arc::clone(&blocks), control.clone());
+        wasm::run_functions(&wasm, &config.wasm, &blocks);
         let proxy = outrigger_proxy::Listeners::new(Arc::clone(&workers), metrics.clone());
         let app = Arc::new_cyclic(|app: &Weak<Self>| Self {
             started,
@@ -134,6 +139,7 @@ impl App {
             workers,
             control,
             wasm,
+            functions,
             proxy: tokio::sync::Mutex::new(Some(proxy)),
             listeners: Listeners::default(),
             snapshot: Mutex::new(Arc::new(nothing)),
@@ -153,7 +159,10 @@ impl App {
         let now = self.snapshot();
         let outdated = now.components.outdated().await;
         let plugins = wasm::compile(&self.wasm, &loaded, &now.plugins).await?;
-        Snapshot::compile(loaded, plugins, &self.registry, &self.blocks, &self.metrics, &now, &outdated)
+        let functions = self.functions.compile(&loaded, &now.functions).await?;
+        let (snapshot, changes) =
+            Snapshot::compile(loaded, plugins, &self.registry, &self.blocks, &self.metrics, &now, &outdated)?;
+        Ok((Snapshot { functions, ..snapshot }, changes))
     }
 
     /// Puts a snapshot in force: what calls find first, then the doors they come through. The proxy's sockets come
@@ -171,6 +180,8 @@ impl App {
                 return Err(told(&snapshot.loaded, found).into());
             }
         }
+        let (now, next) = (self.snapshot(), &snapshot.loaded.config);
+        self.functions.follow(next, &snapshot.functions, &now.functions).await;
         let exporting = self.telemetry.follow(&snapshot.loaded, &env, &self.control);
         exporting.map_err(|problem| Problems(vec![problem]))?;
         snapshot.components.install(&self.blocks);
@@ -201,8 +212,8 @@ impl App {
     /// Everything whose change should lead to a reload.
     fn files(&self, config: &Config) -> Vec<PathBuf> {
         let secrets = secret_files(config, &self.registry).into_iter().chain(tokens::files(config));
-        let modules = self.wasm.files(&config.wasm);
-        self.sources.files.iter().cloned().chain(secrets).chain(modules).collect()
+        let (modules, functions) = (self.wasm.files(&config.wasm), functions::files(config));
+        self.sources.files.iter().cloned().chain(secrets).chain(modules).chain(functions).collect()
     }
 
     /// Gives the doors their keys: those that are known now, and each other one when its store has told.

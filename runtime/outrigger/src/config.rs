@@ -86,13 +86,14 @@ fn finish(
 }
 
 /// Maps whose keys are names: `name: null` in a later layer takes away what an earlier one put there.
-const NAMED: [&[&str]; 11] = [
+const NAMED: [&[&str]; 12] = [
     &["components"],
     &["apps"],
     &["subscriptions"],
     &["listeners"],
     &["routes"],
     &["clusters"],
+    &["functions"],
     &["wasm", "plugins"],
     &["api", "listeners"],
     &["api", "tokens"],

@@ -34,7 +34,8 @@ impl Doors {
         // They open when the first configuration is in force.
         let closed = Keys::none_known();
         let rules = api_rules(config, &closed);
-        let api = Api::new(Arc::clone(blocks), Arc::clone(&operator) as _, rules, metrics);
+        let (actuator, functions) = (Arc::clone(&operator), Arc::clone(&operator));
+        let api = Api::new(Arc::clone(blocks), actuator, functions, rules, metrics);
         Self {
             blocks: Arc::clone(blocks),
             operator,
@@ -49,7 +50,8 @@ impl Doors {
     /// The rules of `config` hold from the next request on, and these keys fit.
     pub fn follow(&self, config: &Config, keys: &Keys) {
         let (blocks, operator) = (Arc::clone(&self.blocks), Arc::clone(&self.operator));
-        let api = Api::new(blocks, operator, api_rules(config, keys), &self.metrics);
+        let api =
+            Api::new(blocks, Arc::clone(&operator) as _, operator, api_rules(config, keys), &self.metrics);
         self.network.store(Arc::new(api.front(Exposure::Network)));
         self.socket.store(Arc::new(api.front(Exposure::Socket)));
         self.admin_access.store(Arc::new(admin_access(config, keys)));

@@ -12,6 +12,7 @@ pub mod components;
 pub mod config;
 pub mod doors;
 pub mod function_triggers;
+pub mod functions;
 pub mod joints;
 pub mod life;
 pub mod listeners;

@@ -41,15 +41,21 @@ struct Server {
 
 impl HttpClients for Outbound {
     fn server(&self, component: &str, server: &HttpServer) -> Result<Arc<dyn HttpClient>> {
-        let name = format!("binding:{component}");
-        let config = BTreeMap::from([(name.clone(), config(server))]);
+        self.open(&format!("binding:{component}"), server)
+    }
+}
+
+impl Outbound {
+    /// A server under the name of its cluster.
+    pub fn open(&self, name: &str, server: &HttpServer) -> Result<Arc<dyn HttpClient>> {
+        let config = BTreeMap::from([(name.to_owned(), config(server))]);
         let clusters =
             Clusters::compile(&config, &Clusters::empty(self.context.clone())).map_err(|problems| {
                 let told: Vec<_> = problems.iter().map(|problem| problem.message.as_str()).collect();
                 Error::invalid(format!("the server cannot be called: {}", told.join("; ")))
             })?;
         clusters.activate();
-        let cluster = clusters.get(&name).cloned().ok_or_else(|| Error::internal("a cluster was lost"))?;
+        let cluster = clusters.get(name).cloned().ok_or_else(|| Error::internal("a cluster was lost"))?;
         let usual = server.port == if server.tls { 443 } else { 80 };
         let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
         let authority = if usual { host } else { format!("{host}:{}", server.port) };

@@ -1,7 +1,11 @@
-//! How the process ends, and who may delay it: calls under way, up to the configured timeout. Then admin, then what is
+//! How the process ends, and who may delay it: calls under way, functions' after all others, up to the
+//! configured timeout. Then admin, then what is
 //! left to export, then workers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use crate::{
     app::{App, Phase},
@@ -22,6 +26,7 @@ impl App {
         self.apps.withdraw().await;
         // Streams of events and changes end by themselves only when there is nothing more to stream.
         self.blocks.close();
+        let began = Instant::now();
         let proxy = self.proxy.lock().await.take();
         let proxy = async {
             match proxy {
@@ -36,14 +41,23 @@ impl App {
             self.callbacks.drain(timeout),
             triggers
         );
+        // Nobody is left who could call them but themselves.
+        let functions = self.functions.drain(timeout.saturating_sub(began.elapsed())).await;
         let left = api + proxy;
         if left > 0 {
             tracing::warn!(connections = left, ?timeout, "connections are cut off: they did not end in time");
+        }
+        if functions > 0 {
+            tracing::warn!(
+                calls = functions,
+                ?timeout,
+                "calls of functions are cut off: they did not end in time"
+            );
         }
         self.listeners.drain(Kind::Admin, ADMIN).await;
         self.telemetry.stop().await;
         let workers = Arc::clone(&self.workers);
         let stopped = tokio::task::spawn_blocking(move || workers.stop(WORKERS)).await;
-        tracing::info!(clean = left == 0 && stopped.unwrap_or(false), "stopped");
+        tracing::info!(clean = left == 0 && functions == 0 && stopped.unwrap_or(false), "stopped");
     }
 }

@@ -10,6 +10,7 @@ use outrigger_telemetry::Metrics;
 use crate::{
     components::{Changes, Components},
     config::{Config, Loaded, node::Node, node::Origin},
+    functions::Configured,
     traffic::Traffic,
     wasm::Plugins,
 };
@@ -20,6 +21,7 @@ pub struct Snapshot {
     pub components: Components,
     pub traffic: Traffic,
     pub plugins: Plugins,
+    pub functions: Configured,
 }
 
 impl Snapshot {
@@ -28,7 +30,8 @@ impl Snapshot {
         let loaded =
             Loaded { config: Config::default(), tree: Node::map(Origin::Default), notes: Vec::new() };
         let (components, plugins) = (Components::default(), Plugins::default());
-        Self { loaded, components, traffic: Traffic::none(context), plugins }
+        let functions = Configured::default();
+        Self { loaded, components, traffic: Traffic::none(context), plugins, functions }
     }
 
     /// Compiles a configuration and the `plugins` made of it, keeping from `previous` what it does not touch but for the
@@ -46,7 +49,9 @@ impl Snapshot {
         let traffic = Traffic::compile(&loaded, &plugins.modules(), metrics, &previous.traffic)?;
         let (components, changes) =
             Components::compile(&loaded.config, registry, blocks, &previous.components, outdated)?;
-        Ok((Self { loaded, components, traffic, plugins }, changes))
+        // Functions come last: nothing above depends on them.
+        let functions = Configured::default();
+        Ok((Self { loaded, components, traffic, plugins, functions }, changes))
     }
 }
 

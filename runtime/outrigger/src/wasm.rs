@@ -1,7 +1,8 @@
 //! WebAssembly filters and Layotto's functions, where they are built in.
 
-#[cfg(feature = "wasm")]
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
+
+use outrigger_blocks::Blocks;
 
 #[cfg(feature = "wasm")]
 use crate::app::App;
@@ -12,7 +13,7 @@ use crate::{
 
 #[cfg(feature = "wasm")]
 pub use outrigger_wasm_host::{
-    FunctionChange, Host, LayottoFunctionConfig, LayottoGrants, Plugins, WasmConfig,
+    FunctionChange, FunctionEngine, Host, LayottoFunctionConfig, LayottoGrants, Plugins, WasmConfig,
 };
 #[cfg(not(feature = "wasm"))]
 pub use without::{Host, Plugins, WasmConfig};
@@ -28,7 +29,27 @@ pub async fn compile(host: &Host, loaded: &Loaded, previous: &Plugins) -> Result
     compiled.map_err(|found| told(loaded, found.into_iter().map(|problem| problem.within("wasm"))))
 }
 
-/// Changes functions and puts the change in force.
+/// Where functions run from now on.
+#[cfg(feature = "wasm")]
+pub fn run_functions(host: &Host, config: &WasmConfig, blocks: &Arc<Blocks>) {
+    blocks.functions.run_on(Arc::new(FunctionEngine::new(host, config, blocks)));
+}
+
+#[cfg(not(feature = "wasm"))]
+pub fn run_functions(_: &Host, _: &WasmConfig, _: &Arc<Blocks>) {}
+
+/// The folder of functions.
+#[cfg(feature = "wasm")]
+pub fn folder(config: &WasmConfig) -> Option<&Path> {
+    config.functions.folder.as_deref()
+}
+
+#[cfg(not(feature = "wasm"))]
+pub fn folder(_: &WasmConfig) -> Option<&Path> {
+    None
+}
+
+/// Changes Layotto's functions and puts the change in force.
 #[cfg(feature = "wasm")]
 pub async fn change(app: &Arc<App>, change: FunctionChange) -> Result<(), String> {
     let reload = || async {

@@ -26,6 +26,7 @@ fn described() -> Builder<'static> {
         .with_service_name("spec.proto.runtime.v1.Runtime")
         .with_service_name("spec.proto.runtime.v1.Lifecycle")
         .with_service_name("outrigger.v1.Actuator")
+        .with_service_name("outrigger.v1.Functions")
         .with_service_name("grpc.health.v1.Health")
         .with_service_name("grpc.reflection.v1.ServerReflection")
         .with_service_name("grpc.reflection.v1alpha.ServerReflection")

@@ -24,7 +24,7 @@ pub fn code(block: Block, kind: ErrorKind) -> Code {
             | ErrorKind::InvalidArgument
             | ErrorKind::Unsupported,
         ) => Code::Internal,
-        (Block::Invoke, ErrorKind::NotConfigured) => Code::NotFound,
+        (Block::Invoke | Block::Function, ErrorKind::NotConfigured) => Code::NotFound,
         (_, ErrorKind::NotConfigured) => Code::InvalidArgument,
         (Block::Lifecycle | Block::PubSub, ErrorKind::FailedPrecondition) => Code::InvalidArgument,
         (_, ErrorKind::NotFound) => Code::NotFound,

@@ -8,6 +8,8 @@ use std::time::Duration;
 use outrigger_api::Api;
 use outrigger_api::access::{Access, Exposure};
 use outrigger_api::actuator::{Actuator, HealthReport, Info, Probe};
+use outrigger_api::functions::{Change, Changed, Deployment, FunctionAdmin};
+use outrigger_blocks::function::{FunctionConfig, FunctionLog, FunctionReport, Origin};
 use outrigger_blocks::{
     Blocks, ComponentReport, KeyPrefix, Member, Policy, Scopes, SlotConfig, StateComponent,
 };
@@ -67,9 +69,9 @@ impl Sidecar {
     pub(crate) fn empty(access: Access) -> Self {
         let metrics = Metrics::new();
         let blocks = Arc::new(Blocks::new("orders", &metrics));
-        let process =
-            Process { blocks: Arc::clone(&blocks), level: parking_lot::Mutex::new("info".to_owned()) };
-        let api = Api::new(Arc::clone(&blocks), Arc::new(process), access, &metrics);
+        let level = parking_lot::Mutex::new("info".to_owned());
+        let process = Arc::new(Process { blocks: Arc::clone(&blocks), level });
+        let api = Api::new(Arc::clone(&blocks), Arc::clone(&process) as _, process, access, &metrics);
         Self { blocks, metrics, api }
     }
 
@@ -177,5 +179,40 @@ impl Actuator for Process {
         }
         level.clone_into(&mut self.level.lock());
         Ok(())
+    }
+}
+
+/// Everything in memory: nothing is kept.
+#[async_trait]
+impl FunctionAdmin for Process {
+    async fn deploy(&self, deployment: Deployment) -> outrigger_blocks::Result<Changed> {
+        let Deployment { name, module, config, sha256, weight } = deployment;
+        let mut config: FunctionConfig =
+            config.map(|json| serde_json::from_str(&json).unwrap()).unwrap_or_default();
+        (config.sha256, config.weight) = (sha256, weight.unwrap_or(config.weight));
+        self.blocks.functions.deploy(&name, module, config, Origin::Operator).await?;
+        Ok(Changed { function: self.blocks.functions.report(&name)?, kept: false })
+    }
+
+    async fn change(&self, name: &str, change: Change) -> outrigger_blocks::Result<Changed> {
+        let functions = &self.blocks.functions;
+        match change {
+            Change::Promote => functions.promote(name)?,
+            Change::Weight(weight) => functions.set_weight(name, weight)?,
+            Change::Rollback => functions.rollback(name)?,
+        }
+        Ok(Changed { function: functions.report(name)?, kept: false })
+    }
+
+    async fn remove(&self, name: &str) -> outrigger_blocks::Result<()> {
+        self.blocks.functions.remove(name)
+    }
+
+    fn list(&self) -> Vec<FunctionReport> {
+        self.blocks.functions.list()
+    }
+
+    fn logs(&self, name: &str) -> outrigger_blocks::Result<Arc<FunctionLog>> {
+        self.blocks.functions.logs(name)
     }
 }

@@ -11,6 +11,7 @@ mod bad_input;
 mod configuration;
 mod deadline;
 mod events;
+mod functions;
 mod harness;
 mod lock;
 mod probes;

@@ -5,11 +5,12 @@ use tonic_reflection::pb::{v1, v1alpha};
 
 use crate::harness::Sidecar;
 
-const SERVICES: [&str; 6] = [
+const SERVICES: [&str; 7] = [
     "grpc.health.v1.Health",
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
     "outrigger.v1.Actuator",
+    "outrigger.v1.Functions",
     "spec.proto.runtime.v1.Lifecycle",
     "spec.proto.runtime.v1.Runtime",
 ];

@@ -62,8 +62,12 @@ impl Entry {
     pub(super) fn deployed(&self) -> Option<Deployed> {
         let line = self.line.load();
         let current = line.current.as_ref()?;
-        let (name, config) = (Arc::clone(&self.name), Arc::clone(&current.config));
-        Some(Deployed { name, config, triggers: current.function.triggers() })
+        Some(Deployed {
+            name: Arc::clone(&self.name),
+            sha256: Arc::clone(&current.sha256),
+            config: Arc::clone(&current.config),
+            triggers: current.function.triggers(),
+        })
     }
 
     /// Those of the line, and those that leave.

@@ -39,6 +39,8 @@ pub struct Prepared {
 #[derive(Clone, Debug)]
 pub struct Deployed {
     pub name: Arc<str>,
+    /// The digest of the current version's module.
+    pub sha256: Arc<str>,
     /// The current version's.
     pub config: Arc<FunctionConfig>,
     /// What the current version can be called for.
@@ -143,6 +145,13 @@ impl Functions {
         self.change(|| {
             self.entry_or_new(&name, Arc::default(), origin).refuse(sha256(module), reason);
         });
+    }
+
+    /// Forgets what was refused: nobody wants it any more.
+    pub fn settle(&self, name: &str) {
+        if let Ok(entry) = self.find(name) {
+            self.change(|| entry.rest.lock().refused = None);
+        }
     }
 
     /// Gives the candidate all calls.

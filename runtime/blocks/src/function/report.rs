@@ -70,6 +70,13 @@ pub enum VersionState {
     },
 }
 
+impl FunctionReport {
+    /// Whether a version waits to be promoted.
+    pub fn has_candidate(&self) -> bool {
+        self.versions.iter().any(|version| version.state == VersionState::Candidate)
+    }
+}
+
 impl VersionState {
     pub const fn as_str(&self) -> &'static str {
         match self {

@@ -182,7 +182,7 @@ async fn end_within(running: Running, limit: Duration) {
 /// What the functions there are want to be called for, as far as they can be.
 fn wanted(deployed: &[Deployed]) -> (BTreeMap<Key, EventTrigger>, BTreeMap<Key, ScheduleTrigger>) {
     let (mut events, mut schedules) = (BTreeMap::new(), BTreeMap::new());
-    for Deployed { name, config, triggers } in deployed {
+    for Deployed { name, config, triggers, .. } in deployed {
         let key = |trigger: &String| (Arc::clone(name), trigger.clone());
         if triggers.event {
             events.extend(config.events.iter().map(|(trigger, event)| (key(trigger), event.clone())));

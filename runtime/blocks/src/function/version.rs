@@ -140,8 +140,8 @@ impl http_body::Body for Answer {
     }
 }
 
-/// In hexadecimal.
-pub(super) fn sha256(module: &[u8]) -> Arc<str> {
+/// The digest of a module, in hexadecimal.
+pub fn sha256(module: &[u8]) -> Arc<str> {
     let digest = digest(&SHA256, module);
     let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
     digits.collect::<String>().into()

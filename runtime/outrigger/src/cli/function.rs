@@ -1,6 +1,11 @@
 //! `outrigger fn`: functions, from their sources to a running sidecar.
 
 mod build;
+mod change;
+mod client;
+mod deploy;
+mod list;
+mod logs;
 mod new;
 mod template;
 
@@ -12,18 +17,30 @@ use clap::{Args, Subcommand};
 #[derive(Args)]
 pub(super) struct FunctionArgs {
     #[command(subcommand)]
-    verb: FunctionVerb,
+    verb: Verb,
 }
 
 #[derive(Subcommand)]
-enum FunctionVerb {
+enum Verb {
     New(new::NewArgs),
     Build(build::BuildArgs),
+    Deploy(deploy::DeployArgs),
+    List(list::ListArgs),
+    Logs(logs::LogsArgs),
+    Promote(change::PromoteArgs),
+    Rollback(change::RollbackArgs),
+    Remove(change::RemoveArgs),
 }
 
 pub(super) fn run(args: FunctionArgs) -> anyhow::Result<ExitCode> {
     match args.verb {
-        FunctionVerb::New(args) => new::run(&args),
-        FunctionVerb::Build(args) => build::run(&args),
+        Verb::New(args) => new::run(&args),
+        Verb::Build(args) => build::run(&args),
+        Verb::Deploy(args) => deploy::run(args),
+        Verb::List(args) => list::run(args),
+        Verb::Logs(args) => logs::run(args),
+        Verb::Promote(args) => change::promote(args),
+        Verb::Rollback(args) => change::rollback(args),
+        Verb::Remove(args) => change::remove(args),
     }
 }

@@ -16,6 +16,7 @@ use super::{
     read::{Refusal, collect},
 };
 use crate::{
+    functions,
     secrets::{self, SecretRef},
     telemetry,
     tokens::{self, TokenConfig},
@@ -40,7 +41,10 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     }
     let tokens = tokens.into_iter().flat_map(|(section, tokens)| tokens::check(section, tokens));
     let calls = config.api.limits.calls.iter().flat_map(limit);
-    for (path, message) in telemetry::check(&config.telemetry).into_iter().chain(tokens).chain(calls) {
+    let functions = functions::check(config);
+    for (path, message) in
+        telemetry::check(&config.telemetry).into_iter().chain(tokens).chain(calls).chain(functions)
+    {
         checker.report(&tree.steps(&path), message);
     }
 }

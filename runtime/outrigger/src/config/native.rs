@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, num::NonZeroUsize, time::Duration};
 
-use outrigger_blocks::{LimitConfig, Policy, SubscriptionConfig, invoke::Callers};
+use outrigger_blocks::{LimitConfig, Policy, SubscriptionConfig, function::FunctionConfig, invoke::Callers};
 use outrigger_cluster::ClusterConfig;
 use outrigger_component_api::{BlockKind, Secret, Settings};
 use outrigger_http::ServerConfig;
@@ -53,6 +53,9 @@ pub struct Config {
     /// WebAssembly filters, and what they may use.
     #[serde(skip_serializing_if = "crate::wasm::is_unused")]
     pub wasm: WasmConfig,
+    /// Functions: WebAssembly components, what they may use, and what calls them. Names are up to 63 of a-z, 0-9 and -.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub functions: BTreeMap<String, FunctionConfig>,
     /// Where traces and metrics go.
     pub telemetry: TelemetryConfig,
     /// How the process ends.

@@ -84,14 +84,49 @@ impl Watch {
     }
 }
 
+/// A watch on whatever happens in one folder.
+pub struct FolderWatch {
+    events: mpsc::Receiver<()>,
+    _watcher: RecommendedWatcher,
+}
+
+impl FolderWatch {
+    pub fn new(folder: &Path) -> notify::Result<Self> {
+        let (tell, events) = mpsc::channel(1);
+        Ok(Self { events, _watcher: watcher_of([folder.to_owned()], tell)? })
+    }
+
+    /// Completes when something has happened and nothing more for a moment, or for long enough. May be dropped and
+    /// called again.
+    pub async fn changed(&mut self) {
+        /// Somebody who never stops writing does not hold up the others.
+        const LONG: Duration = Duration::from_millis(800);
+        if self.events.recv().await.is_none() {
+            // The watching thread is gone, and with it all there is to be told.
+            std::future::pending::<()>().await;
+        }
+        let quiet = async {
+            while tokio::time::timeout(QUIET, self.events.recv()).await.is_ok_and(|event| event.is_some()) {}
+        };
+        tokio::time::timeout(LONG, quiet).await.ok();
+    }
+}
+
 fn watcher(files: &[PathBuf], tell: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
+    watcher_of(files.iter().flat_map(|file| folders(file)).collect::<BTreeSet<_>>(), tell)
+}
+
+fn watcher_of(
+    folders: impl IntoIterator<Item = PathBuf>,
+    tell: mpsc::Sender<()>,
+) -> notify::Result<RecommendedWatcher> {
     let notify = move |event: notify::Result<notify::Event>| {
         if event.is_ok_and(|event| !event.kind.is_access()) {
             let _full_is_enough = tell.try_send(());
         }
     };
     let mut watching = notify::recommended_watcher(notify)?;
-    for folder in files.iter().flat_map(|file| folders(file)).collect::<BTreeSet<_>>() {
+    for folder in folders {
         watching.watch(&folder, RecursiveMode::NonRecursive)?;
     }
     Ok(watching)

@@ -30,6 +30,7 @@ const OBSERVED_BY: &[(&str, &[&str])] = &[
     ("routes.*.filters.", &["http", "proxy"]),
     ("routes.*.retry.", &["cluster", "proxy", "resilience"]),
     ("routes.", &["proxy"]),
+    ("functions.", &["blocks", "../wasm/host", "outrigger"]),
     ("wasm.", &["../wasm/host", "outrigger"]),
     ("", &["outrigger"]),
 ];

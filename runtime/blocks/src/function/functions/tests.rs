@@ -160,6 +160,9 @@ async fn a_refused_version_leaves_the_old_one_and_its_reason() {
     assert_eq!(report.versions[1].state, VersionState::Refused { reason: "it traps at start".to_owned() });
     let log = functions.logs("cart").unwrap().after(0);
     assert_eq!((log[0].level, log[0].text.as_str()), ("error", "refused: it traps at start"));
+    functions.settle("cart");
+    assert_eq!(states(&functions), [("current", 100, 1)], "nobody wants it any more");
+    deploy(&functions, "bad", 100).await.unwrap_err();
     deploy(&functions, "two", 100).await.unwrap();
     assert_eq!(states(&functions), [("current", 100, 0), ("previous", 0, 1)], "what was refused is history");
 }

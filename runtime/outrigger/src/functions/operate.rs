@@ -1,0 +1,149 @@
+//! Changes an operator makes while the process runs. What can be kept goes into the folder.
+
+use std::{path::Path, sync::Arc};
+
+use outrigger_api::functions::{Change, Changed, Deployment, FunctionAdmin};
+use outrigger_blocks::{
+    Error, ErrorKind, Result,
+    function::{FunctionConfig, FunctionLog, FunctionReport, Origin},
+};
+use outrigger_component_api::async_trait;
+
+use super::{Managed, folder::Slot, settings};
+use crate::{app::App, operator::Operator};
+
+impl Managed {
+    /// Loads a version, keeps it where there is a folder, and puts it in force.
+    pub async fn deploy(&self, deployment: Deployment) -> Result<Changed> {
+        let mut folder = self.folder.lock().await;
+        let (functions, name) = (&self.blocks.functions, deployment.name.as_str());
+        self.refuse_configured(name)?;
+        let config = self.settings(&deployment)?;
+        let prepared = functions.prepare(name, deployment.module.clone(), config.clone()).await;
+        let prepared = prepared.inspect_err(|error| {
+            if let Some(origin) = functions.origin(name) {
+                functions.refuse(name, &deployment.module, error.message(), origin);
+            }
+        })?;
+        let candidate = config.weight < 100 && functions.has(name);
+        let slot = if candidate { Slot::Candidate } else { Slot::Current };
+        if let Some(folder) = folder.as_mut() {
+            folder.keep(name, slot, deployment.module, &config).await.map_err(unkept)?;
+        }
+        let origin = if folder.is_some() { Origin::Folder } else { Origin::Operator };
+        tracing::info!(function = name, version = %prepared.version(), weight = config.weight, "function deployed");
+        functions.put(prepared, origin);
+        Ok(Changed { function: functions.report(name)?, kept: folder.is_some() && !candidate })
+    }
+
+    /// What it is told: what the operator says, or else what it has been told so far.
+    fn settings(&self, deployment: &Deployment) -> Result<FunctionConfig> {
+        let now = || self.blocks.functions.get(&deployment.name);
+        let mut config = match &deployment.config {
+            // The environment is ours, and not for whoever can deploy to read.
+            Some(text) => settings::read(Path::new("config"), text, &|_| None)?,
+            None => {
+                let mut config = now().map(|now| FunctionConfig::clone(&now.config)).unwrap_or_default();
+                config.weight = FunctionConfig::default().weight;
+                config
+            }
+        };
+        (config.file, config.url) = (None, None);
+        config.sha256.clone_from(&deployment.sha256);
+        config.weight = deployment.weight.unwrap_or(config.weight);
+        Ok(config)
+    }
+
+    /// Changes who gets which calls; what can be kept, the folder has from then on.
+    pub async fn change(&self, name: &str, change: Change) -> Result<Changed> {
+        let mut folder = self.folder.lock().await;
+        let functions = &self.blocks.functions;
+        let had_candidate = functions.report(name)?.has_candidate();
+        match change {
+            Change::Promote => functions.promote(name)?,
+            Change::Weight(weight) => functions.set_weight(name, weight)?,
+            Change::Rollback => functions.rollback(name)?,
+        }
+        tracing::info!(function = name, ?change, "function changed");
+        let promoted = matches!(change, Change::Promote | Change::Weight(100));
+        let kept = match (functions.origin(name), folder.as_mut()) {
+            (Some(Origin::Config), _) => promoted,
+            (Some(Origin::Folder), Some(folder)) => match change {
+                _ if promoted => folder.promote(name).await.map_err(unkept)?,
+                Change::Rollback if had_candidate => folder.withdraw(name).await.map_err(unkept)?,
+                Change::Rollback => {
+                    let now = functions.get(name).map(|now| now.sha256).unwrap_or_default();
+                    folder.go_back(name, &now).await.map_err(unkept)?
+                }
+                Change::Promote | Change::Weight(_) => false,
+            },
+            _ => false,
+        };
+        Ok(Changed { function: functions.report(name)?, kept })
+    }
+
+    /// Takes a function away, with its files.
+    pub async fn remove(&self, name: &str) -> Result<()> {
+        let mut folder = self.folder.lock().await;
+        self.refuse_configured(name)?;
+        self.blocks.functions.report(name)?;
+        if let Some(folder) = folder.as_mut() {
+            folder.remove(name).await.map_err(unkept)?;
+        }
+        self.blocks.functions.remove(name)?;
+        tracing::info!(function = name, "function removed");
+        Ok(())
+    }
+
+    /// What the configuration says is changed there.
+    fn refuse_configured(&self, name: &str) -> Result<()> {
+        if self.blocks.functions.origin(name) != Some(Origin::Config) {
+            return Ok(());
+        }
+        let message = format!("'{name}' is part of the configuration: change functions.{name} there");
+        Err(Error::new(ErrorKind::FailedPrecondition, message))
+    }
+}
+
+fn unkept(error: std::io::Error) -> Error {
+    Error::unavailable(format!("the folder of functions cannot be written: {error}")).with_source(error)
+}
+
+/// On the control runtime: what is begun must not end with the worker the request came in on, nor with its client.
+async fn on_control<R: Send + 'static, F: Future<Output = Result<R>> + Send + 'static>(
+    operator: &Operator,
+    work: impl FnOnce(Arc<Managed>) -> F,
+) -> Result<R> {
+    let app = running(operator)?;
+    let work = app.control.spawn(work(Arc::clone(&app.functions)));
+    work.await.map_err(|error| Error::internal("the change of a function failed").with_source(error))?
+}
+
+fn running(operator: &Operator) -> Result<Arc<App>> {
+    operator.0.upgrade().ok_or_else(|| Error::unavailable("the process is ending"))
+}
+
+#[async_trait]
+impl FunctionAdmin for Operator {
+    async fn deploy(&self, deployment: Deployment) -> Result<Changed> {
+        on_control(self, |functions| async move { functions.deploy(deployment).await }).await
+    }
+
+    async fn change(&self, name: &str, change: Change) -> Result<Changed> {
+        let name = name.to_owned();
+        on_control(self, |functions| async move { functions.change(&name, change).await }).await
+    }
+
+    async fn remove(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        on_control(self, |functions| async move { functions.remove(&name).await }).await
+    }
+
+    fn list(&self) -> Vec<FunctionReport> {
+        self.0.upgrade().map(|app| app.blocks.functions.list()).unwrap_or_default()
+    }
+
+    fn logs(&self, name: &str) -> Result<Arc<FunctionLog>> {
+        running(self)?.blocks.functions.logs(name)
+    }
+}

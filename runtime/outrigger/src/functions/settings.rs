@@ -1,0 +1,91 @@
+//! What a function is told: an entry of the section, or a text of its own.
+
+use std::path::Path;
+
+use outrigger_blocks::{
+    Error, Result,
+    function::{FunctionConfig, check_name},
+};
+
+use crate::config::{
+    Config, Problem,
+    node::{Node, Origin},
+    read, span,
+};
+
+/// What is wrong with the section by itself, as paths and messages.
+pub fn check(config: &Config) -> Vec<(String, String)> {
+    if !cfg!(feature = "wasm") && !config.functions.is_empty() {
+        let message = "this program was built without the `wasm` feature".to_owned();
+        return vec![("functions".to_owned(), message)];
+    }
+    let mut problems = Vec::new();
+    for (name, function) in &config.functions {
+        if let Err(error) = check_name(name) {
+            problems.push((format!("functions.{name}"), error.message().to_owned()));
+        }
+        let found = function.problems().into_iter().chain(function.source_problems());
+        problems.extend(found.map(|(path, message)| (within(name, &path), message)));
+    }
+    problems
+}
+
+/// A path inside a function's entry, as a path in the configuration.
+pub(super) fn within(name: &str, path: &str) -> String {
+    if path.is_empty() { format!("functions.{name}") } else { format!("functions.{name}.{path}") }
+}
+
+/// Reads a text with the settings of a function: YAML, or JSON. Its own words say where its module is.
+pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>) -> Result<FunctionConfig> {
+    let tree = span::parse(label, text, env).map_err(|problems| told(&problems))?;
+    let (config, mut problems) = read::read::<FunctionConfig>(&tree, &[]);
+    let mut report = |path: &str, message: String| problems.push(problem(label, &tree, path, message));
+    if let Some(config) = &config {
+        config.problems().into_iter().for_each(|(path, message)| report(&path, message));
+        for (path, given) in [("file", config.file.is_some()), ("url", config.url.is_some())] {
+            if given {
+                report(path, "is for the section `functions`: the module is brought along here".to_owned());
+            }
+        }
+    }
+    match config {
+        Some(config) if problems.is_empty() => Ok(config),
+        _ => Err(told(&problems)),
+    }
+}
+
+fn problem(label: &Path, tree: &Node, path: &str, message: String) -> Problem {
+    let steps = tree.steps(path);
+    let at = match tree.place(&steps) {
+        Origin::Default => Origin::File { file: label.into(), line: 1, column: 1 },
+        at => at,
+    };
+    Problem::new(at, path, message)
+}
+
+fn told(problems: &[Problem]) -> Error {
+    Error::invalid(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_of_its_own_is_read_with_its_places() {
+        let check = |text: &str, expected: &str| {
+            let told = read(Path::new("cart.yaml"), text, &|_| None).unwrap_err();
+            assert_eq!(told.message(), expected);
+        };
+        check("reuse: 0", "cart.yaml:1:8: reuse: must be at least 1");
+        check(
+            "file: x.wasm",
+            "cart.yaml:1:7: file: is for the section `functions`: the module is brought along here",
+        );
+        check("grant: {}", "cart.yaml:1:1: grant: unknown key `grant` (did you mean `grants`?)");
+        let config =
+            read(Path::new("cart.yaml"), "{\"grants\": {\"state\": [\"cart\"]}}", &|_| None).unwrap();
+        assert_eq!(config.grants.state, ["cart"]);
+        assert_eq!(read(Path::new("cart.yaml"), "", &|_| None).unwrap(), FunctionConfig::default());
+    }
+}
