@@ -10,7 +10,7 @@ use outrigger_blocks::Blocks;
 use outrigger_cluster::Clusters as AllClusters;
 use outrigger_http::Problem;
 use outrigger_http::chain::{Module, Modules};
-use outrigger_telemetry::{Counter, Family, Metrics};
+use outrigger_telemetry::{Counter, Family, Gauge, Metrics};
 use tokio::runtime::Handle;
 
 use crate::aot::Cache;
@@ -33,6 +33,7 @@ pub struct Host {
     workers: Vec<Handle>,
     services: Services,
     crashes: Family<Counter>,
+    instances: Family<Gauge>,
     metrics: Metrics,
     core: Arc<Core>,
     layotto: Layotto,
@@ -93,6 +94,11 @@ impl Host {
             "Instances of a filter that trapped, took too long or could not start.",
             &["plugin"],
         );
+        let instances = metrics.gauge(
+            "outrigger_wasm_instances",
+            "Instances of a filter that are there to be called, over all workers.",
+            &["plugin"],
+        );
         let services = Services {
             spaces: Arc::default(),
             metrics: Arc::new(Defined::new(metrics.clone())),
@@ -100,7 +106,7 @@ impl Host {
             backing: None,
         };
         let (metrics, core) = (metrics.clone(), Arc::default());
-        Self { workers, services, crashes, metrics, core, layotto: Layotto::default() }
+        Self { workers, services, crashes, instances, metrics, core, layotto: Layotto::default() }
     }
 
     /// Functions may ask these blocks; `control` is where that is done.
@@ -216,6 +222,7 @@ impl Host {
             blueprint,
             services: self.services.clone(),
             crashes: self.crashes.with(&[name]),
+            instances: self.instances.with(&[name]),
         };
         let plugin = Plugin::new(parts, &self.workers);
         let module = Arc::new(Filter(Arc::clone(&plugin)));

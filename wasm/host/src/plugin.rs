@@ -8,7 +8,7 @@ use http::StatusCode;
 use outrigger_http::chain::{Module, Tap, Visit};
 use outrigger_http::{RequestHead, Response, reply};
 use outrigger_net::ConnInfo;
-use outrigger_telemetry::{Counter, shard};
+use outrigger_telemetry::{Counter, Gauge, shard};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -28,6 +28,7 @@ pub(crate) struct Parts {
     pub(crate) blueprint: Arc<Blueprint>,
     pub(crate) services: Services,
     pub(crate) crashes: Counter,
+    pub(crate) instances: Gauge,
 }
 
 pub(crate) struct Plugin {
@@ -43,6 +44,7 @@ pub(crate) struct Cell {
     failure: Failure,
     services: Services,
     crashes: Counter,
+    instances: Gauge,
     home: Home,
     slot: Mutex<Slot>,
 }
@@ -52,6 +54,10 @@ struct Slot {
     /// The next context. Numbers go on from instance to instance, so that none means two streams.
     next: u32,
     patience: Patience,
+    /// Whether there has been one. The first is made when it is needed; it was tried out just now.
+    begun: bool,
+    /// One is being made elsewhere, or will be when its time has come.
+    coming: bool,
 }
 
 /// There is no instance, or not the one the question was for.
@@ -75,8 +81,7 @@ impl Plugin {
         for cell in &self.cells {
             let ours = Arc::clone(cell);
             cell.home.worker.spawn(async move {
-                ours.slot.lock().forgive(Instant::now());
-                ours.with(|_| Ok(())).unwrap_or_default();
+                ours.begin_again();
             });
         }
     }
@@ -126,12 +131,13 @@ impl Module for Filter {
 
 impl Cell {
     fn new(parts: &Parts, worker: &Handle) -> Arc<Self> {
-        let slot = Slot { vm: None, next: 1, patience: Patience::new(Instant::now()) };
+        let slot = Slot::new();
         Arc::new_cyclic(|cell: &Weak<Self>| Self {
             blueprint: Arc::clone(&parts.blueprint),
             failure: parts.config.failure,
             services: parts.services.clone(),
             crashes: parts.crashes.clone(),
+            instances: parts.instances.clone(),
             home: Home { cell: cell.clone(), worker: worker.clone() },
             slot: Mutex::new(slot),
         })
@@ -140,14 +146,14 @@ impl Cell {
     /// Calls the instance, after making one if there is none and may be one.
     pub(crate) fn with<R>(&self, run: impl FnOnce(&mut Vm) -> Result<R, Crash>) -> Result<R, Gone> {
         let mut slot = self.slot.lock();
-        self.revive(&mut slot, Instant::now());
+        self.revive(&mut slot);
         self.run(&mut slot, run)
     }
 
     /// A new connection.
     pub(crate) fn connect(&self, conn: &Arc<ConnInfo>) -> Result<u32, Gone> {
         let mut slot = self.slot.lock();
-        self.revive(&mut slot, Instant::now());
+        self.revive(&mut slot);
         let context = slot.number();
         self.run(&mut slot, |vm| {
             vm.open(context, Arc::clone(conn), None)?;
@@ -165,7 +171,7 @@ impl Cell {
         end: bool,
     ) -> Result<u32, Gone> {
         let mut slot = self.slot.lock();
-        self.revive(&mut slot, Instant::now());
+        self.revive(&mut slot);
         let context = slot.number();
         self.run(&mut slot, |vm| {
             vm.open(context, Arc::clone(conn), Some(Arc::clone(route)))?;
@@ -198,21 +204,43 @@ impl Cell {
         })
     }
 
-    fn revive(&self, slot: &mut Slot, now: Instant) {
-        if slot.vm.is_some() || !slot.patience.allows(now) {
+    /// A new configuration: the first instance is made, and one that is out may try again.
+    fn begin_again(&self) {
+        let mut slot = self.slot.lock();
+        slot.forgive(Instant::now());
+        self.revive(&mut slot);
+        if slot.vm.is_none() {
+            self.replace(&mut slot);
+        }
+    }
+
+    /// Makes the first instance.
+    fn revive(&self, slot: &mut Slot) {
+        if std::mem::replace(&mut slot.begun, true) {
             return;
         }
         let root = slot.number();
-        match Vm::start(&self.blueprint, self.services.clone(), Some(self.home.clone()), root) {
-            Ok(vm) => slot.vm = Some(vm),
+        match self.start(root) {
+            Ok(vm) => self.place(slot, vm),
             Err(crash) => self.crashed(slot, &crash),
         }
+    }
+
+    fn start(&self, root: u32) -> Result<Vm, Crash> {
+        Vm::start(&self.blueprint, self.services.clone(), Some(self.home.clone()), root)
+    }
+
+    fn place(&self, slot: &mut Slot, mut vm: Vm) {
+        vm.placed();
+        slot.vm = Some(vm);
+        self.instances.inc();
     }
 
     fn crashed(&self, slot: &mut Slot, crash: &Crash) {
         let plugin = &*self.blueprint.plan.name;
         self.crashes.inc();
         if let Some(mut vm) = slot.vm.take() {
+            self.instances.dec();
             vm.wake_all();
         }
         slot.patience.failed(self.failure, Instant::now());
@@ -222,26 +250,54 @@ impl Cell {
             }
             Some(_) => tracing::warn!(plugin, %crash, "filter failed; a fresh instance takes over"),
         }
-        if let Some(again) = slot.patience.again() {
-            let cell = self.home.cell.clone();
-            self.home.worker.spawn(async move {
-                tokio::time::sleep_until(again.into()).await;
-                if let Some(cell) = cell.upgrade() {
-                    let _ = cell.with(|_| Ok(()));
-                }
-            });
+        self.replace(slot);
+    }
+
+    /// Has a fresh instance made when there may be one, and not here, where requests are served: a start may compute
+    /// for a second. Those that come meanwhile find none.
+    fn replace(&self, slot: &mut Slot) {
+        let Some(again) = slot.patience.again() else { return };
+        if std::mem::replace(&mut slot.coming, true) {
+            return;
+        }
+        let cell = self.home.cell.clone();
+        self.home.worker.spawn(async move {
+            tokio::time::sleep_until(again.into()).await;
+            if let Some(cell) = cell.upgrade() {
+                // Its own failures it tells itself.
+                let _ = tokio::task::spawn_blocking(move || cell.take_over()).await;
+            }
+        });
+    }
+
+    fn take_over(&self) {
+        let root = self.slot.lock().number();
+        let started = self.start(root);
+        let mut slot = self.slot.lock();
+        slot.coming = false;
+        match started {
+            Ok(vm) => self.place(&mut slot, vm),
+            Err(crash) => self.crashed(&mut slot, &crash),
         }
     }
 }
 
 impl Drop for Cell {
     fn drop(&mut self) {
-        // It has been replaced, so whatever it does wrong now is of no consequence.
-        let _ = self.slot.get_mut().vm.as_mut().map(Vm::end);
+        if let Some(vm) = &mut self.slot.get_mut().vm {
+            self.instances.dec();
+            // It has been replaced, so whatever it does wrong now is of no consequence.
+            let _ = vm.end();
+        }
     }
 }
 
 impl Slot {
+    fn new() -> Self {
+        let patience = Patience::new(Instant::now());
+        Self { vm: None, next: 1, patience, begun: false, coming: false }
+    }
+
     fn number(&mut self) -> u32 {
         let number = self.next;
         // Zero is nobody's; after four thousand million streams the oldest are gone.
@@ -263,7 +319,7 @@ mod tests {
 
     #[test]
     fn contexts_are_never_zero() {
-        let mut slot = Slot { vm: None, next: u32::MAX, patience: Patience::new(Instant::now()) };
+        let mut slot = Slot { vm: None, next: u32::MAX, ..Slot::new() };
         assert_eq!((slot.number(), slot.number()), (u32::MAX, 1));
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use outrigger_cluster::{Body, Cluster};
+use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::abi::Status;
@@ -30,6 +31,21 @@ pub(crate) struct Calls {
     open: HashMap<u32, Open>,
     /// What the callback under way is about.
     arrived: Option<Arrived>,
+}
+
+/// Shut until it is dropped.
+pub(crate) struct Gate(Arc<Semaphore>);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// A call under way; dropping it gives it up.
@@ -100,13 +116,28 @@ impl State {
     where
         F: Future<Output = ()> + Send + 'static,
     {
+        // A function waits for nothing but the blocks.
+        if self.acting.is_some() {
+            return Err(Status::InternalFailure);
+        }
         let context = self.current;
         if self.calls.open.values().filter(|open| open.context == context).count() >= CALLS {
             return Err(Status::InternalFailure);
         }
         let token = next_token();
+        let gate = self.gate.as_ref().map(|gate| Arc::clone(&gate.0));
         // One that is only tried out calls nobody.
-        let task = self.home.clone().map(|home| home.worker.clone().spawn(run(token, home)));
+        let task = self.home.clone().map(|home| {
+            let worker = home.worker.clone();
+            let call = run(token, home);
+            worker.spawn(async move {
+                if let Some(gate) = gate {
+                    // There is nothing to be had; it closes.
+                    let _ = gate.acquire().await;
+                }
+                call.await;
+            })
+        });
         self.calls.open.insert(token, Open { context, task, sender });
         Ok(token)
     }

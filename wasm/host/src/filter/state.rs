@@ -13,7 +13,7 @@ use wasmtime::{Memory, StoreLimits, TypedFunc};
 
 use super::abi::{Status, Version};
 use super::blocks::{Acting, Backing};
-use super::calls::Calls;
+use super::calls::{Calls, Gate};
 use super::control::Tick;
 use super::metrics::Defined;
 use super::shared::{Space, Spaces};
@@ -100,6 +100,8 @@ pub(crate) struct State {
     /// Those that have not.
     lingering: BTreeSet<u32>,
     pub(crate) calls: Calls,
+    /// While it starts: what comes back from calls waits.
+    pub(crate) gate: Option<Gate>,
     pub(crate) tick: Tick,
     pub(crate) clock: Clock,
     pub(crate) lines: Lines,
@@ -128,6 +130,7 @@ impl State {
             finished: Vec::new(),
             lingering: BTreeSet::new(),
             calls: Calls::default(),
+            gate: Some(Gate::default()),
             tick: Tick::default(),
             clock: Clock::default(),
             lines: Lines::default(),

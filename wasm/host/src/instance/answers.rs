@@ -85,6 +85,11 @@ impl Vm {
         result
     }
 
+    /// It is where those who call it look for it: calls made while it started may come back.
+    pub(crate) fn placed(&mut self) {
+        self.state_mut().gate = None;
+    }
+
     /// The instance is going away: whatever waits for it looks again, and finds it gone.
     pub(crate) fn wake_all(&mut self) {
         self.state_mut().streams.values_mut().for_each(Stream::wake);

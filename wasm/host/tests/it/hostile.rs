@@ -31,8 +31,39 @@ async fn a_trap_costs_one_request() {
         let passed = rig.pass(bad(), ok("")).await;
         assert_eq!((passed.forwarded, passed.status()), (false, 503));
         assert_eq!(passed.told("x-outrigger-reason").as_deref(), Some("filter_failed"));
+        rig.back().await;
         assert_eq!(rig.get("/").await.asked("x-good").as_deref(), Some("1"));
         assert_eq!(rig.crashes(), round);
+    }
+}
+
+/// After five failures there is none for a while.
+async fn back_unless_out(rig: &Rig) {
+    if rig.crashes() <= 5 {
+        rig.back().await;
+    }
+}
+
+#[tokio::test]
+async fn a_replacement_is_made_elsewhere() {
+    // It has much to do before it is there.
+    let slow = r#"(func (export "proxy_on_vm_start") (param i32 i32) (result i32) (local $n i32)
+        (loop (br_if 0 (i32.ne (i32.const 100000000) (local.tee $n (i32.add (local.get $n) (i32.const 1))))))
+        (i32.const 1))
+      (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (if (i32.eqz (call $get (i32.const 0) @"x-bad" (i32.const 8) (i32.const 12))) (then unreachable))
+        (call $ok (call $add (i32.const 0) @"x-good" @"1"))
+        (i32.const 0))"#;
+    for (policy, status) in [("closed", 503), ("open", 200)] {
+        let rig = Rig::with(&filter(slow), json!({ "failure": policy })).await;
+        assert_eq!(rig.get("/").await.asked("x-good").as_deref(), Some("1"));
+        rig.pass(bad(), ok("")).await;
+        let passed = rig.get("/").await;
+        assert!(!rig.is_there(), "nobody waited for the next instance");
+        assert_eq!((passed.status(), passed.asked("x-good")), (status, None));
+        rig.back().await;
+        assert_eq!(rig.get("/").await.asked("x-good").as_deref(), Some("1"));
+        assert_eq!(rig.crashes(), 1);
     }
 }
 
@@ -43,17 +74,19 @@ async fn the_failure_policy_decides() {
         let passed = rig.pass(bad(), ok("body")).await;
         assert_eq!((passed.forwarded, passed.status(), passed.text().as_str()), (true, 200, "body"));
         assert_eq!(passed.asked("x-good"), None);
+        back_unless_out(&rig).await;
     }
     assert_eq!((rig.get("/").await.asked("x-good"), rig.crashes()), (None, 6), "it is left out for good");
 
     let rig = Rig::with(&sometimes("unreachable"), json!({ "failure": "closed" })).await;
     for _ in 0..10 {
         assert_eq!(rig.pass(bad(), ok("")).await.status(), 503);
+        back_unless_out(&rig).await;
     }
     assert_eq!((rig.get("/").await.status(), rig.crashes()), (503, 6), "it stays closed");
     let mut rig = rig;
     rig.load(&sometimes("unreachable"), json!({ "failure": "closed" })).await.unwrap();
-    tokio::task::yield_now().await;
+    rig.back().await;
     assert_eq!(
         (rig.get("/").await.status(), rig.crashes()),
         (200, 6),
@@ -63,6 +96,7 @@ async fn the_failure_policy_decides() {
     let rig = Rig::with(&sometimes("unreachable"), json!({ "failure": "reload" })).await;
     for _ in 0..6 {
         assert_eq!(rig.pass(bad(), ok("")).await.status(), 503);
+        back_unless_out(&rig).await;
     }
     assert_eq!(rig.get("/").await.status(), 503, "there is a pause");
     let since = Instant::now();
@@ -81,6 +115,7 @@ async fn an_endless_loop_ends_with_its_deadline() {
     assert_eq!(rig.pass(bad(), ok("")).await.status(), 503);
     assert!(since.elapsed() >= Duration::from_millis(5));
     assert!(since.elapsed() < Duration::from_secs(2), "{:?}", since.elapsed());
+    rig.back().await;
     assert_eq!(rig.get("/").await.asked("x-good").as_deref(), Some("1"));
     assert_eq!(rig.crashes(), 1);
 }

@@ -267,6 +267,17 @@ async fn a_function_answers_itself_or_not_at_all() {
     let rig = Rig::one(answers, json!({})).await;
     assert_eq!(rig.ask("id", get("/?x")).await, (418, "tea".into()));
 
+    // Nobody would bring the answer to a call of its own.
+    let calls = on_body(
+        "id",
+        "",
+        r#"(call $is (i32.const 10) (call $http_call @"c"
+             @"\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00"
+             @"" @"" (i32.const 1000) (i32.const 16)))"#,
+    );
+    let rig = Rig::one(calls, json!({})).await;
+    assert_eq!((rig.ask("id", get("/?x")).await.0, rig.failures("f")), (200, 0));
+
     let pauses = on_body("id", "", "(return (i32.const 1))");
     let rig = Rig::one(pauses, json!({})).await;
     assert_eq!((rig.ask("id", get("/?x")).await.0, rig.failures("f")), (500, 0));

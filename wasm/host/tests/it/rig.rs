@@ -129,6 +129,15 @@ impl Rig {
         }
     }
 
+    /// Waits until there is an instance again.
+    pub(crate) async fn back(&self) {
+        self.until("outrigger_wasm_instances{plugin=\"p\"} 1").await;
+    }
+
+    pub(crate) fn is_there(&self) -> bool {
+        self.metrics.render().contains("outrigger_wasm_instances{plugin=\"p\"} 1\n")
+    }
+
     /// Instances that are no more because they failed.
     pub(crate) fn crashes(&self) -> u64 {
         let text = self.metrics.render();
