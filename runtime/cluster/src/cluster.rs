@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use outrigger_http::Chosen;
 use outrigger_http::h1::client::ClientConfig;
 use outrigger_http::h2;
 use outrigger_resilience::{Breaker, Deadline, RetryBudget};
@@ -20,7 +21,7 @@ use crate::error::{SendError, SendErrorKind};
 use crate::gate::{Change, Standing, Verdict};
 use crate::local::Services;
 use crate::metrics::ClusterMetrics;
-use crate::pick::{Picked, pick};
+use crate::pick::{Picked, pick, pick_chosen};
 use crate::set::{EndpointSet, Member};
 use crate::status::ClusterStatus;
 use crate::usage::Usage;
@@ -140,14 +141,23 @@ impl Cluster {
         self.set.store(Arc::new(set));
     }
 
-    /// An endpoint for a request, other than those `tried` while there is one.
-    pub(crate) fn pick(&self, tried: &[Arc<Endpoint>], now: Instant) -> Result<Picked, SendErrorKind> {
+    /// An endpoint for a request, other than those `tried` while there is one, and the `chosen` one if there is that.
+    pub(crate) fn pick(
+        &self,
+        tried: &[Arc<Endpoint>],
+        chosen: Option<&Chosen>,
+        now: Instant,
+    ) -> Result<Picked, SendErrorKind> {
         let mut set = self.set.load();
         if set.is_due(now) {
             self.renew(now);
             set = self.set.load();
         }
-        pick(&set, self.turns.here(), tried).ok_or_else(|| match set.all.is_empty() {
+        let picked = match chosen {
+            None => pick(&set, self.turns.here(), tried),
+            Some(chosen) => pick_chosen(&set, self.turns.here(), tried, chosen),
+        };
+        picked.ok_or_else(|| match set.all.is_empty() {
             true => SendErrorKind::NoEndpoint,
             false => SendErrorKind::Unhealthy,
         })

@@ -6,6 +6,7 @@ mod schedule;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use outrigger_http::Chosen;
 use smallvec::SmallVec;
 
 use crate::config::Balance;
@@ -115,6 +116,19 @@ pub(crate) fn pick(set: &EndpointSet, turn: &AtomicUsize, tried: &[Arc<Endpoint>
     others()
         .find_map(|member| admit(set, member, tried, false))
         .or_else(|| after.iter().chain(before).find_map(|member| admit(set, member, tried, true)))
+}
+
+/// The endpoint that was chosen for a request; another one only where that will do as well and this one is out, or was
+/// tried and failed.
+pub(crate) fn pick_chosen(
+    set: &EndpointSet,
+    turn: &AtomicUsize,
+    tried: &[Arc<Endpoint>],
+    chosen: &Chosen,
+) -> Option<Picked> {
+    let is_chosen = |member: &&Member| member.endpoint.location().to_string() == chosen.endpoint;
+    let picked = set.usable.iter().find(is_chosen).and_then(|member| admit(set, member, tried, false));
+    if chosen.strict { picked } else { picked.or_else(|| pick(set, turn, tried)) }
 }
 
 fn admit(set: &EndpointSet, member: &Member, tried: &[Arc<Endpoint>], again: bool) -> Option<Picked> {
@@ -230,6 +244,30 @@ mod tests {
         }
         members[1].endpoint.gate.record(Verdict::Connect, &PassiveConfig::default(), now, || true);
         assert!(pick(&set, &turn, &[]).is_none());
+    }
+
+    #[test]
+    fn a_chosen_endpoint_is_picked_while_it_is_usable() {
+        let members = members(&[1, 1]);
+        let (set, turn, now) = (set(&members, Balance::RoundRobin), AtomicUsize::new(0), Instant::now());
+        let chosen = |endpoint: &str, strict| Chosen { endpoint: endpoint.to_owned(), strict };
+        let ports = |chosen: &Chosen, tried: &[Arc<Endpoint>]| {
+            let picked = (0..4).filter_map(|_| pick_chosen(&set, &turn, tried, chosen));
+            picked.map(|picked| picked.endpoint.location().to_string()).collect::<Vec<_>>()
+        };
+        let (one, two) = ("127.0.0.1:1", "127.0.0.1:2");
+        for strict in [false, true] {
+            assert_eq!(ports(&chosen(two, strict), &[]), [two; 4]);
+        }
+        // A retry goes elsewhere, or nowhere.
+        let tried = [Arc::clone(&members[1].endpoint)];
+        assert_eq!(ports(&chosen(two, false), &tried), [one; 4]);
+        assert!(ports(&chosen(two, true), &tried).is_empty());
+        assert_eq!(ports(&chosen("127.0.0.1:3", false), &[]), [one, two, one, two]);
+        assert!(ports(&chosen("127.0.0.1:3", true), &[]).is_empty());
+        members[1].endpoint.gate.record(Verdict::Connect, &PassiveConfig::default(), now, || true);
+        assert_eq!(ports(&chosen(two, false), &[]), [one; 4]);
+        assert!(ports(&chosen(two, true), &[]).is_empty());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A cluster as the admin dump shows it.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use outrigger_resilience::BreakerStatus;
@@ -8,7 +9,7 @@ use serde::Serialize;
 use crate::cluster::Cluster;
 use crate::endpoint::Checked;
 use crate::gate::Standing;
-use crate::set::Member;
+use crate::set::{EndpointSet, Member};
 
 /// A moment's view of a cluster.
 #[derive(Debug, Clone, Serialize)]
@@ -41,6 +42,8 @@ pub struct EndpointStatus {
     pub address: String,
     /// Its share relative to the others.
     pub weight: u32,
+    /// Whether it may be picked.
+    pub usable: bool,
     /// By its answers to requests.
     pub standing: Standing,
     /// By active checks.
@@ -59,7 +62,7 @@ impl ClusterStatus {
         let (set, bulkhead) = (cluster.set(), &cluster.usage.bulkhead);
         Self {
             name: cluster.name.to_string(),
-            endpoints: set.all.iter().map(EndpointStatus::of).collect(),
+            endpoints: set.all.iter().map(|member| EndpointStatus::of(member, &set)).collect(),
             usable: set.usable.len(),
             panic: set.panic,
             connections: bulkhead.connections.used(),
@@ -72,11 +75,12 @@ impl ClusterStatus {
 }
 
 impl EndpointStatus {
-    fn of(member: &Member) -> Self {
+    fn of(member: &Member, set: &EndpointSet) -> Self {
         let endpoint = &member.endpoint;
         Self {
             address: endpoint.location().to_string(),
             weight: member.weight,
+            usable: set.usable.iter().any(|usable| Arc::ptr_eq(&usable.endpoint, endpoint)),
             standing: endpoint.standing(),
             checked: endpoint.checked(),
             active: endpoint.active(),

@@ -92,6 +92,14 @@ pub struct Passage {
     pub(crate) origin: Option<Bytes>,
 }
 
+impl Passage {
+    /// Whether a module is going to see the response.
+    #[must_use]
+    pub fn has_visits(&self) -> bool {
+        !self.visits.is_empty()
+    }
+}
+
 /// Token buckets by identity, so that a bucket half empty stays so when the configuration around it changes.
 #[derive(Debug, Default)]
 pub struct Buckets(HashMap<String, (TokenBucketConfig, Arc<TokenBucket>)>);

@@ -29,6 +29,25 @@ pub struct RequestExt {
     pub informational: Option<Informational>,
     /// The span that each attempt to send it has one of its own below. `None`: what it says of traces is passed on.
     pub trace: Option<Box<TraceContext>>,
+    /// The endpoint a filter has chosen for it.
+    pub chosen: Option<Box<Chosen>>,
+}
+
+/// An endpoint chosen for a request, out of those of the cluster it goes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen {
+    /// As the cluster's configuration writes it.
+    pub endpoint: String,
+    /// No other one will do, not even where this one is out or has failed.
+    pub strict: bool,
+}
+
+/// Who answered a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upstream {
+    pub cluster: Arc<str>,
+    /// The endpoint, as the cluster's configuration writes it.
+    pub endpoint: String,
 }
 
 /// A response, and what is to happen once it has left.
@@ -40,12 +59,14 @@ pub struct Response {
     pub tunnel: Option<Tunnel>,
     /// Told when the response has been written to its end, or could not be.
     pub record: Option<Box<Record>>,
+    /// Who answered, where a filter may ask.
+    pub upstream: Option<Arc<Upstream>>,
 }
 
 impl Response {
     #[must_use]
     pub fn new(head: ResponseHead, body: Body) -> Self {
-        Self { head, body, tunnel: None, record: None }
+        Self { head, body, tunnel: None, record: None, upstream: None }
     }
 
     #[must_use]

@@ -7,6 +7,7 @@ pub(crate) mod buffers;
 pub(crate) mod calls;
 pub(crate) mod connection;
 pub(crate) mod control;
+pub(crate) mod endpoints;
 pub(crate) mod exports;
 pub(crate) mod headers;
 pub(crate) mod link;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 use outrigger_http::chain::{Module, Tap, Visit};
-use outrigger_http::{RequestHead, Response, reply};
+use outrigger_http::{Request, Response, reply};
 use outrigger_net::ConnInfo;
 use outrigger_telemetry::{Counter, Gauge, shard};
 use parking_lot::Mutex;
@@ -163,19 +163,14 @@ impl Cell {
     }
 
     /// A new stream, and its request's head.
-    pub(crate) fn begin(
-        &self,
-        conn: &Arc<ConnInfo>,
-        route: &Arc<str>,
-        head: &RequestHead,
-        end: bool,
-    ) -> Result<u32, Gone> {
+    pub(crate) fn begin(&self, request: &Request, route: &Arc<str>, end: bool) -> Result<u32, Gone> {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
         let context = slot.number();
         self.run(&mut slot, |vm| {
-            vm.open(context, Arc::clone(conn), Some(Arc::clone(route)))?;
-            vm.request_headers(context, head.clone(), end)
+            vm.open(context, Arc::clone(&request.conn), Some(Arc::clone(route)))?;
+            vm.trace(context, request.ext.trace.as_deref());
+            vm.request_headers(context, request.head.clone(), end)
         })?;
         Ok(context)
     }

@@ -232,7 +232,7 @@ impl Connection {
             head: parsed.head,
             body,
             conn: Arc::clone(&self.info),
-            ext: RequestExt { informational, trace: None },
+            ext: RequestExt { informational, ..RequestExt::default() },
         }
     }
 

@@ -105,6 +105,69 @@ fn a_listener_of_byte_streams_has_filters_too() {
     assert_eq!(answer, "> > welcome");
 }
 
+/// Sends each request to the endpoint its field `x-to` names in JSON, and says in `x-from` who answered.
+const PICKS: &str = r#"(module
+  (import "env" "proxy_get_header_map_value" (func $get (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_add_header_map_value" (func $add (param i32 i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
+  (import "env" "proxy_call_foreign_function" (func $call (param i32 i32 i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "x-to") (data (i32.const 32) "outrigger_choose_endpoint") (data (i32.const 64) "x-from")
+  (data (i32.const 80) "upstream\00address")
+  (func (export "malloc") (param i32) (result i32) (i32.const 1024))
+  (func (export "proxy_abi_version_0_2_1"))
+  (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+    (if (i32.eqz (call $get (i32.const 0) (i32.const 16) (i32.const 4) (i32.const 0) (i32.const 4)))
+      (then (drop (call $call (i32.const 32) (i32.const 25) (i32.load (i32.const 0)) (i32.load (i32.const 4))
+        (i32.const 8) (i32.const 12)))))
+    (i32.const 0))
+  (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+    (if (i32.eqz (call $property (i32.const 80) (i32.const 16) (i32.const 0) (i32.const 4)))
+      (then (drop (call $add (i32.const 2) (i32.const 64) (i32.const 6) (i32.load (i32.const 0)) (i32.load (i32.const 4))))))
+    (i32.const 0)))"#;
+
+#[test]
+fn a_filter_picks_the_endpoint() {
+    let server = || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            while let Ok((mut stream, _)) = listener.accept() {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+                    .unwrap();
+            }
+        });
+        address
+    };
+    let (one, two) = (server(), server());
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = Folder::with(&format!(
+        "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\n\
+         routes: {{ all: {{ backends: [ {{ cluster: c }} ], filters: {{ wasm: [marks] }},\
+         retry: {{ attempts: 2, on: [connect_failure] }} }} }}\n\
+         clusters: {{ c: {{ endpoints: ['{one}', '{two}', '{gone}'] }} }}\n\
+         wasm: {{ plugins: {{ marks: {{ file: marks.wasm }} }} }}\n"
+    ));
+    put(&folder, &wat::parse_str(PICKS).unwrap());
+    let program = folder.run();
+    let ask = |to: &str| {
+        let answer = crate::http::send(program.web(), "GET", "/", &[("x-to", to)], "");
+        (answer.status, answer.header("x-from").map(str::to_owned))
+    };
+    for _ in 0..5 {
+        for there in [one, two] {
+            let told = ask(&format!(r#"{{"address":"{there}"}}"#));
+            assert_eq!(told, (200, Some(there.to_string())));
+        }
+    }
+    assert_eq!(ask(&format!(r#"{{"address":"{gone}","strict":true}}"#)), (503, None));
+    let (status, elsewhere) = ask(&format!(r#"{{"address":"{gone}"}}"#));
+    assert!(status == 200 && elsewhere.is_some_and(|from| from != gone.to_string()));
+}
+
 #[test]
 fn mistakes_are_told_at_their_place() {
     let check = |text: &str, expected: &str| {

@@ -1,10 +1,11 @@
 //! A request on its way to a backend, and the response on its way back.
 
 use std::pin::pin;
+use std::sync::Arc;
 
 use http::StatusCode;
 use outrigger_cluster::{Report, SendOptions};
-use outrigger_http::{Request, RequestHead, Response, forward as fields};
+use outrigger_http::{Request, RequestHead, Response, Upstream, forward as fields};
 
 use super::Arrived;
 use super::admit::Hops;
@@ -41,7 +42,6 @@ pub(super) async fn forward(
         deadline: limit.deadline(&request.body, arrived.started),
         retry: forward.retry.as_ref(),
     };
-    request.ext.trace = record::trace(log);
     let upload = limit.watch(&mut request.body);
     let mut report = Report::default();
     // Pinned here and not in `limit`, which would move the whole future once more.
@@ -57,6 +57,11 @@ pub(super) async fn forward(
     };
     record::sent(log, cluster, &report);
     let mut response = sent?;
+    if arrived.is_watched {
+        let endpoint = report.endpoint.map(|endpoint| endpoint.location().to_string());
+        let cluster = Arc::clone(cluster.name());
+        response.upstream = endpoint.map(|endpoint| Arc::new(Upstream { cluster, endpoint }));
+    }
     let switching = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
     fields::strip_hop_by_hop(&mut response.head.headers, switching);
     websocket.undo(&mut response)?;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request};
 use outrigger_cluster::{Body, Cluster};
+use outrigger_telemetry::trace::TraceContext;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -142,6 +143,13 @@ impl State {
         Ok(token)
     }
 
+    /// The request a call is made for has it below itself in its trace.
+    fn trace(&self, asked: &mut Request<Body>) {
+        if let Some(trace) = self.stream().ok().and_then(|stream| stream.trace.as_deref()) {
+            asked.extensions_mut().insert(trace.clone());
+        }
+    }
+
     /// What is sent in one piece is no more than may come in one.
     fn sendable(&self, body: Vec<u8>) -> Result<Vec<u8>, Status> {
         if body.len() > self.plan.max_buffer { Err(Status::BadArgument) } else { Ok(body) }
@@ -154,6 +162,10 @@ impl State {
         }
         self.services.clusters.load().get(name).cloned().map(Some).ok_or(missing)
     }
+}
+
+fn trace_of(asked: &Request<Body>) -> Option<TraceContext> {
+    asked.extensions().get().cloned()
 }
 
 /// No time at all is as long as there can be.

@@ -8,6 +8,7 @@ use tracing::level_filters::LevelFilter;
 use tracing::{Level, debug, error, info, trace, warn};
 
 use super::abi::{Side, Status};
+use super::endpoints;
 use super::local::Local;
 use super::map;
 use super::memory::{Answer, Guest, Place, Span, both, bytes, give, put, put_u32};
@@ -179,12 +180,14 @@ pub(crate) fn get_status(guest: &mut Guest<'_>, code: u32, place: Place) -> Answ
     give(guest, message.as_bytes(), place)
 }
 
-/// Functions of the host that go beyond proxy-wasm. There is one, and it has nothing to do: the route is found once.
+/// Functions of the host that go beyond proxy-wasm. Envoy's has nothing to do: the route is found once.
 pub(crate) fn call_foreign(guest: &mut Guest<'_>, name: Span, arguments: Span, place: Place) -> Answer {
     let (memory, _) = both(guest)?;
     arguments.of(memory)?;
     match name.of(memory)? {
         b"clear_route_cache" => give(guest, &[], place),
+        endpoints::LIST => endpoints::list(guest, arguments, place),
+        endpoints::CHOOSE => endpoints::choose(guest, arguments, place),
         _ => Err(Status::NotFound.into()),
     }
 }

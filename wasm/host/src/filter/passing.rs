@@ -50,8 +50,7 @@ impl Passing {
     async fn forth(&mut self, request: &mut Request) -> Option<Response> {
         self.is_grpc = request.head.is_grpc();
         let end = http_body::Body::is_end_stream(&request.body);
-        let begun =
-            self.plugin.cell().map(|cell| (cell, cell.begin(&request.conn, &self.route, &request.head, end)));
+        let begun = self.plugin.cell().map(|cell| (cell, cell.begin(request, &self.route, end)));
         let Some((cell, Ok(context))) = begun else { return self.plugin.refusal(self.is_grpc) };
         let (plugin, cell) = (Arc::clone(&self.plugin), Arc::clone(cell));
         let exchange = Arc::new(Exchange { plugin, cell, context });
@@ -61,12 +60,19 @@ impl Passing {
             Released::Gone => return self.give_up(),
             Released::Go => {}
         }
-        let edited = exchange.cell.look(context, |stream| {
-            stream.request.at = At::Nothing;
-            if stream.request.edited { stream.request.head.clone() } else { None }
-        });
-        if let Ok(Some(head)) = edited {
+        let (edited, chosen) = exchange
+            .cell
+            .look(context, |stream| {
+                stream.request.at = At::Nothing;
+                let edited = if stream.request.edited { stream.request.head.clone() } else { None };
+                (edited, stream.chosen.take())
+            })
+            .unwrap_or_default();
+        if let Some(head) = edited {
             request.head = head;
+        }
+        if let Some(chosen) = chosen {
+            request.ext.chosen = Some(Box::new(chosen));
         }
         if !end {
             exchange.flow(Side::Request, &request.head.headers, &mut request.body);
@@ -82,8 +88,13 @@ impl Passing {
 
     async fn back(&mut self, response: &mut Response) {
         let Some(exchange) = self.exchange.clone() else { return };
+        let upstream = response.upstream.clone();
+        let local = exchange.cell.look(exchange.context, |stream| {
+            stream.upstream = upstream;
+            stream.local.take()
+        });
         // Its answer from the time when the request's body was on its way.
-        if let Ok(Some(local)) = exchange.cell.look(exchange.context, |stream| stream.local.take()) {
+        if let Ok(Some(local)) = local {
             *response = local.into_response(self.is_grpc);
         }
         let end = http_body::Body::is_end_stream(&response.body);

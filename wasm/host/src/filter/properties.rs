@@ -1,5 +1,7 @@
 //! Properties: what is known of a request, its connection and the plugin, by paths.
 
+use std::net::SocketAddr;
+
 use http::Version;
 use outrigger_http::{RequestHead, ResponseHead};
 use outrigger_net::{Address, Peer};
@@ -50,6 +52,8 @@ fn value(state: &State, path: &[u8]) -> Option<Vec<u8>> {
         // Inbound: the one direction of what a listener accepts.
         ("listener_direction", "") => number(1),
         ("route_name", "") => text_of(&stream?.route),
+        ("cluster_name", "") => text_of(&stream?.upstream.as_ref()?.cluster),
+        ("upstream", rest) => upstream(stream?, rest),
         ("request", rest) => request(stream?, rest),
         ("response", rest) => response(stream?, rest),
         ("source", rest) => peer(stream?, rest),
@@ -114,6 +118,16 @@ fn address(address: &Address, path: &str) -> Option<Vec<u8>> {
     match path {
         "address" => text_of(&address.to_string()),
         "port" => number(address.port()?.into()),
+        _ => None,
+    }
+}
+
+/// Known once it has answered. A function, or a socket, has no port.
+fn upstream(stream: &Stream, path: &str) -> Option<Vec<u8>> {
+    let endpoint = &stream.upstream.as_ref()?.endpoint;
+    match path {
+        "address" => text_of(endpoint),
+        "port" => number(endpoint.parse::<SocketAddr>().ok()?.port().into()),
         _ => None,
     }
 }

@@ -7,8 +7,9 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use outrigger_http::{RequestHead, ResponseHead};
+use outrigger_http::{Chosen, RequestHead, ResponseHead, Upstream};
 use outrigger_net::ConnInfo;
+use outrigger_telemetry::trace::TraceContext;
 use tokio::task::JoinHandle;
 
 use super::abi::{Action, Side};
@@ -32,6 +33,12 @@ pub(crate) struct Stream {
     /// A second answer does not count, nor one after the response's head has left.
     pub(crate) answered: bool,
     pub(crate) properties: Properties,
+    /// Where the filter wants the request to go.
+    pub(crate) chosen: Option<Chosen>,
+    /// Where in a trace it is, when it is being traced.
+    pub(crate) trace: Option<Box<TraceContext>>,
+    /// Who answered it.
+    pub(crate) upstream: Option<Arc<Upstream>>,
     pub(crate) life: Life,
     /// What waits for the filter to be done with it.
     pub(crate) reaper: Option<Reaper>,
@@ -237,6 +244,9 @@ impl Stream {
             local: None,
             answered: false,
             properties: Properties::new(),
+            chosen: None,
+            trace: None,
+            upstream: None,
             life: Life::Open,
             reaper: None,
         }

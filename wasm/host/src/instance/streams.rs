@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use outrigger_http::{RequestHead, ResponseHead};
 use outrigger_net::ConnInfo;
+use outrigger_telemetry::trace::TraceContext;
 
 use super::{Called, Vm};
 use crate::filter::abi::{Action, Map, Side};
@@ -22,6 +23,13 @@ impl Vm {
         match self.exports.context_create.clone() {
             Some(create) => self.call(context, &create, (context, root)),
             None => Ok(()),
+        }
+    }
+
+    /// Where in a trace a request is: calls it makes are below.
+    pub(crate) fn trace(&mut self, context: u32, trace: Option<&TraceContext>) {
+        if let (Some(trace), Some(stream)) = (trace, self.state_mut().streams.get_mut(&context)) {
+            stream.trace = Some(Box::new(trace.clone()));
         }
     }
 

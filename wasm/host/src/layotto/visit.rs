@@ -95,7 +95,7 @@ impl Visiting {
             head: request.head.clone(),
             body,
             trailers,
-            asking: Asking { deadline: Deadline::at(until), trace: sent_along(&request.head) },
+            asking: Asking { deadline: Deadline::at(until), trace: trace(request) },
         };
         Ok(function.answer(asked, until).await?)
     }
@@ -108,9 +108,11 @@ impl Visiting {
     }
 }
 
-/// The trace the request says it is in.
-fn sent_along(head: &RequestHead) -> Option<TraceContext> {
-    TraceContext::parse(head.headers.get_str(&TRACEPARENT)?)
+/// Where in a trace the request is: below it is what the function asks for. Without one of our own, what the client says
+/// is passed on.
+fn trace(request: &Request) -> Option<TraceContext> {
+    let sent_along = || TraceContext::parse(request.head.headers.get_str(&TRACEPARENT)?);
+    request.ext.trace.as_deref().cloned().or_else(sent_along)
 }
 
 /// What is answered in place of a function.

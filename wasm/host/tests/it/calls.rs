@@ -2,12 +2,15 @@
 
 use std::net::SocketAddr;
 
+use outrigger_telemetry::Counter;
+use outrigger_telemetry::span::Recording;
+use outrigger_telemetry::trace::TraceContext;
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::guest::filter;
-use crate::rig::Rig;
+use crate::rig::{Rig, get, ok};
 
 /// Answers every connection's first request with this.
 async fn server(answer: &'static str) -> SocketAddr {
@@ -61,6 +64,45 @@ async fn a_request_waits_for_the_answer_to_a_call() {
     let rig = Rig::with(&filter(ASKS), json!({})).await.calling(address, "http1");
     let passed = rig.get("/").await;
     assert_eq!((passed.forwarded, passed.status(), passed.text().as_str()), (false, 403, "forbidden"));
+}
+
+/// Says which span a request is below.
+async fn traced() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0; 4096];
+            let read = stream.read(&mut request).await.unwrap();
+            let text = String::from_utf8_lossy(&request[..read]).into_owned();
+            let parent = text.lines().find_map(|line| line.strip_prefix("traceparent: ")).unwrap_or("none");
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{parent}",
+                parent.len()
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn a_call_is_in_the_trace_of_its_request() {
+    let rig = Rig::with(&filter(ASKS), json!({})).await.calling(traced().await, "http1");
+    let request = TraceContext::root(true);
+    let asked = async |trace: &TraceContext| {
+        let mut visited = get("/");
+        visited.ext.trace = Some(Box::new(trace.clone()));
+        rig.pass(visited, ok("")).await.asked("x-user").unwrap()
+    };
+    assert_eq!(asked(&request).await, "none", "nobody records");
+    let recording = Recording { sample: 1.0, queue: 10, dropped: Counter::detached() };
+    let _spans = rig.metrics.tracer().record(recording);
+    let call = TraceContext::parse(&asked(&request).await).unwrap();
+    assert_eq!(call.trace_id, request.trace_id);
+    assert_ne!(call.span_id, request.span_id, "it has a span of its own");
+    let unsampled = TraceContext::root(false);
+    assert_eq!(asked(&unsampled).await, "none");
 }
 
 #[tokio::test]

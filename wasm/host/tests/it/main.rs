@@ -7,6 +7,7 @@ mod bodies;
 mod calls;
 mod codec;
 mod connections;
+mod endpoints;
 mod guest;
 mod headers;
 mod hostile;

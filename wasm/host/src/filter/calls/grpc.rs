@@ -14,7 +14,7 @@ use super::super::abi::Status;
 use super::super::map;
 use super::super::memory::{Answer, Guest, Span, bytes, put_u32, text};
 use super::super::state::Home;
-use super::{Arrived, Fields, fields, request, timeout};
+use super::{Arrived, Fields, fields, request, timeout, trace_of};
 
 /// Messages a stream may have waiting to be sent, whose bytes are at most one `max_buffer`.
 const WAITING: usize = 64;
@@ -167,6 +167,7 @@ fn prepare(guest: &mut Guest<'_>, called: Called, body: Body) -> Answer<Prepared
         (b":authority", upstream.as_bytes()),
     ]);
     let mut asked = request(&pairs, body)?;
+    guest.data().trace(&mut asked);
     *asked.version_mut() = Version::HTTP_2;
     asked.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     asked.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
@@ -233,7 +234,8 @@ impl Told for Streamed {
 }
 
 async fn exchange(cluster: &Arc<Cluster>, asked: Request<Body>, limit: usize, told: &mut impl Told) -> Ended {
-    let answer = match cluster.call(asked, None, &SendOptions::default()).await {
+    let trace = trace_of(&asked);
+    let answer = match cluster.call(asked, trace.as_ref(), &SendOptions::default()).await {
         Ok(answer) => answer,
         Err(error) => return (UNAVAILABLE, error.to_string()),
     };

@@ -12,7 +12,7 @@ use outrigger_resilience::Deadline;
 use super::super::abi::Status;
 use super::super::map;
 use super::super::memory::{Answer, Guest, Span, bytes, put_u32, text};
-use super::{Arrived, append, fields, of, request, timeout};
+use super::{Arrived, append, fields, of, request, timeout, trace_of};
 
 /// What `http_call` is given.
 pub(crate) struct HttpCall {
@@ -27,8 +27,9 @@ pub(crate) fn http_call(guest: &mut Guest<'_>, call: HttpCall, token: u32) -> An
     let (upstream, headers) = (text(guest, call.upstream)?, bytes(guest, call.headers)?);
     let (body, trailers) = (bytes(guest, call.body)?, bytes(guest, call.trailers)?);
     let body = guest.data().sendable(body)?;
-    let asked = request(&map::decode(&headers)?, of_parts(body.into(), &trailers)?)?;
+    let mut asked = request(&map::decode(&headers)?, of_parts(body.into(), &trailers)?)?;
     let state = guest.data_mut();
+    state.trace(&mut asked);
     let (limit, time) = (state.plan.max_buffer, timeout(call.timeout));
     let cluster = state.cluster(&upstream, Status::BadArgument)?;
     let number = state.begin(None, |token, home| async move {
@@ -70,7 +71,8 @@ async fn exchange(
     deadline: Deadline,
     limit: usize,
 ) -> Option<Arrived> {
-    let answer = cluster.call(asked, None, &SendOptions { deadline, retry: None }).await;
+    let trace = trace_of(&asked);
+    let answer = cluster.call(asked, trace.as_ref(), &SendOptions { deadline, retry: None }).await;
     let answer = answer.map_err(|error| tracing::debug!(%error, "a filter's call brought no answer")).ok()?;
     let (head, body) = answer.into_parts();
     let (body, trailers) = collect(body, limit)
