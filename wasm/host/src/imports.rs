@@ -16,8 +16,10 @@ mod secrets;
 mod sequencer;
 mod state;
 
+use ::http::{HeaderMap, HeaderValue};
 use outrigger_blocks::Result;
-use outrigger_blocks::function::{Grants, Section};
+use outrigger_blocks::function::Section;
+use outrigger_telemetry::trace::{TRACEPARENT, TRACESTATE};
 use wasmtime::component::{HasSelf, Linker};
 
 use crate::function::state::{Call, Ctx, Guest};
@@ -37,29 +39,20 @@ pub(crate) mod bindings {
     pub(crate) use outrigger::fn0_1_0::*;
 }
 
-/// What an import may need before it is there at all.
-pub(crate) enum Need {
-    Nothing,
-    /// One grant at least in this section.
-    Grant(&'static str, fn(&Grants) -> &Vec<String>),
-}
-
-/// What has to be granted for an interface, named without its version; none for one there is not.
-pub(crate) fn need(interface: &str) -> Option<Need> {
+/// The section of which something has to be granted for an interface, named without its version. Of clusters nothing has
+/// to: some tools have every function import requests, whether it makes any or not.
+pub(crate) fn section(interface: &str) -> Option<Section> {
     Some(match interface {
-        "outrigger:fn/types" | "outrigger:fn/log" | "outrigger:fn/metrics" | "wasi:config/store" => {
-            Need::Nothing
-        }
         "outrigger:fn/state" | "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" => {
-            Need::Grant("state", |grants| &grants.state)
+            Section::State
         }
-        "outrigger:fn/pubsub" => Need::Grant("pubsub", |grants| &grants.pubsub),
-        "outrigger:fn/configuration" => Need::Grant("configuration", |grants| &grants.configuration),
-        "outrigger:fn/lock" => Need::Grant("lock", |grants| &grants.lock),
-        "outrigger:fn/sequencer" => Need::Grant("sequencer", |grants| &grants.sequencer),
-        "outrigger:fn/secrets" => Need::Grant("secrets", |grants| &grants.secrets),
-        "outrigger:fn/invocation" => Need::Grant("invoke", |grants| &grants.invoke),
-        "outrigger:fn/bindings" => Need::Grant("bindings", |grants| &grants.bindings),
+        "outrigger:fn/pubsub" => Section::Pubsub,
+        "outrigger:fn/configuration" => Section::Configuration,
+        "outrigger:fn/lock" => Section::Lock,
+        "outrigger:fn/sequencer" => Section::Sequencer,
+        "outrigger:fn/secrets" => Section::Secrets,
+        "outrigger:fn/invocation" => Section::Invoke,
+        "outrigger:fn/bindings" => Section::Bindings,
         _ => return None,
     })
 }
@@ -96,5 +89,16 @@ impl Guest {
         let call = self.operation()?;
         self.program.config.grants.check_part(section, component, part)?;
         Ok(call)
+    }
+}
+
+impl Call {
+    /// Has whoever is asked know the trace. Where spans are recorded the cluster writes its own over it.
+    fn write_trace(&self, headers: &mut HeaderMap) {
+        let Some(trace) = &self.trace else { return };
+        headers.remove(&TRACESTATE);
+        let state = trace.state.as_ref().and_then(|state| HeaderValue::from_str(state).ok());
+        headers.extend(state.map(|state| (TRACESTATE, state)));
+        headers.extend(HeaderValue::from_str(&trace.to_header()).ok().map(|parent| (TRACEPARENT, parent)));
     }
 }

@@ -61,9 +61,10 @@ impl Guest {
 async fn send(
     call: &Call,
     cluster: &Cluster,
-    request: http::Request<WasiBody>,
+    mut request: http::Request<WasiBody>,
     options: RequestOptions,
 ) -> Sent {
+    call.write_trace(request.headers_mut());
     // A cluster connects as its own settings say; whoever asks waits for both at most.
     let wait = options.connect_timeout.zip(options.first_byte_timeout).map(|(a, b)| a.saturating_add(b));
     let wait = wait.or(options.first_byte_timeout);

@@ -22,7 +22,9 @@ impl Host for Guest {
 
 async fn call(guest: &mut Guest, app: &str, request: Request) -> Result<Response> {
     let call = guest.on_part(Section::Invoke, app, &request.method)?;
-    let answered = call.blocks.invoke.call(&call.caller(), app, decode(request)?).await?;
+    let mut request = decode(request)?;
+    call.write_trace(request.headers_mut());
+    let answered = call.blocks.invoke.call(&call.caller(), app, request).await?;
     let (head, body) = answered.into_parts();
     let largest = guest.program.config.max_body;
     let body = whole(body, call.deadline, largest).await.map_err(|error| error.with("app", app))?;

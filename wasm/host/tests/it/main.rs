@@ -11,6 +11,7 @@ mod endpoints;
 mod guest;
 mod headers;
 mod hostile;
+mod imports;
 mod layotto;
 mod lifecycle;
 mod logs;

@@ -1,0 +1,38 @@
+//! Lines of the log, and series of metrics.
+
+use serde_json::json;
+
+use super::house::House;
+use super::probe::call;
+
+const METRICS: &str = "outrigger:fn/metrics@0.1.0";
+
+#[tokio::test]
+async fn what_a_function_says_and_counts_is_shown_with_its_name() {
+    let house = House::new();
+    let calls = [
+        call("outrigger:fn/log@0.1.0", "write").number(3).text("careful"),
+        call(METRICS, "count").text("orders_total").number(2),
+        call(METRICS, "count").text("orders_total").number(1),
+        call(METRICS, "gauge").text("depth").number((-7_i64).cast_unsigned()),
+        call(METRICS, "observe").text("wait").number(0.25_f64.to_bits()),
+        call(METRICS, "gauge").text("orders_total").number(1),
+        call(METRICS, "count").text("outrigger_mine_total").number(1),
+    ];
+    house.told(json!({}), &calls).await;
+    let shown = house.metrics.render();
+    for line in [
+        "orders_total{function=\"f\"} 3",
+        "depth{function=\"f\"} -7",
+        "wait_count{function=\"f\"} 1",
+        "wait_sum{function=\"f\"} 0.25",
+    ] {
+        assert!(shown.contains(&format!("\n{line}\n")), "{line} in {shown}");
+    }
+    assert!(!shown.contains("outrigger_mine"));
+    let lines = house.lines();
+    assert_eq!(lines[0], ("warn", "careful".to_owned()));
+    let refused = |text: &str| lines.iter().any(|(level, line)| *level == "warn" && line.contains(text));
+    assert!(refused("metric 'orders_total': it is a Counter already"), "{lines:?}");
+    assert!(refused("metric 'outrigger_mine_total'"), "{lines:?}");
+}
