@@ -86,7 +86,9 @@ impl Folder {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_outrigger"));
+        // Another build of it, for measurements by hand.
+        let other = std::env::var_os("OUTRIGGER_TEST_PROGRAM");
+        let mut command = Command::new(other.unwrap_or_else(|| env!("CARGO_BIN_EXE_outrigger").into()));
         command.args(arguments).current_dir(self.dir.path());
         command.env("XDG_DATA_HOME", self.path("data")).env("RUST_BACKTRACE", "0");
         command.env("XDG_CACHE_HOME", self.path("cache"));

@@ -1,5 +1,7 @@
 //! WebAssembly filters in the running program: configured, swapped, refused.
 
+mod swap;
+
 use std::{
     io::{Read, Write},
     net::{TcpListener, TcpStream},
