@@ -7,6 +7,7 @@ mod idle;
 mod load;
 mod peer;
 mod proxy;
+mod wasm;
 
 use std::path::Path;
 use std::process::Command;
@@ -25,6 +26,8 @@ pub(crate) enum Bench {
     Proxy(Options),
     /// State through the sidecar beside a bare tonic handler; events; the sidecar at rest.
     Api(Options),
+    /// Filters beside Envoy running the same modules, and what WebAssembly costs those who do not use it.
+    Wasm(Options),
 }
 
 #[derive(Args)]
@@ -64,12 +67,22 @@ const PROXY_NEEDS: &[Need] = &[
     // Envoy comes from PyPI.
     Need::Python,
 ];
+const WASM_NEEDS: &[Need] = &[
+    Need::Program("nginx"),
+    Need::Program("wrk"),
+    Need::Program("h2load"),
+    Need::Program("openssl"),
+    // Envoy comes from PyPI.
+    Need::Python,
+    Need::Guests,
+];
 const API_NEEDS: &[Need] = &[Need::Program("redis-server"), Need::Program("etcd")];
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     let needs = match bench {
         Bench::Proxy(_) => PROXY_NEEDS,
         Bench::Api(_) => API_NEEDS,
+        Bench::Wasm(_) => WASM_NEEDS,
     };
     if let Some(why) = Tools::install(needs).lacks(needs) {
         bail!("the benchmark needs {why}");
@@ -78,6 +91,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     let (name, report) = match bench {
         Bench::Proxy(options) => ("proxy", proxy::run(options)?),
         Bench::Api(options) => ("api", api::run(options)?),
+        Bench::Wasm(options) => ("wasm", wasm::run(options)?),
     };
     let file = tools_dir("bench")?.join(format!("{name}.md"));
     std::fs::write(&file, &report).with_context(|| format!("writing {}", file.display()))?;

@@ -18,7 +18,7 @@ const WARM: usize = 16;
 
 pub(super) fn run(peers: &[Peer], backend: &Backend, certificate: &Certificate) -> Result<String> {
     let endpoints = vec![format!("127.0.0.1:{}", backend.http1)];
-    let job = Job { wire: Wire::Http1, endpoints, routes: 1, certificate, access_log: false };
+    let job = Job { wire: Wire::Http1, endpoints, routes: 1, certificate, access_log: false, filter: None };
     let mut table = Table::new(&[
         "proxy",
         "base RSS MiB",

@@ -17,6 +17,10 @@ pub(super) struct Load {
     pub(super) connections: usize,
     /// Requests in flight on each connection; only HTTP/2 has more than one.
     pub(super) streams: usize,
+    /// Fields each request has besides its host.
+    pub(super) fields: usize,
+    /// Requests a second, over all connections; without, as fast as they are answered.
+    pub(super) rate: Option<u32>,
 }
 
 /// What the load generator saw. Latencies in milliseconds.
@@ -30,13 +34,15 @@ pub(super) struct Measured {
 impl Load {
     /// Sends for `duration`; a request that fails is an error of the benchmark.
     pub(super) fn run(&self, duration: Duration) -> Result<Measured> {
-        if self.http2 { self.h2load(duration) } else { self.wrk(duration) }
+        if self.http2 || self.rate.is_some() { self.h2load(duration) } else { self.wrk(duration) }
     }
 
     fn wrk(&self, duration: Duration) -> Result<Measured> {
         let mut command = on_core(LOAD_CORE, &program("wrk")?);
         command.args(["--latency", "-t1", &format!("-c{}", self.connections)]);
-        command.args([&format!("-d{}s", duration.as_secs()), &self.url]);
+        command.arg(format!("-d{}s", duration.as_secs()));
+        self.head(&mut command);
+        command.arg(&self.url);
         read_wrk(&output(&mut command)?)
     }
 
@@ -45,14 +51,24 @@ impl Load {
         let log = dir.path().join("requests");
         let mut command: Command = on_core(LOAD_CORE, &program("h2load")?);
         command.args(["-t1", &format!("-c{}", self.connections), &format!("-m{}", self.streams)]);
-        command.args([
-            &format!("-D{}", duration.as_secs()),
-            &format!("--log-file={}", log.display()),
-            &self.url,
-        ]);
+        command.args([&format!("-D{}", duration.as_secs()), &format!("--log-file={}", log.display())]);
+        if !self.http2 {
+            command.arg("--h1");
+        }
+        if let Some(rate) = self.rate {
+            command.arg(format!("--rps={}", (rate as usize).div_ceil(self.connections)));
+        }
+        self.head(&mut command);
+        command.arg(&self.url);
         let report = output(&mut command)?;
         let times = std::fs::read_to_string(&log).context("h2load wrote no log")?;
         read_h2load(&report, &times)
+    }
+
+    fn head(&self, command: &mut Command) {
+        for number in 0..self.fields {
+            command.args(["-H", &format!("x-field-{number}: a value of some length, number {number}")]);
+        }
     }
 }
 

@@ -6,7 +6,7 @@ mod nginx;
 mod outrigger;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -54,7 +54,12 @@ pub(super) struct Job<'a> {
     pub(super) certificate: &'a Certificate,
     /// A line per request, in the contestant's usual format, to a file or to standard output.
     pub(super) access_log: bool,
+    /// A proxy-wasm module that every request passes, named like its root id; for Envoy and Outrigger.
+    pub(super) filter: Option<&'a Path>,
 }
+
+/// What a job's filter is configured with.
+const FILTER_CONFIG: &str = "hello";
 
 impl Job<'_> {
     /// The prefixes the routes match.
@@ -64,6 +69,12 @@ impl Job<'_> {
         } else {
             (0..self.routes).map(|i| format!("/r{i}/")).collect()
         }
+    }
+
+    /// The filter's root id and its file.
+    fn module(&self) -> Option<(&str, std::path::Display<'_>)> {
+        let file = self.filter?;
+        Some((file.file_stem()?.to_str()?, file.display()))
     }
 
     /// A path that the last route matches.

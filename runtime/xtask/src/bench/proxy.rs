@@ -93,11 +93,11 @@ fn contestants(peers: &[Peer], options: &Options) -> Vec<Peer> {
 
 /// What the rounds of one contestant found.
 #[derive(Default)]
-struct Rounds {
-    cpu_us: Vec<f64>,
-    p50: Vec<f64>,
-    p99: Vec<f64>,
-    per_second: Vec<f64>,
+pub(super) struct Rounds {
+    pub(super) cpu_us: Vec<f64>,
+    pub(super) p50: Vec<f64>,
+    pub(super) p99: Vec<f64>,
+    pub(super) per_second: Vec<f64>,
     busy: Vec<f64>,
     calls: f64,
 }
@@ -129,7 +129,7 @@ fn measure(
     let port = if scenario.wire == Wire::Http2 { backend.http2 } else { backend.http1 };
     let endpoints = endpoints(scenario.endpoints, port);
     let Scenario { wire, routes, access_log, .. } = *scenario;
-    let job = Job { wire, endpoints, routes, certificate, access_log };
+    let job = Job { wire, endpoints, routes, certificate, access_log, filter: None };
     let mut running = Vec::new();
     for peer in contestants(scenario.peers, options) {
         let started = peer.start(&job)?;
@@ -149,7 +149,7 @@ fn measure(
     Ok(running.into_iter().map(|(contestant, _, rounds)| (contestant.peer, rounds)).collect())
 }
 
-fn round(contestant: &Running, load: &Load, options: &Options, rounds: &mut Rounds) -> Result<()> {
+pub(super) fn round(contestant: &Running, load: &Load, options: &Options, rounds: &mut Rounds) -> Result<()> {
     let before = usage::cpu_time(contestant.pid())?;
     let measured = load.run(options.round())?;
     let used = usage::cpu_time(contestant.pid())?.saturating_sub(before);
@@ -176,7 +176,7 @@ fn load(scenario: &Scenario, job: &Job<'_>, contestant: &Running) -> Load {
     let scheme = if scenario.wire == Wire::Tls { "https" } else { "http" };
     let (connections, streams) = scenario.load;
     let url = format!("{scheme}://127.0.0.1:{}{}", contestant.port, job.path());
-    Load { url, http2: scenario.wire == Wire::Http2, connections, streams }
+    Load { url, http2: scenario.wire == Wire::Http2, connections, streams, fields: 0, rate: None }
 }
 
 /// Many addresses of one backend: all of 127.0.0.0/8 is loopback.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::{Job, Wire};
+use super::{FILTER_CONFIG, Job, Wire};
 use crate::bench::{PROXY_CORE, on_core};
 use crate::tools::python;
 
@@ -43,12 +43,23 @@ fn http(job: &Job<'_>) -> String {
     } else {
         String::new()
     };
+    let filter = wasm(job);
     format!(
         "{{ name: http, typed_config: {{ \
          \"@type\": {TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager, stat_prefix: l7, {log}\
-         http_filters: [ {{ name: router, typed_config: {{ \"@type\": {TYPE}.filters.http.router.v3.Router }} }} ], \
+         http_filters: [ {filter}{{ name: router, typed_config: {{ \"@type\": {TYPE}.filters.http.router.v3.Router }} }} ], \
          route_config: {{ virtual_hosts: [ {{ name: all, domains: [\"*\"], routes: [ {} ] }} ] }} }} }}",
         routes.join(",\n")
+    )
+}
+
+fn wasm(job: &Job<'_>) -> String {
+    let Some((name, file)) = job.module() else { return String::new() };
+    format!(
+        "{{ name: wasm, typed_config: {{ \"@type\": {TYPE}.filters.http.wasm.v3.Wasm, config: {{ name: {name}, \
+         root_id: {name}, vm_config: {{ runtime: envoy.wasm.runtime.v8, \
+         code: {{ local: {{ filename: \"{file}\" }} }} }}, configuration: {{ \
+         \"@type\": type.googleapis.com/google.protobuf.StringValue, value: {FILTER_CONFIG} }} }} }} }}, "
     )
 }
 

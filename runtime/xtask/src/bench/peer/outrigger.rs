@@ -1,6 +1,6 @@
 //! Outrigger's config for a job: the default of everything that is not the job itself.
 
-use super::{Job, Wire};
+use super::{FILTER_CONFIG, Job, Wire};
 
 pub(super) fn config(job: &Job<'_>, port: u16) -> String {
     let endpoints =
@@ -21,9 +21,15 @@ pub(super) fn config(job: &Job<'_>, port: u16) -> String {
     let mut config = format!(
         "listeners: {{ web: {{ address: \"127.0.0.1:{port}\", protocol: http{tls}{log} }} }}\n{cluster}routes:\n"
     );
+    let filters = if job.filter.is_some() { "filters: { wasm: [bench] }, " } else { "" };
     for (index, prefix) in job.prefixes().iter().enumerate() {
         config += &format!(
-            "  route{index}: {{ match: [ {{ path: {{ prefix: {prefix} }} }} ], backends: [ {{ cluster: backend }} ] }}\n"
+            "  route{index}: {{ match: [ {{ path: {{ prefix: {prefix} }} }} ], {filters}backends: [ {{ cluster: backend }} ] }}\n"
+        );
+    }
+    if let Some((name, file)) = job.module() {
+        config += &format!(
+            "wasm: {{ plugins: {{ bench: {{ file: \"{file}\", root_id: {name}, config: {FILTER_CONFIG} }} }} }}\n"
         );
     }
     config
