@@ -16,6 +16,7 @@ use crate::{
         Config,
         native::{AppConfig, AppProtocol},
     },
+    function_triggers,
     joints::{ToApp, gone},
     snapshot::Snapshot,
 };
@@ -23,9 +24,12 @@ use crate::{
 /// The name of the cluster that is the application. No configuration can name it: it is no key of a map.
 pub const APP: &str = "outrigger:app";
 
-/// The clusters of a configuration, with that of the application.
+/// The clusters of a configuration, with those that functions' names stand for and that of the application.
 pub fn clusters(config: &Config) -> BTreeMap<String, ClusterConfig> {
     let mut clusters = config.clusters.clone();
+    for name in config.functions.keys() {
+        clusters.entry(name.clone()).or_insert_with(|| function_triggers::cluster(name));
+    }
     clusters.extend(config.app.cluster().map(|app| (APP.to_owned(), app)));
     clusters
 }

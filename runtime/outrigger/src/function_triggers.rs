@@ -10,7 +10,7 @@ use std::{
 
 use outrigger_blocks::{
     Blocks,
-    function::{ReadTimes, Summons, Times},
+    function::{FunctionConfig, ReadTimes, ScheduleTrigger, Summons, Times},
 };
 use outrigger_cluster::{
     ClusterConfig,
@@ -95,6 +95,16 @@ pub fn reader() -> ReadTimes {
 #[cfg(not(feature = "cron"))]
 pub fn reader() -> ReadTimes {
     Arc::new(|_| Err::<Arc<dyn Times>, _>("this program was built without the `cron` feature".to_owned()))
+}
+
+/// What is wrong with a function's schedules, as paths and messages.
+pub fn problems(config: &FunctionConfig) -> Vec<(String, String)> {
+    let read = reader();
+    let wrong = |(name, times): (&String, &ScheduleTrigger)| {
+        let why = read(&times.schedule).err()?;
+        Some((format!("schedules.{name}.schedule"), why))
+    };
+    config.schedules.iter().filter_map(wrong).collect()
 }
 
 /// The cluster that a function's name stands for. There is one endpoint: leaving it out for failing, or for not being

@@ -1,5 +1,7 @@
 //! What one struct cannot know of another: that a name refers to something, that settings fit their component's type.
 
+mod triggers;
+
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
@@ -30,6 +32,7 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     checker.names();
     checker.subscriptions();
     checker.inputs();
+    checker.triggers();
     checker.apps();
     checker.addresses();
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {
@@ -200,7 +203,7 @@ impl Checker<'_> {
             let ours = component.scopes.is_empty() || component.scopes.contains(&config.app.id);
             let is_input =
                 component.block.is_none() && self.block(component) == Some(BlockKind::InputBinding);
-            if ours && is_input {
+            if ours && is_input && !self.is_taken(component.name(key)) {
                 self.report(
                     &keys(&["components", key]),
                     "its events are given to the application: set app.port",

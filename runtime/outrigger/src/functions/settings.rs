@@ -7,10 +7,13 @@ use outrigger_blocks::{
     function::{FunctionConfig, check_name},
 };
 
-use crate::config::{
-    Config, Problem,
-    node::{Node, Origin},
-    read, span,
+use crate::{
+    config::{
+        Config, Problem,
+        node::{Node, Origin},
+        read, span,
+    },
+    function_triggers,
 };
 
 /// What is wrong with the section by itself, as paths and messages.
@@ -41,7 +44,8 @@ pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>) -> Result<Funct
     let (config, mut problems) = read::read::<FunctionConfig>(&tree, &[]);
     let mut report = |path: &str, message: String| problems.push(problem(label, &tree, path, message));
     if let Some(config) = &config {
-        config.problems().into_iter().for_each(|(path, message)| report(&path, message));
+        let found = config.problems().into_iter().chain(function_triggers::problems(config));
+        found.for_each(|(path, message)| report(&path, message));
         for (path, given) in [("file", config.file.is_some()), ("url", config.url.is_some())] {
             if given {
                 report(path, "is for the section `functions`: the module is brought along here".to_owned());
@@ -81,6 +85,11 @@ mod tests {
         check(
             "file: x.wasm",
             "cart.yaml:1:7: file: is for the section `functions`: the module is brought along here",
+        );
+        check(
+            "schedules: { a: { schedule: soon } }",
+            "cart.yaml:1:29: schedules.a.schedule: the schedule 'soon' cannot be read: it has 1 fields where 5 are \
+             expected, or 6 with seconds in front",
         );
         check("grant: {}", "cart.yaml:1:1: grant: unknown key `grant` (did you mean `grants`?)");
         let config =

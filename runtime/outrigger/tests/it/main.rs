@@ -16,6 +16,8 @@ mod backend;
 mod bad_config;
 mod bindings;
 mod collector;
+#[cfg(feature = "wasm")]
+mod component;
 mod concurrency;
 mod coordination;
 mod coverage;
@@ -26,6 +28,8 @@ mod durability;
 mod failure;
 mod files;
 mod floods;
+#[cfg(feature = "wasm")]
+mod function_triggers;
 mod hello;
 mod http;
 mod idle;

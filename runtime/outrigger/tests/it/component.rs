@@ -1,0 +1,61 @@
+//! A component in a few lines: it answers by doors, and takes or fails what it is called for, by what it is given.
+
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// Exports every trigger. `http` answers `routed`, `invoke` answers `invoked`; an event that begins with `t` traps and
+/// one with `d` is dropped; a run of a schedule whose name begins with `f` fails; bindings are taken.
+const CODE: &str = r#"(module
+  (memory (export "memory") 2)
+  (data (i32.const 1024) "routed")
+  (data (i32.const 1040) "invoked")
+  (data (i32.const 1056) "text/plain")
+  (data (i32.const 1072) "as told")
+  (global $heap (mut i32) (i32.const 4096))
+  (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+    (local $at i32)
+    (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+    (global.set $heap (i32.add (local.get $at) (local.get $size)))
+    (local.get $at))
+  (func (export "outrigger:fn/http@0.1.0#handle")
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store (i32.const 16) (i32.const 200))
+    (i64.store (i32.const 20) (i64.const 0))
+    (i32.store (i32.const 28) (i32.const 1024))
+    (i32.store (i32.const 32) (i32.const 6))
+    (i32.const 16))
+  (func (export "outrigger:fn/invoke@0.1.0#handle")
+    (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store (i32.const 16) (i32.const 0))
+    (i32.store (i32.const 20) (i32.const 1056))
+    (i32.store (i32.const 24) (i32.const 10))
+    (i32.store (i32.const 28) (i32.const 1040))
+    (i32.store (i32.const 32) (i32.const 7))
+    (i32.const 16))
+  (func (export "outrigger:fn/event@0.1.0#handle") (param $event i32) (result i32)
+    (local $first i32)
+    (local.set $first (i32.load8_u (i32.load offset=32 (local.get $event))))
+    (if (i32.eq (local.get $first) (i32.const 116)) (then unreachable))
+    (i32.mul (i32.const 2) (i32.eq (local.get $first) (i32.const 100))))
+  (func (export "outrigger:fn/schedule@0.1.0#handle") (param $name i32) (param i32 i64) (result i32)
+    (i32.store (i32.const 16) (i32.eq (i32.load8_u (local.get $name)) (i32.const 102)))
+    (i32.store (i32.const 20) (i32.const 1072))
+    (i32.store (i32.const 24) (i32.const 7))
+    (i32.const 16))
+  (func (export "outrigger:fn/binding@0.1.0#handle") (param i32 i32 i32 i32 i32 i32) (result i32)
+    (i32.store (i32.const 16) (i32.const 0))
+    (i32.const 16)))"#;
+
+/// The function.
+pub(crate) fn all_triggers() -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wasm/wit")).unwrap();
+    let exports = ["http", "invoke", "event", "schedule", "binding"]
+        .map(|trigger| format!("export outrigger:fn/{trigger}@0.1.0;"));
+    let text = format!("package test:it; world it {{ {} }}", exports.concat());
+    let package = resolve.push_str("test.wit", &text).unwrap();
+    let world = resolve.select_world(&[package], Some("it")).unwrap();
+    let mut module = wat::parse_str(CODE).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+}
