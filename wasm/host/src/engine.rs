@@ -1,6 +1,8 @@
 //! One engine for the process: how modules are compiled, where their memory comes from, and the clock that stops them.
 
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig, WasmBacktraceDetails,
+};
 
 use crate::function::limiter::{CORE_INSTANCES, MEMORIES, TABLES};
 use crate::limits::{FUNCTION_INSTANCES, MAX_MEMORY, TABLE};
@@ -8,6 +10,12 @@ use crate::ticker::{Ticker, Ticking};
 
 /// Instances of filters at once, over all plugins and workers.
 const INSTANCES: u32 = 1000;
+/// Of a memory given back, so much is cleared by us and stays ours. A function that touches 1 MiB in a fresh instance for
+/// each call takes a third of the processor time it takes with none kept, one that touches little takes the same. Asking
+/// the kernel what was touched, where it tells, saves another tenth.
+const KEPT: usize = 2 << 20;
+/// Memories kept in that way at once: what nobody uses takes 64 MiB at most.
+const WARM: u32 = 32;
 /// Of the guest's own stack: a filter's on the worker's, a function's on one from the pool.
 const STACK: usize = 512 << 10;
 
@@ -74,7 +82,10 @@ fn pooling(filters: u32, functions: u32) -> Config {
         .max_memories_per_module(1)
         .table_elements(TABLE)
         .max_core_instance_size(1 << 20)
-        .max_memory_size(MAX_MEMORY);
+        .max_memory_size(MAX_MEMORY)
+        .linear_memory_keep_resident(KEPT)
+        .max_unused_warm_slots(WARM)
+        .pagemap_scan(Enabled::Auto);
     let mut config = config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

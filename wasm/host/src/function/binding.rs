@@ -34,6 +34,7 @@ pub(crate) async fn tell(runner: &Arc<Runner>, caller: &Caller<'_>, input: &Inpu
         data: input.data.to_vec(),
         metadata: input.metadata.clone().into_iter().collect(),
     };
-    let answer = runner.call(caller, runner.until(caller), Trigger::Binding, Tell(told)).await?;
+    let entry = runner.enter(caller, Trigger::Binding)?;
+    let answer = runner.call(caller, entry, Tell(told)).await?;
     answer.map_err(Error::internal)
 }

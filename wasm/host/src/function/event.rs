@@ -40,7 +40,8 @@ pub(crate) async fn tell(
         metadata: event.metadata.clone().into_iter().collect(),
         attempt,
     };
-    let answer = runner.call(caller, runner.until(caller), Trigger::Event, Tell(told)).await?;
+    let entry = runner.enter(caller, Trigger::Event)?;
+    let answer = runner.call(caller, entry, Tell(told)).await?;
     Ok(match answer {
         event::Answer::Success => Answer::Success,
         event::Answer::Retry => Answer::Retry,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrigger_blocks::{Body, Caller, Deadline, Result};
+use outrigger_blocks::{Body, Caller, Result};
 
 use super::exports::{Exports, bindings::http};
 use super::instance::Started;
@@ -29,12 +29,12 @@ impl Work for Ask {
 pub(crate) async fn serve(
     runner: &Arc<Runner>,
     caller: &Caller<'_>,
-    until: Deadline,
     request: ::http::Request<Body>,
 ) -> Result<::http::Response<Body>> {
     let (head, body) = request.into_parts();
     let max = runner.program.config.max_body;
-    let Some(body) = message::whole(body, max, until).await? else { return Ok(message::too_large(max)) };
+    let mut entry = runner.enter(caller, Trigger::Http)?;
+    let Some(body) = entry.body(body, max).await? else { return Ok(message::too_large(max)) };
     let request = http::Request {
         method: head.method.as_str().to_owned(),
         path: message::path(&head),
@@ -42,7 +42,7 @@ pub(crate) async fn serve(
         headers: message::metadata(&head.headers),
         body,
     };
-    let answer = runner.call(caller, until, Trigger::Http, Ask(request)).await?;
+    let answer = runner.call(caller, entry, Ask(request)).await?;
     let function = &runner.program.name;
     message::answerable(function, answer.body.len(), max)?;
     let head = message::head(function, answer.status, answer.headers)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ::http::header::{CONTENT_TYPE, HeaderValue};
 use ::http::{Request, Response, StatusCode};
-use outrigger_blocks::{Body, Caller, Deadline, Error, Result};
+use outrigger_blocks::{Body, Caller, Error, Result};
 
 use super::exports::{Exports, bindings::invoke};
 use super::instance::Started;
@@ -32,12 +32,12 @@ impl Work for Ask {
 pub(crate) async fn serve(
     runner: &Arc<Runner>,
     caller: &Caller<'_>,
-    until: Deadline,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let (head, body) = request.into_parts();
     let max = runner.program.config.max_body;
-    let Some(data) = message::whole(body, max, until).await? else { return Ok(message::too_large(max)) };
+    let mut entry = runner.enter(caller, Trigger::Invoke)?;
+    let Some(data) = entry.body(body, max).await? else { return Ok(message::too_large(max)) };
     let mut metadata = vec![(":method".to_owned(), head.method.as_str().to_owned())];
     metadata.extend(head.uri.query().map(|query| (":query".to_owned(), query.to_owned())));
     metadata.extend(message::metadata(&head.headers));
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
         data,
         metadata,
     };
-    let answer = runner.call(caller, until, Trigger::Invoke, Ask(call)).await?;
+    let answer = runner.call(caller, entry, Ask(call)).await?;
     respond(&runner.program.name, answer, max)
 }
 

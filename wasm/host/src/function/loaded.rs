@@ -28,11 +28,10 @@ impl Function for Loaded {
     }
 
     async fn serve(&self, caller: &Caller<'_>, door: Door, request: Request<Body>) -> Result<Response<Body>> {
-        let until = self.0.until(caller);
         match self.0.exports.way(door) {
-            Some(Way::Http) => whole::serve(&self.0, caller, until, request).await,
-            Some(Way::Stream) => stream::serve(&self.0, caller, until, request).await,
-            Some(Way::Invoke) => invoke::serve(&self.0, caller, until, request).await,
+            Some(Way::Http) => whole::serve(&self.0, caller, request).await,
+            Some(Way::Stream) => stream::serve(&self.0, caller, request).await,
+            Some(Way::Invoke) => invoke::serve(&self.0, caller, request).await,
             None => Err(self.lacks("http")),
         }
     }

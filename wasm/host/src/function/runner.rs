@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Release};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use outrigger_blocks::{Blocks, Caller, Deadline, Error, ErrorKind, Result};
+use outrigger_blocks::{Blocks, Body, Caller, Deadline, Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use wasmtime::component::InstancePre;
 
 use super::backoff::Backoff;
@@ -16,9 +16,10 @@ use super::idle::Idle;
 use super::instance::{Instance, Started};
 use super::journal::Kind;
 use super::measures::{Measures, Outcome, Record, Trigger};
+use super::message;
 use super::state::{Call, Ctx, Program};
 use super::threads::{Task, Threads};
-use super::turns::Turns;
+use super::turns::{Place, Turn, Turns};
 use crate::engine::Engine;
 use crate::limits::TRIAL;
 
@@ -41,6 +42,13 @@ pub(crate) struct Runner {
     backoff: Mutex<Backoff>,
     idle: Arc<Idle>,
     measures: Arc<Measures>,
+}
+
+/// A call that is in.
+pub(crate) struct Entry {
+    record: Record,
+    place: Place,
+    until: Deadline,
 }
 
 /// What is to be done with an instance.
@@ -75,6 +83,19 @@ impl Drop for Mark {
     }
 }
 
+impl Entry {
+    /// The request's body, all of it; none when it is longer than it may be.
+    pub(crate) async fn body(&mut self, body: Body, max: usize) -> Result<Option<Vec<u8>>> {
+        let body = message::whole(body, max, self.until).await;
+        match &body {
+            Ok(Some(_)) => {}
+            Ok(None) => self.record.fails(Outcome::Error, &"the body is too long"),
+            Err(error) => self.record.fails(Outcome::of(error), error),
+        }
+        body
+    }
+}
+
 impl Runner {
     pub(crate) fn new(
         program: Program,
@@ -96,31 +117,39 @@ impl Runner {
         })
     }
 
-    /// When a call that comes now has to be answered.
-    pub(crate) fn until(&self, caller: &Caller<'_>) -> Deadline {
-        Deadline::after(Instant::now(), self.program.config.deadline).earlier(caller.deadline)
+    /// A call comes in; what it brings may still be on its way.
+    ///
+    /// # Errors
+    /// At once, when too many run and wait, and while the function is kept from running.
+    pub(crate) fn enter(&self, caller: &Caller<'_>, trigger: Trigger) -> Result<Entry> {
+        let mut record = self.measures.begin(trigger, caller.trace.as_ref());
+        match self.is_well().and_then(|()| self.turns.enter(&self.program.name)) {
+            Ok(place) => Ok(Entry { record, place, until: self.until(caller) }),
+            Err(error) => {
+                record.fails(Outcome::of(&error), &error);
+                Err(error)
+            }
+        }
     }
 
     pub(crate) async fn call<W: Work>(
         self: &Arc<Self>,
         caller: &Caller<'_>,
-        until: Deadline,
-        trigger: Trigger,
+        entry: Entry,
         work: W,
     ) -> Result<W::Answer> {
-        self.begin(caller, until, trigger, work).await?.await
+        self.begin(caller, entry, work).await?.await
     }
 
     /// Waits for a turn and begins. Dropping the task ends the call.
     pub(crate) async fn begin<W: Work>(
         self: &Arc<Self>,
         caller: &Caller<'_>,
-        until: Deadline,
-        trigger: Trigger,
+        entry: Entry,
         work: W,
     ) -> Result<Task<W::Answer>> {
-        let mut record = self.measures.begin(trigger, caller.trace.as_ref());
-        match self.admit(until).await {
+        let Entry { mut record, place, until } = entry;
+        match self.admit(place, until).await {
             Ok((blocks, turn)) => {
                 let trace = record.trace().or(caller.trace.as_ref()).cloned();
                 let call = Call { blocks, deadline: until, trace };
@@ -137,14 +166,18 @@ impl Runner {
         }
     }
 
-    async fn admit(&self, until: Deadline) -> Result<(Arc<Blocks>, OwnedSemaphorePermit)> {
-        self.is_well()?;
-        let turn = self.turns.take(&self.program.name, until).await?;
+    async fn admit(&self, place: Place, until: Deadline) -> Result<(Arc<Blocks>, Turn)> {
+        let turn = self.turns.take(place, &self.program.name, until).await?;
         // Those before it may have crashed.
         self.is_well()?;
         let blocks =
             self.house.blocks.upgrade().ok_or_else(|| Error::unavailable("the process is ending"))?;
         Ok((blocks, turn))
+    }
+
+    /// When a call that comes now has to be answered.
+    fn until(&self, caller: &Caller<'_>) -> Deadline {
+        Deadline::after(Instant::now(), self.program.config.deadline).earlier(caller.deadline)
     }
 
     fn is_well(&self) -> Result<()> {

@@ -31,6 +31,7 @@ impl Work for Tell {
 pub(crate) async fn tell(runner: &Arc<Runner>, caller: &Caller<'_>, tick: &Tick) -> Result<()> {
     let due = tick.due.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let told = schedule::Tick { name: tick.name.to_string(), due: u64::try_from(due).unwrap_or(u64::MAX) };
-    let answer = runner.call(caller, runner.until(caller), Trigger::Schedule, Tell(told)).await?;
+    let entry = runner.enter(caller, Trigger::Schedule)?;
+    let answer = runner.call(caller, entry, Tell(told)).await?;
     answer.map_err(Error::internal)
 }

@@ -9,7 +9,7 @@ use ::http::header::{CONTENT_LENGTH, HOST, HeaderValue};
 use ::http::{Request, Response};
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use outrigger_blocks::{Body, BodyError, Caller, Deadline, Error, Result};
+use outrigger_blocks::{Body, BodyError, Caller, Error, Result};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
@@ -51,7 +51,6 @@ impl Work for Ask {
 pub(crate) async fn serve(
     runner: &Arc<Runner>,
     caller: &Caller<'_>,
-    until: Deadline,
     request: Request<Body>,
 ) -> Result<Response<Body>> {
     let function = &runner.program.name;
@@ -59,12 +58,13 @@ pub(crate) async fn serve(
     if message::authority(&head).is_none() {
         head.headers.insert(HOST, HeaderValue::from_static("function"));
     }
+    let entry = runner.enter(caller, Trigger::Http)?;
     let (body, ferry) = ferry(body);
     let (answer, answered) = oneshot::channel();
     let broken = Arc::new(AtomicBool::new(false));
     let request = Request::from_parts(head, Incoming(body));
     let ask = Ask { request, answer, broken: Arc::clone(&broken) };
-    let mut task = runner.begin(caller, until, Trigger::Http, ask).await?;
+    let mut task = runner.begin(caller, entry, ask).await?;
     let answered = first(answered, &mut task, function).await?;
     let answered = answered
         .map_err(|code| Error::internal(format!("function '{function}' answered with an error: {code:?}")))?;

@@ -1,7 +1,6 @@
 //! Who may run: so many calls at once, and so many that wait.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use outrigger_blocks::{Deadline, Error, ErrorKind, Result};
 use outrigger_telemetry::Gauge;
@@ -9,59 +8,69 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The turns of one version of a function.
 pub(crate) struct Turns {
+    /// For those that run and those that wait.
+    places: Arc<Semaphore>,
     free: Arc<Semaphore>,
-    waiting: AtomicUsize,
-    queue: usize,
-    shown: Gauge,
+    waiting: Gauge,
 }
 
-/// A place in the queue.
-struct Place<'t>(&'t Turns);
+/// A call that is in, if only to wait.
+pub(crate) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// A call that may run.
+pub(crate) struct Turn {
+    _place: Place,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// Shown as one that waits.
+struct Waiting<'t>(&'t Gauge);
 
 impl Turns {
-    pub(crate) fn new(concurrency: usize, queue: usize, shown: Gauge) -> Self {
-        let free = Arc::new(Semaphore::new(concurrency.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { free, waiting: AtomicUsize::new(0), queue, shown }
+    pub(crate) fn new(concurrency: usize, queue: usize, waiting: Gauge) -> Self {
+        let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
+        Self { places: semaphore(concurrency.saturating_add(queue)), free: semaphore(concurrency), waiting }
     }
 
-    /// Waits for a turn.
+    /// # Errors
+    /// When too many run and wait.
+    pub(crate) fn enter(&self, function: &str) -> Result<Place> {
+        let place = Arc::clone(&self.places).try_acquire_owned();
+        place.map(|permit| Place { _permit: permit }).map_err(|_| {
+            let message = format!("too many calls of function '{function}' run and wait");
+            Error::new(ErrorKind::RateLimited, message)
+        })
+    }
+
+    /// Waits until it may run.
     ///
     /// # Errors
-    /// When too many wait, at once; when it does not come in time.
-    pub(crate) async fn take(&self, function: &str, deadline: Deadline) -> Result<OwnedSemaphorePermit> {
+    /// When that does not come in time.
+    pub(crate) async fn take(&self, place: Place, function: &str, deadline: Deadline) -> Result<Turn> {
         if let Ok(turn) = Arc::clone(&self.free).try_acquire_owned() {
-            return Ok(turn);
+            return Ok(Turn { _place: place, _turn: turn });
         }
-        let Some(_place) = self.place() else {
-            let message = format!("too many calls of function '{function}' run and wait");
-            return Err(Error::new(ErrorKind::RateLimited, message));
-        };
-        let late = || {
-            Error::new(ErrorKind::Timeout, format!("function '{function}' had no turn before the deadline"))
-        };
+        self.waiting.add(1);
+        let _waiting = Waiting(&self.waiting);
         let turn = Arc::clone(&self.free).acquire_owned();
         let turn = match deadline.instant() {
-            Some(at) => tokio::time::timeout_at(at.into(), turn).await.map_err(|_| late())?,
+            Some(at) => tokio::time::timeout_at(at.into(), turn).await.map_err(|_| late(function))?,
             None => turn.await,
         };
-        turn.map_err(|_| Error::internal("the turns of a function are over"))
-    }
-
-    fn place(&self) -> Option<Place<'_>> {
-        let taken = self
-            .waiting
-            .fetch_update(Relaxed, Relaxed, |waiting| (waiting < self.queue).then_some(waiting + 1));
-        taken.ok().map(|_| {
-            self.shown.add(1);
-            Place(self)
-        })
+        let turn = turn.map_err(|_| Error::internal("the turns of a function are over"))?;
+        Ok(Turn { _place: place, _turn: turn })
     }
 }
 
-impl Drop for Place<'_> {
+fn late(function: &str) -> Error {
+    Error::new(ErrorKind::Timeout, format!("function '{function}' had no turn before the deadline"))
+}
+
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
-        self.0.shown.add(-1);
+        self.0.add(-1);
     }
 }
 
@@ -77,22 +86,24 @@ mod tests {
     async fn some_run_some_wait_and_the_rest_is_refused() {
         let shown = Metrics::new().gauge("outrigger_waiting", "W.", &[]).with(&[]);
         let turns = Arc::new(Turns::new(1, 1, shown.clone()));
-        let running = turns.take("f", Deadline::NEVER).await.unwrap();
+        let take = async |turns: &Turns, deadline| turns.take(turns.enter("f")?, "f", deadline).await;
+        let running = take(&turns, Deadline::NEVER).await.unwrap();
         let waiting = tokio::spawn({
             let turns = Arc::clone(&turns);
-            async move { turns.take("f", Deadline::NEVER).await.map(drop) }
+            async move { turns.take(turns.enter("f")?, "f", Deadline::NEVER).await.map(drop) }
         });
         while shown.value() == 0 {
             tokio::task::yield_now().await;
         }
-        let refused = turns.take("f", Deadline::NEVER).await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::RateLimited);
+        assert_eq!(turns.enter("f").map(drop).unwrap_err().kind(), ErrorKind::RateLimited);
         drop(running);
         waiting.await.unwrap().unwrap();
         assert_eq!(shown.value(), 0);
-        let _running = turns.take("f", Deadline::NEVER).await.unwrap();
+        let _running = take(&turns, Deadline::NEVER).await.unwrap();
         let soon = Deadline::after(Instant::now(), Duration::from_millis(5));
-        assert_eq!(turns.take("f", soon).await.unwrap_err().kind(), ErrorKind::Timeout);
-        assert_eq!(shown.value(), 0, "who gives up leaves the queue");
+        let late = take(&turns, soon).await.map(drop).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Timeout);
+        assert_eq!(shown.value(), 0);
+        assert!(turns.enter("f").is_ok(), "who gives up leaves the queue");
     }
 }

@@ -98,7 +98,7 @@ fn around(import: &str, code: &str) -> Vec<u8> {
 }
 
 /// Puts each `@"text"` into a data segment, from address 1024 on.
-fn with_texts(code: &str) -> String {
+pub(crate) fn with_texts(code: &str) -> String {
     let (mut out, mut data, mut at) = (String::new(), String::new(), 1024);
     let mut rest = code;
     while let Some((before, after)) = rest.split_once("@\"") {

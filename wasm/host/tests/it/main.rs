@@ -1,5 +1,5 @@
-//! Filters written as text, in the hands of the host: what they are shown, what they may do, and what becomes of them
-//! when they misbehave.
+//! Filters and functions written as text, in the hands of the host: what they are shown, what they may do, and what
+//! becomes of them when they misbehave.
 
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests fail by panicking")]
 
@@ -8,6 +8,7 @@ mod calls;
 mod codec;
 mod connections;
 mod endpoints;
+mod functions;
 mod guest;
 mod headers;
 mod hostile;
