@@ -87,6 +87,10 @@ pub struct PluginConfig {
     /// Default 1 MiB.
     #[serde(default = "limits::max_buffer")]
     pub max_buffer: usize,
+    /// Whether a filter that holds a head back is shown the body meanwhile. It may still change the head by what it finds
+    /// there, and the head leaves as soon as something of the body does. Default: a held head holds the whole message.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub body_before_head: bool,
 }
 
 /// What becomes of requests when a filter traps, takes too long or cannot start. Either way it costs the requests it

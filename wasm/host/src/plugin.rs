@@ -104,6 +104,10 @@ impl Plugin {
         self.config.failure == Failure::Open
     }
 
+    pub(crate) fn body_before_head(&self) -> bool {
+        self.config.body_before_head
+    }
+
     pub(crate) fn max_buffer(&self) -> usize {
         self.config.max_buffer
     }

@@ -200,6 +200,41 @@ impl Flow {
     }
 }
 
+/// A body of which something was let go before its head left.
+pub(crate) struct Early {
+    /// Or why nothing was.
+    pub(crate) first: Option<Result<Frame<Bytes>, BodyError>>,
+    pub(crate) rest: Body,
+    /// What is still to be read of what the head says.
+    pub(crate) left: Option<u64>,
+}
+
+impl http_body::Body for Early {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Polled {
+        let this = self.get_mut();
+        let frame = match this.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => Pin::new(&mut this.rest).poll_frame(cx),
+        };
+        if let (Some(left), Poll::Ready(Some(Ok(frame)))) = (&mut this.left, &frame) {
+            *left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len) as u64);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.left.map(|left| if self.is_end_stream() { 0 } else { left });
+        left.map(SizeHint::with_exact).unwrap_or_default()
+    }
+}
+
 /// What goes on of a message. Trailers the filter has put there early wait for the body's end: nothing can follow them.
 fn released(message: &mut dyn Parts, ended: bool) -> (Bytes, Option<HeaderMap>) {
     let trailers = if ended { message.trailers().take() } else { None };

@@ -150,7 +150,7 @@ fn in_head<H>(
     message: &mut Message<H>,
     edit: impl FnOnce(&mut H) -> Result<(), Status>,
 ) -> Result<(), Status> {
-    if message.at != At::Head {
+    if message.at != At::Head && !message.head_waits {
         return Err(Status::BadArgument);
     }
     edit(message.head.as_mut().ok_or(Status::NotFound)?)?;

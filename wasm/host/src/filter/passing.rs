@@ -1,19 +1,20 @@
 //! One request on its way through one filter, and its response on the way back.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use http::StatusCode;
-use http::header::CONTENT_LENGTH;
+use http_body::Body as _;
 use outrigger_http::chain::Visit;
 use outrigger_http::{Body, Headers, Request, Response};
 use outrigger_net::BoxFuture;
 
 use super::abi::Side;
-use super::body::Flow;
+use super::body::{Early, Flow};
 use super::local::Local;
-use super::stream::At;
+use super::stream::{At, length_of};
 use crate::limits;
 use crate::plugin::{Cell, Plugin};
 
@@ -55,17 +56,18 @@ impl Passing {
         let (plugin, cell) = (Arc::clone(&self.plugin), Arc::clone(cell));
         let exchange = Arc::new(Exchange { plugin, cell, context });
         self.exchange = Some(Arc::clone(&exchange));
-        match exchange.released(Side::Request).await {
+        match exchange.released(Side::Request, &mut request.body, !end).await {
             Released::Answer(local) => return Some(local.into_response(self.is_grpc)),
             Released::Gone => return self.give_up(),
             Released::Go => {}
         }
-        let (edited, chosen) = exchange
+        let (edited, chosen, is_flowing) = exchange
             .cell
             .look(context, |stream| {
                 stream.request.at = At::Nothing;
+                let is_flowing = std::mem::take(&mut stream.request.head_waits);
                 let edited = if stream.request.edited { stream.request.head.clone() } else { None };
-                (edited, stream.chosen.take())
+                (edited, stream.chosen.take(), is_flowing)
             })
             .unwrap_or_default();
         if let Some(head) = edited {
@@ -74,7 +76,7 @@ impl Passing {
         if let Some(chosen) = chosen {
             request.ext.chosen = Some(Box::new(chosen));
         }
-        if !end {
+        if !end && !is_flowing {
             exchange.flow(Side::Request, &request.head.headers, &mut request.body);
         }
         None
@@ -102,7 +104,10 @@ impl Passing {
         let shown =
             exchange.cell.about(exchange.context, |vm| vm.response_headers(exchange.context, head, end));
         let released = match shown {
-            Ok(()) => exchange.released(Side::Response).await,
+            Ok(()) => {
+                let may_look = !end && response.tunnel.is_none();
+                exchange.released(Side::Response, &mut response.body, may_look).await
+            }
             Err(_) => Released::Gone,
         };
         match released {
@@ -128,17 +133,48 @@ impl Visit for Passing {
 }
 
 impl Exchange {
-    /// Waits until the filter lets the message go, answers itself, or fails.
-    async fn released(&self, side: Side) -> Released {
+    /// Waits until the filter lets the message go, answers itself, or fails. Where it `may_look`, and is to, it is shown
+    /// the body meanwhile.
+    async fn released(self: &Arc<Self>, side: Side, body: &mut Body, may_look: bool) -> Released {
         let first = poll_fn(|cx| Poll::Ready(self.poll_released(side, cx))).await;
         if let Poll::Ready(released) = first {
             return released;
         }
-        let later = poll_fn(|cx| self.poll_released(side, cx));
+        let later = async {
+            match may_look && self.plugin.body_before_head() && self.reads(side) {
+                true => self.released_by_body(side, body).await,
+                false => poll_fn(|cx| self.poll_released(side, cx)).await,
+            }
+        };
         tokio::time::timeout(limits::PAUSE, later).await.unwrap_or_else(|_| {
             tracing::warn!(plugin = %self.plugin.name, "filter held a message back for a minute");
             Released::Gone
         })
+    }
+
+    async fn released_by_body(self: &Arc<Self>, side: Side, body: &mut Body) -> Released {
+        let _ = self.cell.look(self.context, |stream| stream.message(side).head_waits(true));
+        // How long it is going to be is known when the head leaves.
+        let mut flow = Body::wrap(Flow::new(Arc::clone(self), side, std::mem::take(body), None));
+        let (first, released) = poll_fn(|cx| match Pin::new(&mut flow).poll_frame(cx) {
+            Poll::Ready(Some(Err(error))) => Poll::Ready((Some(Err(error)), self.answer())),
+            Poll::Ready(frame) => Poll::Ready((frame, Released::Go)),
+            Poll::Pending => self.poll_released(side, cx).map(|released| (None, released)),
+        })
+        .await;
+        let left = self.cell.look(self.context, |stream| stream.message(side).length()).unwrap_or_default();
+        *body = Body::wrap(Early { first, rest: flow, left });
+        released
+    }
+
+    /// The filter's own answer, if that is why a body has ended.
+    fn answer(&self) -> Released {
+        let local = self.cell.look(self.context, |stream| stream.local.take());
+        local.ok().flatten().map_or(Released::Gone, Released::Answer)
+    }
+
+    fn reads(&self, side: Side) -> bool {
+        self.cell.about(self.context, |vm| Ok(vm.reads(side))) == Ok(true)
     }
 
     pub(crate) fn poll_released(&self, side: Side, cx: &mut Context<'_>) -> Poll<Released> {
@@ -158,28 +194,33 @@ impl Exchange {
 
     /// The response's head leaves as the filter made it; its body comes by the filter.
     fn let_go(self: &Arc<Self>, response: &mut Response, end: bool) {
-        let edited = self.cell.look(self.context, |stream| {
-            stream.response.at = At::Nothing;
-            // From here on an answer of the filter's own comes too late.
-            stream.answered = true;
-            if stream.response.edited { stream.response.head.clone() } else { None }
-        });
-        if let Ok(Some(head)) = edited {
+        let (edited, is_flowing) = self
+            .cell
+            .look(self.context, |stream| {
+                stream.response.at = At::Nothing;
+                let is_flowing = std::mem::take(&mut stream.response.head_waits);
+                // From here on an answer of the filter's own comes too late.
+                stream.answered = true;
+                let edited = if stream.response.edited { stream.response.head.clone() } else { None };
+                (edited, is_flowing)
+            })
+            .unwrap_or_default();
+        if let Some(head) = edited {
             if !still_opens_tunnel(response.head.status, head.status) {
                 response.tunnel = None;
             }
             response.head = head;
         }
-        if !end && response.tunnel.is_none() {
+        if !end && !is_flowing && response.tunnel.is_none() {
             self.flow(Side::Response, &response.head.headers, &mut response.body);
         }
     }
 
     /// Puts itself between a body and its reader, if the filter looks at bodies at all.
     fn flow(self: &Arc<Self>, side: Side, headers: &Headers, body: &mut Body) {
-        if self.cell.about(self.context, |vm| Ok(vm.reads(side))) == Ok(true) {
+        if self.reads(side) {
             // A filter that leaves the length as it is promises to keep to it.
-            let length = headers.get_str(&CONTENT_LENGTH).and_then(|length| length.parse().ok());
+            let length = length_of(headers);
             *body = Body::wrap(Flow::new(Arc::clone(self), side, std::mem::take(body), length));
         }
     }

@@ -7,7 +7,8 @@ use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use outrigger_http::{Chosen, RequestHead, ResponseHead, Upstream};
+use http::header::CONTENT_LENGTH;
+use outrigger_http::{Chosen, Headers, RequestHead, ResponseHead, Upstream};
 use outrigger_net::ConnInfo;
 use outrigger_telemetry::trace::TraceContext;
 use tokio::task::JoinHandle;
@@ -70,6 +71,8 @@ pub(crate) struct Message<H> {
     pub(crate) head: Option<H>,
     /// The head is not what came any more.
     pub(crate) edited: bool,
+    /// It waits for what the filter makes of the body, and may be changed until then.
+    pub(crate) head_waits: bool,
     /// Of the body, what the filter is being shown or holds back.
     pub(crate) body: Chunk,
     pub(crate) trailers: Option<HeaderMap>,
@@ -163,6 +166,7 @@ impl<H> Default for Message<H> {
         Self {
             head: None,
             edited: false,
+            head_waits: false,
             body: Chunk::default(),
             trailers: None,
             at: At::Nothing,
@@ -187,8 +191,32 @@ impl<H> Message<H> {
     }
 }
 
+/// The head of either direction.
+pub(crate) trait Head {
+    fn headers(&self) -> &Headers;
+}
+
+impl Head for RequestHead {
+    fn headers(&self) -> &Headers {
+        &self.headers
+    }
+}
+
+impl Head for ResponseHead {
+    fn headers(&self) -> &Headers {
+        &self.headers
+    }
+}
+
+pub(crate) fn length_of(headers: &Headers) -> Option<u64> {
+    headers.get_str(&CONTENT_LENGTH).and_then(|length| length.parse().ok())
+}
+
 /// What both directions have alike.
 pub(crate) trait Parts {
+    fn head_waits(&mut self, waits: bool);
+    /// How long the head says the body is.
+    fn length(&self) -> Option<u64>;
     fn body(&mut self) -> &mut Chunk;
     fn trailers(&mut self) -> &mut Option<HeaderMap>;
     /// So many bytes more of the body.
@@ -199,7 +227,15 @@ pub(crate) trait Parts {
     fn wait(&mut self, waker: &Waker);
 }
 
-impl<H> Parts for Message<H> {
+impl<H: Head> Parts for Message<H> {
+    fn head_waits(&mut self, waits: bool) {
+        self.head_waits = waits;
+    }
+
+    fn length(&self) -> Option<u64> {
+        self.head.as_ref().and_then(|head| length_of(head.headers()))
+    }
+
     fn body(&mut self) -> &mut Chunk {
         &mut self.body
     }
@@ -304,7 +340,7 @@ mod tests {
 
     #[test]
     fn resuming_before_the_pause_is_no_pause() {
-        let mut message = Message::<()>::default();
+        let mut message = Message::<RequestHead>::default();
         message.show(At::Head);
         message.resume();
         message.decide(Action::Pause);

@@ -7,7 +7,7 @@ use outrigger_http::{Body, BodyError};
 use serde_json::json;
 
 use crate::guest::filter;
-use crate::rig::{Rig, get, ok, post, read, within};
+use crate::rig::{Rig, get, ok, pieces_of, post, read, within};
 
 /// Puts brackets around every piece, and says where the body ends.
 const BRACKETS: &str = r#"
@@ -148,4 +148,62 @@ async fn configuration_is_a_buffer_also_when_there_is_none() {
         let passed = rig.pass(get("/"), ok("")).await;
         assert_eq!((passed.asked("x-config").as_deref(), rig.crashes()), (Some(expected), 0));
     }
+}
+
+/// Holds the head back, and puts what it has seen of the body into it at the end.
+fn holds_the_head() -> Vec<u8> {
+    let hold = |head: &str, body: &str, map: u32, buffer: u32| {
+        format!(
+            r#"(func (export "{head}") (param i32 i32 i32) (result i32)
+                 (call $ok (call $tick (i32.const 50))) (i32.const 1))
+               (func (export "{body}") (param $id i32) (param $size i32) (param $end i32) (result i32)
+                 (if (i32.eqz (local.get $end)) (then (return (i32.const 1))))
+                 (call $ok (call $bytes (i32.const {buffer}) (i32.const 0) (local.get $size) (i32.const 8) (i32.const 12)))
+                 (drop (call $add (i32.const {map}) @"x-seen" (call $got)))
+                 (i32.const 0))"#
+        )
+    };
+    filter(&format!(
+        "(global $stream (mut i32) (i32.const 0))
+         (func (export \"proxy_on_context_create\") (param $id i32) (param $parent i32)
+           (if (local.get $parent) (then (global.set $stream (local.get $id)))))
+         {} {}
+         (func (export \"proxy_on_tick\") (param i32)
+           (if (global.get $late) (then (return)))
+           (if (i32.eqz (call $effective (global.get $stream)))
+             (then (drop (call $resume (i32.const 0))) (drop (call $resume (i32.const 1))))))
+         (global $late (mut i32) (i32.const 0))
+         (func (export \"proxy_on_configure\") (param $id i32) (param $size i32) (result i32)
+           (global.set $late (local.get $size)) (i32.const 1))",
+        hold("proxy_on_request_headers", "proxy_on_request_body", 0, 0),
+        hold("proxy_on_response_headers", "proxy_on_response_body", 2, 1),
+    ))
+}
+
+#[tokio::test]
+async fn a_head_may_wait_for_what_its_body_says() {
+    let mut response = ok("");
+    response.body = pieces_of(&["three", "four"], None);
+    // Nothing but the body lets it go.
+    let settings = json!({ "body_before_head": true, "config": "no ticks" });
+    let rig = Rig::with(&holds_the_head(), settings).await;
+    let passed = rig.pass(post(&["one", "two"]), response).await;
+    assert_eq!((passed.forwarded, passed.asked("x-seen").as_deref()), (true, Some("onetwo")));
+    assert_eq!(passed.sent.as_ref().unwrap().text(), "onetwo");
+    assert_eq!((passed.told("x-seen").as_deref(), passed.text().as_str()), (Some("threefour"), "threefour"));
+    assert_eq!(rig.crashes(), 0);
+
+    // What it holds has its bound as ever.
+    let settings = json!({ "body_before_head": true, "config": "no ticks", "max_buffer": 4 });
+    let rig = Rig::with(&holds_the_head(), settings).await;
+    assert_eq!(rig.pass(post(&["one", "two"]), ok("")).await.status(), 413);
+
+    // Without the setting the body comes after the head, which has left by then.
+    let rig = Rig::with(&holds_the_head(), json!({})).await;
+    let passed = rig.pass(post(&["one", "two"]), ok("three")).await;
+    assert_eq!((passed.forwarded, passed.asked("x-seen"), passed.told("x-seen")), (true, None, None));
+    assert_eq!(
+        (passed.sent.unwrap().text().as_str(), passed.body.unwrap().text().as_str()),
+        ("onetwo", "three")
+    );
 }
