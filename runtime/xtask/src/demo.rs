@@ -11,18 +11,23 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cases::Cases;
 use crate::process::wait_until;
 use crate::tools::{self, Need, Tools};
+use crate::wasm::functions::Language;
 use crate::workspace::{Profile, output, root};
 use play::{Backend, Play, Ports, Programs};
 
 /// One folder of `demo/`.
 struct Story {
     name: &'static str,
-    /// Of `configs/layotto`.
+    /// Of `configs/layotto`; empty where the story has a configuration of its own.
     config: &'static str,
+    /// A function in a folder of the story that is called as it is; the sidecar finds it in the folder it watches.
+    function: Option<(Language, &'static str)>,
     servers: &'static [Backend],
     /// An example of the SDK that runs beside the sidecar, and its arguments.
     app: &'static [&'static str],
     clients: &'static [Client],
+    /// What a path of the story's own listener answers in the end.
+    seen: Option<(&'static str, &'static str)>,
 }
 
 /// A client, and what it must print.
@@ -33,6 +38,8 @@ enum Client {
     Java(&'static str, &'static [&'static str]),
     /// A path of the admin listener.
     Get(&'static str, &'static [&'static str]),
+    /// A path of the story's own listener.
+    Ask(&'static str, &'static [&'static str]),
 }
 
 impl Client {
@@ -40,7 +47,7 @@ impl Client {
         match self {
             Self::Example(..) => "Rust",
             Self::Java(..) => "Java",
-            Self::Get(..) => "curl",
+            Self::Get(..) | Self::Ask(..) => "curl",
         }
     }
 
@@ -64,6 +71,10 @@ impl Client {
             }
             Self::Get(path, expected) => {
                 command.args(["curl", "-sS"]).arg(format!("http://127.0.0.1:{}{path}", play.port("34999")));
+                expected
+            }
+            Self::Ask(path, expected) => {
+                command.args(["curl", "-sS"]).arg(format!("http://127.0.0.1:{}{path}", play.port("8080")));
                 expected
             }
         };
@@ -154,6 +165,15 @@ const STORIES: &[Story] = &[
         &[],
         &[Client::Get("/actuator/health/readiness", &["\"status\":\"UP\"", "components"])],
     ),
+    Story {
+        function: Some((Language::JavaScript, "visits")),
+        ..story("function-state", "", &[], &[Client::Ask("/garden", &["/garden was visited 1 times"])])
+    },
+    Story {
+        function: Some((Language::Python, "stock")),
+        seen: Some(("/plums", "plums: 1 so far")),
+        ..story("function-topic", "", &[], &[Client::Example(&["publish"], &["published plums"])])
+    },
 ];
 
 const fn story(
@@ -162,7 +182,7 @@ const fn story(
     servers: &'static [Backend],
     clients: &'static [Client],
 ) -> Story {
-    Story { name, config, servers, app: &[], clients }
+    Story { name, config, function: None, servers, app: &[], clients, seen: None }
 }
 
 /// The stories there are.
@@ -174,6 +194,9 @@ pub(crate) fn names() -> impl Iterator<Item = &'static str> {
 pub(crate) fn run(name: &str) -> Result<()> {
     let story = STORIES.iter().find(|story| story.name == name).context("there is no such story")?;
     let needs: Vec<Need> = story.servers.iter().map(|server| server.need()).collect();
+    if let Some((language, _)) = story.function {
+        language.toolchain()?;
+    }
     if let Some(why) = Tools::install(&needs).lacks(&needs) {
         bail!("{why}");
     }
@@ -210,6 +233,12 @@ fn tell(story: &Story, client: &Client, programs: &Programs) -> Result<()> {
     let printed = output(&mut command)?;
     let missing: Vec<_> = expected.iter().filter(|text| !printed.contains(**text)).collect();
     ensure!(missing.is_empty(), "it did not print {missing:?} but:\n{printed}");
+    if let Some((path, text)) = story.seen {
+        let (mut ask, _) = Client::Ask(path, &[]).command(story, programs, &play);
+        wait_until(&format!("{path} answers `{text}`"), Duration::from_secs(20), || {
+            output(&mut ask).is_ok_and(|printed| printed.contains(text))
+        })?;
+    }
     play.app.as_ref().map_or(Ok(()), |app| {
         wait_until("the application sees the events", Duration::from_secs(10), || {
             app.log_tail().contains("plums")

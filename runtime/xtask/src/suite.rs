@@ -4,6 +4,7 @@ mod bulk;
 mod cargo;
 mod clients;
 mod database;
+mod functions;
 mod fuzz;
 mod grpc;
 mod h2spec;
@@ -84,7 +85,13 @@ pub(crate) const ALL: &[Suite] = &[
     Suite {
         name: "demos",
         about: "the stories of demo/, with what their clients must print",
-        needs: &[Need::Java, Need::Program("curl"), Need::Program("redis-server"), Need::Program("etcd")],
+        needs: &[
+            Need::Java,
+            Need::Guests,
+            Need::Program("curl"),
+            Need::Program("redis-server"),
+            Need::Program("etcd"),
+        ],
         run: crate::demo::suite,
     },
     Suite {
@@ -110,6 +117,12 @@ pub(crate) const ALL: &[Suite] = &[
         about: "proxy filters in Rust, Go and AssemblyScript, built from source against the published SDKs",
         needs: &[Need::Python, Need::Guests],
         run: wasm::run,
+    },
+    Suite {
+        name: "functions",
+        about: "the same function in Rust, JavaScript and Python, built with the published tools",
+        needs: &[Need::Python, Need::Guests, Need::Program("curl")],
+        run: functions::run,
     },
     Suite {
         name: "websocket",

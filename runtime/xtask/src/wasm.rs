@@ -72,6 +72,11 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
+    /// Where its programs are, for others to find them: nothing where they are found anyway.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        self.program.parent().filter(|folder| folder.is_absolute()).map(Path::to_owned)
+    }
+
     fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

@@ -196,7 +196,8 @@ impl Checker<'_> {
     /// Events of input bindings likewise. Foreign files may name components they have no use for.
     fn inputs(&mut self) {
         let config = self.config;
-        if config.app.port.is_some() {
+        // Functions that come from a folder may take them: what they say is read later.
+        if config.app.port.is_some() || crate::wasm::folder(&config.wasm).is_some() {
             return;
         }
         for (key, component) in &config.components {

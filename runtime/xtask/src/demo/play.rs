@@ -3,19 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use super::Story;
-use crate::process::{Scratch, Server, accepts, free_port, scratch};
+use crate::process::{Scratch, Server, accepts, free_port, scratch, wait_until};
 use crate::sidecar::release_binary;
 use crate::tools::Need;
-use crate::workspace::{Profile, build, build_examples, root};
+use crate::wasm::functions::{Language, component};
+use crate::workspace::{Profile, build, build_examples, output, root, tools_dir};
 
 /// Every port the configurations of the stories name.
-const PORTS: [&str; 5] = ["34904", "34999", "9999", "6380", "2379"];
+const PORTS: [&str; 6] = ["34904", "34999", "8080", "9999", "6380", "2379"];
 /// The Unix socket one of them names.
 const SOCKET: &str = "/tmp/client-proxy.sock";
+
+/// How long a function may take until it is there: an interpreter's takes a dozen seconds to compile, once.
+const COMPILED: Duration = Duration::from_secs(120);
 
 /// What a story needs beside the sidecar, at the port its configuration names.
 #[derive(Clone, Copy)]
@@ -100,14 +105,26 @@ impl Play {
             Ports::Free => dir.path().join("api.sock").display().to_string(),
         };
         let backends = story.servers.iter().map(|server| server.start(&ports)).collect::<Result<Vec<_>>>()?;
-        let file = configure(story, dir.path(), &ports, &socket)?;
+        let file = match story.function {
+            Some((language, function)) => functions(story, language, function, dir.path(), &ports)?,
+            None => configure(story, dir.path(), &ports, &socket)?,
+        };
         let over_socket = std::fs::read_to_string(&file)?.contains(&socket);
         let mut command = Command::new(&programs.outrigger);
         command.current_dir(dir.path()).env("HOME", dir.path()).arg("run").arg("-c").arg(&file);
+        // A demo's home is new each time; what has been compiled need not be.
+        command.env("OUTRIGGER__WASM__CACHE", tools_dir("wasm/compiled")?);
         let mut sidecar = Server::start(&format!("demo-{}", story.name), &mut command, None)?;
         let port = |documented: &str| ports.get(documented).cloned().unwrap_or_default();
         let api: u16 = port("34904").parse()?;
         sidecar.wait_ready(|| if over_socket { Path::new(&socket).exists() } else { accepts(api) })?;
+        if let Some((_, function)) = story.function {
+            let list = format!("http://127.0.0.1:{}/functions/{function}", port("34999"));
+            wait_until("the function is there", COMPILED, || {
+                output(Command::new("curl").args(["-sS", "--fail", &list])).is_ok()
+            })
+            .with_context(|| sidecar.log_tail())?;
+        }
         let endpoint = if over_socket { format!("unix:{socket}") } else { format!("127.0.0.1:{api}") };
         let app = app(story, programs, &port("9999"))?;
         Ok(Self { sidecar, app, endpoint, ports, _backends: backends, _dir: dir })
@@ -130,6 +147,35 @@ fn configure(story: &Story, dir: &Path, ports: &BTreeMap<&str, String>, socket: 
     }
     let file = dir.join("config.json");
     std::fs::write(&file, text.replace(SOCKET, socket))?;
+    Ok(file)
+}
+
+/// The story's own configuration with our ports, and beside it the folder of functions it names.
+fn functions(
+    story: &Story,
+    language: Language,
+    function: &str,
+    dir: &Path,
+    ports: &BTreeMap<&str, String>,
+) -> Result<PathBuf> {
+    let from = root().join("demo").join(story.name);
+    let sources = from.join(function);
+    let component = component(language, &sources.join(format!("{function}.{}", language.extension())))?;
+    let folder = dir.join("functions");
+    std::fs::create_dir(&folder)?;
+    for file in [component, sources.join(format!("{function}.yaml"))] {
+        std::fs::copy(&file, folder.join(file.file_name().unwrap_or_default()))
+            .with_context(|| format!("copying {}", file.display()))?;
+    }
+    let text = std::fs::read_to_string(from.join("outrigger.yaml"))?;
+    let port = |documented: &str| ports.get(documented).cloned().unwrap_or_default();
+    let head = format!(
+        "api: {{ listeners: {{ main: {{ address: \"127.0.0.1:{}\" }} }} }}\nadmin: {{ address: \"127.0.0.1:{}\" }}\n",
+        port("34904"),
+        port("34999")
+    );
+    let file = dir.join("outrigger.yaml");
+    std::fs::write(&file, head + &text.replace(":8080\"", &format!(":{}\"", port("8080"))))?;
     Ok(file)
 }
 

@@ -170,7 +170,7 @@ fn python(stubs: &Path) -> Command {
 }
 
 /// What Python finds our messages and services with.
-fn python_stubs() -> Result<PathBuf> {
+pub(super) fn python_stubs() -> Result<PathBuf> {
     let dir = tools_dir("python-layotto")?;
     let mut protoc = protoc();
     for plugin in ["python", "grpc_python"] {

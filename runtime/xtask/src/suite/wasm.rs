@@ -201,7 +201,7 @@ fn refuses(set: &Set) -> Result<()> {
 }
 
 /// Every case of the report failed, and there are as many as there should be.
-fn fails_throughout(report: &str, cases: usize) -> Result<()> {
+pub(super) fn fails_throughout(report: &str, cases: usize) -> Result<()> {
     let passed: Vec<&str> = report.lines().filter_map(|line| line.strip_prefix("ok ")).collect();
     ensure!(passed.is_empty(), "these passed: {}", passed.join(", "));
     let failed = report.lines().filter(|line| line.starts_with("FAILED ")).count();

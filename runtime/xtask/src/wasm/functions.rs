@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{Toolchain, built, hash, javascript, python, rust};
 use crate::cases::seconds;
@@ -26,6 +26,15 @@ impl Language {
             Self::Rust => "rust",
             Self::JavaScript => "js",
             Self::Python => "python",
+        }
+    }
+
+    /// Of its source files.
+    pub(crate) fn extension(self) -> &'static str {
+        match self {
+            Self::Rust => "rs",
+            Self::JavaScript => "js",
+            Self::Python => "py",
         }
     }
 
@@ -77,13 +86,34 @@ fn shared(name: &str) -> PathBuf {
     }
 }
 
-/// A folder to build in: a world of `wasm/functions/wit` and, where the tools look for it, the package it names.
-pub(super) fn workshop(world: &str) -> Result<tempfile::TempDir> {
+/// The component of a function in JavaScript or Python: its source, with the world `NAME.wit` beside it.
+pub(crate) fn component(language: Language, source: &Path) -> Result<PathBuf> {
+    let toolchain = language.toolchain()?;
+    let folder = source.parent().context("a source in a folder")?;
+    let name = source.file_stem().unwrap_or_default().to_string_lossy();
+    let key = hash(&toolchain.version, &[folder.to_owned(), shared("guest"), root().join("wasm/wit")])?;
+    let world = source.with_extension("wit");
+    let dir =
+        built(&format!("function-{name}"), key, &source.display().to_string(), |into| match language {
+            Language::Rust => bail!("a function in Rust is a crate"),
+            Language::JavaScript => javascript::component(&toolchain, source, &world, into),
+            Language::Python => python::component(&toolchain, source, &world, into),
+        })?;
+    Ok(dir.join(format!("{name}.wasm")))
+}
+
+/// The world of one of `wasm/functions`.
+pub(super) fn world(name: &str) -> PathBuf {
+    shared("wit").join(format!("{name}.wit"))
+}
+
+/// A folder to build in: a source, its world and, where the tools look for it, the package the world names.
+pub(super) fn workshop(source: &Path, world: &Path) -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir_in(tools_dir("wasm")?).context("creating a folder to build in")?;
-    let world = format!("{world}.wit");
     let package = dir.path().join("wit/deps/outrigger-fn");
     std::fs::create_dir_all(&package)?;
-    copy(&shared("wit").join(&world), &dir.path().join("wit").join(&world))?;
+    copy(source, &dir.path().join(source.file_name().unwrap_or_default()))?;
+    copy(world, &dir.path().join("wit/world.wit"))?;
     for file in super::entries(&root().join("wasm/wit"))? {
         copy(&file, &package.join(file.file_name().unwrap_or_default()))?;
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::functions::{copy, installed, workshop};
+use super::functions::{copy, installed, workshop, world};
 use super::{Toolchain, entries};
 use crate::tools;
 use crate::workspace::{find_program, output, root};
@@ -27,17 +27,21 @@ pub(super) fn toolchain() -> Result<Toolchain> {
 
 pub(super) fn build(toolchain: &Toolchain, sources: &Path, into: &Path) -> Result<()> {
     for name in FUNCTIONS {
-        let dir = workshop(name)?;
-        let source = format!("{name}.js");
-        copy(&sources.join(&source), &dir.path().join(&source))?;
-        copy(&root().join("wasm/guest/js/outrigger.js"), &dir.path().join("outrigger.js"))?;
-        let mut jco = toolchain.command();
-        jco.current_dir(&dir).args(["componentize", &source, "--wit", "wit", "-n", name]);
-        // Asynchronous built-ins are of a later WASI than the sidecar's.
-        jco.args(["--backend", "qjs", "--backend-qjs-disable-async", "-o"]);
-        output(jco.arg(into.join(format!("{name}.wasm"))))?;
+        component(toolchain, &sources.join(format!("{name}.js")), &world(name), into)?;
     }
     served(toolchain, sources, into)
+}
+
+/// Of a module whose world is called as its file.
+pub(super) fn component(toolchain: &Toolchain, source: &Path, world: &Path, into: &Path) -> Result<()> {
+    let dir = workshop(source, world)?;
+    copy(&root().join("wasm/guest/js/outrigger.js"), &dir.path().join("outrigger.js"))?;
+    let name = source.file_stem().unwrap_or_default().to_string_lossy();
+    let mut jco = toolchain.command();
+    jco.current_dir(&dir).args(["componentize", &format!("{name}.js"), "--wit", "wit", "-n", &name]);
+    // Asynchronous built-ins are of a later WASI than the sidecar's.
+    jco.args(["--backend", "qjs", "--backend-qjs-disable-async", "-o"]);
+    output(jco.arg(into.join(format!("{name}.wasm")))).map(drop)
 }
 
 fn served(toolchain: &Toolchain, sources: &Path, into: &Path) -> Result<()> {

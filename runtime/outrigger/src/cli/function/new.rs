@@ -24,14 +24,14 @@ pub(super) struct NewArgs {
     /// What it may call besides the log; nothing with `--use=`.
     #[arg(long = "use", value_name = "BLOCK,…", value_enum, value_delimiter = ',', default_value = "state")]
     blocks: Vec<Block>,
-    /// Where to put the folder.
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    into: PathBuf,
+    /// Where to put the folder. Default: here.
+    #[arg(long, value_name = "DIR")]
+    into: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &NewArgs) -> anyhow::Result<ExitCode> {
     check_name(&args.name)?;
-    let folder = args.into.join(&args.name);
+    let folder = args.into.as_ref().map_or_else(|| PathBuf::from(&args.name), |into| into.join(&args.name));
     if folder.exists() {
         bail!("{} is there already", folder.display());
     }

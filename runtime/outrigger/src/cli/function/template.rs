@@ -199,8 +199,8 @@ impl<'a> Template<'a> {
         let name = self.name;
         let mut text = format!(
             "# {name}\n\n```\noutrigger fn build\noutrigger run -c outrigger.yaml\n```\n\n\
-             The first makes `{name}.wasm` of `{}`; it needs what `{}` installs. The second starts a sidecar \
-             that\nruns it, and takes each further build while it serves.\n",
+             The first makes `{name}.wasm` of `{}`, once this is installed:\n\n```\n{}\n```\n\n\
+             The second starts a sidecar that runs it, and takes each further build while it serves.\n",
             self.language.source(),
             self.language.install(),
         );

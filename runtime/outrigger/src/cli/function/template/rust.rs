@@ -10,6 +10,7 @@ edition = "2024"
 publish = false
 
 [workspace]
+exclude = ["outrigger"]
 
 [lib]
 name = "function"
@@ -46,7 +47,7 @@ fn source(template: &Template<'_>) -> String {
         modules.push("state".to_owned());
     }
     modules.extend(["Failure".to_owned(), "export".to_owned()]);
-    modules.sort_by_key(|name| (name.starts_with(char::is_uppercase), name.clone()));
+    modules.sort();
     let mut text = format!(
         "//! `{}`: see README.md.\n\nuse outrigger_guest::{{{}}};\n\nstruct Function;\n\nexport!(Function: {exported});\n",
         template.name,
@@ -78,7 +79,8 @@ const HTTP: &str = r#"impl http::Handler for Function {
 
 const COUNTS: &str = r#"impl http::Handler for Function {
     fn handle(request: http::Request) -> Result<http::Response, Failure> {
-        let visits: u64 = state::Store::named("state").update(&request.path, |now| now.unwrap_or(0) + 1)?;
+        let store = state::Store::named("state");
+        let visits: u64 = store.update(&request.path, |visits| visits.unwrap_or(0) + 1)?;
         Ok(http::Response::text(format!("{} was visited {visits} times\n", request.path)))
     }
 }
