@@ -16,7 +16,7 @@ mod secrets;
 mod sequencer;
 mod state;
 
-use ::http::{HeaderMap, HeaderValue};
+use ::http::{HeaderMap, HeaderName, HeaderValue};
 use outrigger_blocks::Result;
 use outrigger_blocks::function::Section;
 use outrigger_telemetry::trace::{TRACEPARENT, TRACESTATE};
@@ -79,7 +79,12 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
 impl Guest {
     /// One more operation of the call under way, on a component it may use.
     fn on(&mut self, section: Section, component: &str) -> Result<Call> {
-        let call = self.operation()?;
+        self.on_many(section, component, 1)
+    }
+
+    /// The same for so many operations at once.
+    fn on_many(&mut self, section: Section, component: &str, many: usize) -> Result<Call> {
+        let call = self.operations(many)?;
         self.program.config.grants.check(section, component)?;
         Ok(call)
     }
@@ -90,6 +95,11 @@ impl Guest {
         self.program.config.grants.check_part(section, component, part)?;
         Ok(call)
     }
+}
+
+/// What sidecars tell each other, such as who asks: it is believed, and therefore not for functions to say.
+fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().starts_with("outrigger-") || name.as_str().starts_with("dapr-")
 }
 
 impl Call {

@@ -54,10 +54,17 @@ pub(crate) const FUNCTION_METRICS: usize = 250;
 pub(crate) const FUNCTION_INSTANCES: u32 = 500;
 /// How long a function may take to start when it is tried out, waiting for others included.
 pub(crate) const TRIAL: Duration = Duration::from_secs(10);
-/// Resources of the host, such as streams and fields, that one instance of a function may hold.
-pub(crate) const RESOURCES: usize = 10_000;
+/// The headers of one message a function makes, and one piece of a body it writes: two wait until somebody takes them.
+pub(crate) const FIELDS: usize = 64 << 10;
+pub(crate) const PIECE: usize = 16 << 10;
 /// Of a table of functions.
 pub(crate) const TABLE: usize = 20_000;
+
+/// Resources of the host, such as streams and fields, that one instance of a function may hold. The guest's memory does
+/// not show what is behind them: there are as many as take that much once more, were each a message as large as can be.
+pub(crate) fn resources(memory: usize) -> usize {
+    (memory / (FIELDS + 2 * PIECE)).clamp(256, 4096)
+}
 
 pub(crate) fn memory() -> usize {
     32 << 20

@@ -14,7 +14,7 @@ use super::limiter::Limiter;
 use super::output::Output;
 use crate::filter::metrics::Defined;
 use crate::filter::state::Clusters;
-use crate::limits::{RANDOM, RESOURCES};
+use crate::limits::{FIELDS, RANDOM, resources};
 
 /// What a version of a function is, and what its instances share.
 pub(crate) struct Program {
@@ -59,6 +59,8 @@ pub(crate) struct Guest {
     left: u32,
     /// What it holds of the interfaces that give out handles.
     pub(crate) handles: ResourceTable,
+    /// The bytes behind them.
+    pub(crate) held: usize,
 }
 
 impl Guest {
@@ -67,13 +69,22 @@ impl Guest {
     /// # Errors
     /// When it has made as many as it may, or there is no call.
     pub(crate) fn operation(&mut self) -> Result<Call, Error> {
+        self.operations(1)
+    }
+
+    /// The same for so many at once: one question about many keys is as many operations. One about none is one, too.
+    ///
+    /// # Errors
+    /// When it may not make all of them, or there is no call.
+    pub(crate) fn operations(&mut self, many: usize) -> Result<Call, Error> {
         let Some(call) = &self.call else {
             return Err(Error::new(
                 ErrorKind::FailedPrecondition,
                 "a function calls blocks only while it is called",
             ));
         };
-        let Some(left) = self.left.checked_sub(1) else {
+        let left = u32::try_from(many.max(1)).ok().and_then(|many| self.left.checked_sub(many));
+        let Some(left) = left else {
             let max = self.program.config.max_calls;
             return Err(Error::new(
                 ErrorKind::RateLimited,
@@ -105,19 +116,22 @@ impl Ctx {
             .stderr(output(Kind::Stderr))
             .max_random_size(u64::from(RANDOM))
             .build();
+        let memory = program.config.memory;
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS);
         Self {
-            limiter: Limiter::new(program.config.memory),
-            guest: Guest { program, call: None, left: 0, handles: table() },
-            table: table(),
+            limiter: Limiter::new(memory),
+            guest: Guest { program, call: None, left: 0, handles: table(memory), held: 0 },
+            table: table(memory),
             wasi,
-            http: WasiHttpCtx::new(),
+            http,
         }
     }
 }
 
-fn table() -> ResourceTable {
+fn table(memory: usize) -> ResourceTable {
     let mut table = ResourceTable::new();
-    table.set_max_capacity(RESOURCES);
+    table.set_max_capacity(resources(memory));
     table
 }
 
@@ -130,5 +144,54 @@ impl WasiView for Ctx {
 impl WasiHttpView for Ctx {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         WasiHttpCtxView { hooks: &mut self.guest, table: &mut self.table, ctx: &mut self.http }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_telemetry::Metrics;
+    use wasmtime_wasi_http::WasiHttpHooks as _;
+
+    use super::*;
+    use crate::limits::PIECE;
+
+    fn ctx(config: FunctionConfig) -> Ctx {
+        let journal = Journal::new("f".into(), "v1".into(), Arc::default());
+        Ctx::new(Arc::new(Program {
+            name: "f".into(),
+            config,
+            journal: Arc::new(journal),
+            clusters: Clusters::default(),
+            metrics: Arc::new(Defined::new(Metrics::new())),
+        }))
+    }
+
+    #[test]
+    fn what_is_behind_handles_is_bounded_by_memory() {
+        let check = |memory, expected| {
+            let mut ctx = ctx(FunctionConfig { memory, ..FunctionConfig::default() });
+            for table in [&mut ctx.table, &mut ctx.guest.handles] {
+                let fit = std::iter::from_fn(|| table.push(()).ok()).take(5000).count();
+                assert_eq!(fit, expected, "{memory}");
+            }
+            let piece = ctx.guest.p2_outgoing_body_chunk_size();
+            let pieces = ctx.guest.p2_outgoing_body_buffer_chunks() + 1;
+            assert!(format!("{:?}", ctx.http).contains(&FIELDS.to_string()), "{:?}", ctx.http);
+            assert!(expected == 256 || expected * (FIELDS + pieces * piece) <= memory);
+            assert_eq!(piece, PIECE);
+        };
+        check(64 << 20, 682);
+        check(64 << 10, 256);
+        check(1 << 30, 4096);
+    }
+
+    #[test]
+    fn many_operations_are_made_all_or_none() {
+        let mut guest = ctx(FunctionConfig { max_calls: 5, ..FunctionConfig::default() }).guest;
+        assert_eq!(guest.operations(1).map(drop).unwrap_err().kind(), ErrorKind::FailedPrecondition);
+        let blocks = Arc::new(Blocks::new("shop", &Metrics::new()));
+        guest.begin(Some(Call { blocks, deadline: Deadline::NEVER, trace: None }));
+        let fit = [3, 3, usize::MAX, 0, 1, 1].map(|many| guest.operations(many).is_ok());
+        assert_eq!(fit, [true, false, false, true, true, false]);
     }
 }

@@ -10,8 +10,10 @@ use outrigger_blocks::{Body, BodyError, Deadline};
 use outrigger_cluster::{Cluster, SendError, SendErrorKind, SendOptions};
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::is_ours;
 use crate::function::journal::Kind;
 use crate::function::state::{Call, Guest};
+use crate::limits::PIECE;
 
 type Ending = Box<dyn Future<Output = Result<(), Error>> + Send>;
 type Sent = Result<(Response<WasiBody>, Ending), Error>;
@@ -28,6 +30,10 @@ impl WasiHttpHooks for Guest {
             let (call, cluster) = admitted?;
             send(&call, &cluster, request, options.unwrap_or_default()).await
         })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        PIECE
     }
 
     /// What a cluster is spoken to in is its own affair.
@@ -64,6 +70,11 @@ async fn send(
     mut request: http::Request<WasiBody>,
     options: RequestOptions,
 ) -> Sent {
+    // The cluster may be another sidecar.
+    let ours: Vec<_> = request.headers().keys().filter(|name| is_ours(name)).cloned().collect();
+    for name in ours {
+        request.headers_mut().remove(name);
+    }
     call.write_trace(request.headers_mut());
     // A cluster connects as its own settings say; whoever asks waits for both at most.
     let wait = options.connect_timeout.zip(options.first_byte_timeout).map(|(a, b)| a.saturating_add(b));

@@ -11,6 +11,7 @@ use outrigger_blocks::{Body, BodyError, Deadline, Error, ErrorKind, Result};
 use super::Answer;
 use super::bindings::invocation::{Host, Request, Response};
 use super::error::{answer, invalid};
+use super::is_ours;
 use super::metadata::Metadata;
 use crate::function::state::Guest;
 
@@ -40,7 +41,7 @@ fn decode(Request { verb, method, headers, body }: Request) -> Result<http::Requ
         let wrong = |_| invalid(format!("header '{name}' has characters no header can have"));
         let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong(()))?;
         // How the body is framed is the connection's, and where it goes the name's.
-        if field != CONTENT_LENGTH && field != HOST {
+        if field != CONTENT_LENGTH && field != HOST && !is_ours(&field) {
             let value = HeaderValue::from_str(&value).map_err(|_| wrong(()))?;
             request.headers_mut().append(field, value);
         }
@@ -95,6 +96,13 @@ mod tests {
         assert!(request.headers().get(HOST).is_none());
         assert_eq!(asked("GET", "", &[]).unwrap().uri(), "/");
         assert_eq!(asked("GET", "/a", &[]).unwrap().uri(), "/a");
+    }
+
+    #[test]
+    fn nobody_calls_in_the_name_of_another() {
+        let said = ["outrigger-passed-on", "Dapr-Caller-App-Id", "dapr-app-id", "dapr-api-token", "x-dapr"];
+        let request = asked("GET", "", &said.map(|name| (name, "1"))).unwrap();
+        assert_eq!(request.headers().keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-dapr"]);
     }
 
     #[test]

@@ -5,10 +5,11 @@ mod draft2;
 
 use outrigger_blocks::function::Section;
 use outrigger_blocks::{
-    BulkOptions, Concurrency, DeleteOptions, Entry, Error, ErrorKind, GetOptions, Result, SetOptions, Write,
+    Concurrency, DeleteOptions, Entry, Error, ErrorKind, GetOptions, Result, SetOptions, Write,
 };
 use wasmtime::component::{Linker, Resource};
 
+use super::state;
 use crate::function::journal::Kind;
 use crate::function::state::{Call, Ctx, Guest};
 
@@ -24,6 +25,12 @@ pub struct Cas {
     store: String,
     key: String,
     read: Option<Entry>,
+}
+
+impl Cas {
+    fn length(&self) -> usize {
+        self.key.len() + self.read.as_ref().map_or(0, |entry| entry.value.len())
+    }
 }
 
 /// What a bucket answers in place of what it was asked for.
@@ -76,8 +83,17 @@ impl Guest {
 
     /// Whose store a handle is, and the call in whose name it is used once more.
     fn enter(&mut self, bucket: &Resource<Bucket>) -> wasmtime::Result<Result<(Call, String)>> {
+        self.enter_for(bucket, 1)
+    }
+
+    /// The same for so many operations at once.
+    fn enter_for(
+        &mut self,
+        bucket: &Resource<Bucket>,
+        many: usize,
+    ) -> wasmtime::Result<Result<(Call, String)>> {
         let store = self.handles.get(bucket)?.store.clone();
-        Ok(self.operation().map(|call| (call, store)))
+        Ok(self.operations(many).map(|call| (call, store)))
     }
 
     async fn bucket_get(&mut self, bucket: &Resource<Bucket>, key: &str) -> Answer<Option<Vec<u8>>> {
@@ -115,12 +131,12 @@ impl Guest {
         bucket: &Resource<Bucket>,
         keys: &[String],
     ) -> Answer<Vec<Option<Vec<u8>>>> {
-        let entered = self.enter(bucket)?;
+        let entered = self.enter_for(bucket, keys.len())?;
+        let most = self.program.config.max_body;
         let got = async {
             let (call, store) = entered?;
-            let entries =
-                call.blocks.state.get_bulk(&call.caller(), &store, keys, BulkOptions::default()).await?;
-            entries.into_iter().map(|entry| Ok(entry?.map(|entry| entry.value.into()))).collect()
+            let entries = state::read(&call, &store, keys, most).await?;
+            Ok(entries.into_iter().map(|entry| entry.map(|entry| entry.value.into())).collect())
         };
         let got = got.await;
         Ok(self.told(got))
@@ -131,7 +147,7 @@ impl Guest {
         bucket: &Resource<Bucket>,
         pairs: Vec<(String, Vec<u8>)>,
     ) -> Answer<()> {
-        let entered = self.enter(bucket)?;
+        let entered = self.enter_for(bucket, pairs.len())?;
         let set = async {
             let (call, store) = entered?;
             let writes = pairs.into_iter().map(|(key, value)| write(key, value)).collect();
@@ -142,7 +158,7 @@ impl Guest {
     }
 
     async fn bucket_delete_many(&mut self, bucket: &Resource<Bucket>, keys: Vec<String>) -> Answer<()> {
-        let entered = self.enter(bucket)?;
+        let entered = self.enter_for(bucket, keys.len())?;
         let deleted = async {
             let (call, store) = entered?;
             let deletes = keys.into_iter().map(|key| (key, DeleteOptions::default())).collect();
@@ -171,14 +187,14 @@ impl Guest {
         };
         let read = read.await;
         Ok(match self.told(read) {
-            Ok(cas) => Ok(self.handles.push(cas)?),
+            Ok(cas) => self.hold(cas)?,
             Err(failure) => Err(failure),
         })
     }
 
     /// Writes over what was read; otherwise what there is now, read anew.
     async fn cas_swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> Answer<Option<Resource<Cas>>> {
-        let cas = self.handles.delete(cas)?;
+        let cas = self.let_go(cas)?;
         let call = self.operation();
         let swapped = async {
             let call = call?;
@@ -199,10 +215,27 @@ impl Guest {
         };
         let swapped = swapped.await;
         Ok(match self.told(swapped) {
-            Ok(Some(cas)) => Ok(Some(self.handles.push(cas)?)),
+            Ok(Some(cas)) => self.hold(cas)?.map(Some),
             Ok(None) => Ok(None),
             Err(failure) => Err(failure),
         })
+    }
+
+    /// What handles keep is bounded by what the guest's memory is: it is not in there.
+    fn hold(&mut self, cas: Cas) -> Answer<Resource<Cas>> {
+        let (held, most) = (self.held.saturating_add(cas.length()), self.program.config.memory);
+        if held > most {
+            let message = format!("handles of one instance keep {most} bytes at most (`memory`)");
+            return Ok(Err(Failure::Other(message)));
+        }
+        self.held = held;
+        Ok(Ok(self.handles.push(cas)?))
+    }
+
+    fn let_go(&mut self, cas: Resource<Cas>) -> wasmtime::Result<Cas> {
+        let cas = self.handles.delete(cas)?;
+        self.held = self.held.saturating_sub(cas.length());
+        Ok(cas)
     }
 
     fn told<T>(&self, result: Result<T>) -> Result<T, Failure> {

@@ -2,13 +2,17 @@
 
 use outrigger_blocks::function::Section;
 use outrigger_blocks::{
-    BulkOptions, Concurrency, DeleteOptions, Entry, Etag, GetOptions, Operation, Result, SetOptions, ttl_of,
+    BulkOptions, Concurrency, DeleteOptions, Entry, Error, Etag, GetOptions, Operation, Result, SetOptions,
+    ttl_of,
 };
 
 use super::Answer;
 use super::bindings::state::{Change, Host, Item, Removal, Write, WriteOptions};
 use super::error::{answer, invalid};
-use crate::function::state::Guest;
+use crate::function::state::{Call, Guest};
+
+/// Keys a store is asked for at once: nobody knows before how much they bring.
+const ASKED: usize = 16;
 
 impl Host for Guest {
     async fn get(&mut self, store: String, key: String) -> Answer<Option<Item>> {
@@ -39,9 +43,40 @@ async fn get(guest: &mut Guest, store: &str, key: &str) -> Result<Option<Item>> 
 }
 
 async fn get_many(guest: &mut Guest, store: &str, keys: &[String]) -> Result<Vec<Option<Item>>> {
-    let call = guest.on(Section::State, store)?;
-    let entries = call.blocks.state.get_bulk(&call.caller(), store, keys, BulkOptions::default()).await?;
-    entries.into_iter().map(|entry| Ok(entry?.map(item))).collect()
+    let call = guest.on_many(Section::State, store, keys.len())?;
+    let entries = read(&call, store, keys, guest.program.config.max_body).await?;
+    Ok(entries.into_iter().map(|entry| entry.map(item)).collect())
+}
+
+/// The values of many keys, which are no larger together than a body may be: they are in our memory before they are in
+/// the guest's.
+pub(super) async fn read(
+    call: &Call,
+    store: &str,
+    keys: &[String],
+    most: usize,
+) -> Result<Vec<Option<Entry>>> {
+    let state = &call.blocks.state;
+    if keys.is_empty() {
+        state.stores.find(&call.caller(), store)?;
+    }
+    let (mut entries, mut left) = (Vec::with_capacity(keys.len()), most);
+    for (round, some) in keys.chunks(ASKED).enumerate() {
+        let got = state.get_bulk(&call.caller(), store, some, BulkOptions::default()).await;
+        for entry in got.map_err(|error| error.with("from", format_args!("keys[{}]", round * ASKED)))? {
+            let entry = entry?;
+            let length = entry.as_ref().map_or(0, |entry| entry.value.len());
+            left = left.checked_sub(length).ok_or_else(|| too_much(most))?;
+            entries.push(entry);
+        }
+    }
+    Ok(entries)
+}
+
+fn too_much(most: usize) -> Error {
+    invalid(format!(
+        "the values have more than {most} bytes together (`max_body`): ask for fewer keys at once"
+    ))
 }
 
 async fn set(guest: &mut Guest, store: &str, write: Write) -> Result<String> {
@@ -57,7 +92,7 @@ async fn delete(guest: &mut Guest, store: &str, removal: Removal) -> Result<()> 
 }
 
 async fn transact(guest: &mut Guest, store: &str, changes: Vec<Change>) -> Result<()> {
-    let call = guest.on(Section::State, store)?;
+    let call = guest.on_many(Section::State, store, changes.len())?;
     let operation = |change| {
         Ok(match change {
             Change::Set(write) => Operation::Set(self::write(write)?),

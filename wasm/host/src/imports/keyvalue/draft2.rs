@@ -102,7 +102,7 @@ impl atomics::HostCas for Guest {
     }
 
     async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        self.handles.delete(cas)?;
+        self.let_go(cas)?;
         Ok(())
     }
 }

@@ -30,7 +30,12 @@ pub(super) async fn server(answer: &'static str) -> (SocketAddr, Arc<Mutex<Vec<S
 }
 
 fn asked(app: &str, verb: &str, method: &str) -> Call {
-    let headers: &[&[Cell]] = &[&[Cell::Text("x-first"), Cell::Text("1")]];
+    // Only a sidecar says in whose name it asks.
+    let headers: &[&[Cell]] = &[
+        &[Cell::Text("x-first"), Cell::Text("1")],
+        &[Cell::Text("outrigger-passed-on"), Cell::Text("1")],
+        &[Cell::Text("dapr-caller-app-id"), Cell::Text("billing")],
+    ];
     call("outrigger:fn/invocation@0.1.0", "call").text(app).text(verb).text(method).list(headers).text("body")
 }
 

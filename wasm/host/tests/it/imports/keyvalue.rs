@@ -1,6 +1,6 @@
 //! `wasi:keyvalue`, in both of its drafts.
 
-use outrigger_blocks::Caller;
+use outrigger_blocks::{Caller, Write};
 use serde_json::json;
 
 use super::house::House;
@@ -106,6 +106,63 @@ async fn many_keys_are_read_and_written_at_once() {
         assert_eq!((read[0].0, read[1].0, after[0].0), (1, 0, 0), "{version}");
         assert_eq!(told.text(read[0].1 + bytes), "2", "{version}");
     }
+}
+
+#[tokio::test]
+async fn each_key_of_many_is_an_operation() {
+    let pairs: &[&[Cell]] = &[&[Cell::Text("a"), Cell::Text("1")], &[Cell::Text("b"), Cell::Text("2")]];
+    let keys: &[&[Cell]] = &[&[Cell::Text("a")], &[Cell::Text("b")]];
+    for (at, batch) in
+        ["wasi:keyvalue/batch@0.2.0-draft", "wasi:keyvalue/batch@0.2.0-draft2"].iter().enumerate()
+    {
+        let calls = [
+            call(STORES[at], "open").text("main"),
+            on(batch, "set-many").list(pairs),
+            on(batch, "get-many").list(keys),
+            on(batch, "delete-many").list(keys),
+            on(batch, "get-many").list(&keys[..1]),
+        ];
+        let allowed = async |max_calls: u32| {
+            let settings = json!({ "grants": { "state": ["main"] }, "max_calls": max_calls });
+            let told = House::new().told_with(settings, &calls).await;
+            [1, 2, 3, 4].map(|call| told.result(call, 4).is_ok())
+        };
+        assert_eq!(allowed(8).await, [true, true, true, true], "{batch}");
+        assert_eq!(allowed(7).await, [true, true, true, false], "{batch}");
+        assert_eq!(allowed(6).await, [true, true, false, true], "{batch}");
+        assert_eq!(allowed(4).await, [true, false, false, true], "{batch}");
+        assert_eq!(allowed(2).await, [false, false, false, true], "{batch}");
+    }
+}
+
+#[tokio::test]
+async fn what_handles_keep_is_bounded() {
+    let house = House::new();
+    let write = Write { key: "k".to_owned(), value: vec![b'x'; 400_000].into(), ..Write::default() };
+    house.blocks.state.set(&Caller::new("shop"), "main", write).await.unwrap();
+    let atomics = "wasi:keyvalue/atomics@0.2.0-draft2";
+    let new = || on(atomics, "[static]cas.new").text("k");
+    let calls = [
+        call(STORES[1], "open").text("main"),
+        new(),
+        new(),
+        call(atomics, "[resource-drop]cas").number(SECOND),
+        new(),
+        new(),
+        call(atomics, "swap").number(SECOND).text("small"),
+        new(),
+        new(),
+    ];
+    let settings = json!({ "grants": { "state": ["main"] }, "memory": 524_288 });
+    let told = house.told_with(settings, &calls).await;
+    for call in [1, 4, 7, 8] {
+        told.result(call, 4).unwrap();
+    }
+    for call in [2, 5] {
+        let (code, message) = told.result(call, 4).unwrap_err();
+        assert_eq!((code, message.contains("524288 bytes")), (OTHER, true), "{message}");
+    }
+    assert_eq!(told.byte(Told::answer(6)), 0, "it was swapped");
 }
 
 #[tokio::test]

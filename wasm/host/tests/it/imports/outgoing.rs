@@ -88,6 +88,23 @@ async fn a_cluster_that_is_granted_is_sent_a_body_and_answers_with_one() {
 }
 
 #[tokio::test]
+async fn nobody_asks_in_the_name_of_another() {
+    let house = House::new();
+    let (address, heard) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n").await;
+    house.reaches(address);
+    let mut calls = request("backend");
+    let said = |name| call(TYPES, "[method]fields.append").number(1).text(name).text("billing");
+    calls.splice(1..1, ["outrigger-passed-on", "Dapr-Caller-App-Id", "x-first"].map(said));
+    calls.push(call(HANDLER, "handle").number(1).none(1));
+    calls.extend(answer(1, 2));
+    let told = house.told(to_backend(), &calls).await;
+    assert_eq!(failure(&told, 11), None);
+    let heard = heard.lock().concat().to_ascii_lowercase();
+    assert!(heard.contains("\r\nx-first: billing\r\n"), "{heard}");
+    assert!(!heard.contains("outrigger-") && !heard.contains("dapr-"), "{heard}");
+}
+
+#[tokio::test]
 async fn what_is_not_granted_or_not_there_is_refused() {
     let house = House::new();
     let (address, heard) = server("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use outrigger_blocks::{Caller, Deadline, ErrorKind, Fault};
+use outrigger_blocks::{Caller, Deadline, ErrorKind, Fault, Write};
 use serde_json::json;
 
 use super::house::{House, invoke, refused};
@@ -123,6 +123,9 @@ async fn changes_are_made_together_or_not_at_all() {
     assert_eq!(value(&told, 1), None);
     done(&told, 2);
     assert_eq!((value(&told, 3).as_deref(), value(&told, 4).as_deref()), (Some("v"), Some("v")));
+    let settings = json!({ "grants": { "state": ["main"] }, "max_calls": 2 });
+    let told = house.told_with(settings, &calls[2..]).await;
+    refused(told.result(0, 4), ErrorKind::RateLimited, "`max_calls`");
 }
 
 #[tokio::test]
@@ -137,6 +140,43 @@ async fn a_call_makes_as_many_operations_as_it_may() {
         refused(told.result(1, 4), ErrorKind::PermissionDenied, "grants.state does not name 'other'");
         refused(told.result(2, 4), ErrorKind::RateLimited, "`max_calls`");
     }
+}
+
+#[tokio::test]
+async fn each_key_of_many_is_an_operation() {
+    let house = House::new();
+    let keys = [&[Cell::Text("a")][..], &[Cell::Text("b")], &[Cell::Text("c")]];
+    let many = |keys| call(STATE, "get-many").text("main").list(keys);
+    let calls = [many(&keys[..2]), many(&keys), many(&[]), get("main", "a"), get("main", "a")];
+    let settings = json!({ "grants": { "state": ["main"] }, "max_calls": 4 });
+    let told = house.told_with(settings, &calls).await;
+    done(&told, 0);
+    refused(told.result(1, 4), ErrorKind::RateLimited, "`max_calls`");
+    done(&told, 2);
+    assert_eq!(value(&told, 3), None);
+    refused(told.result(4, 4), ErrorKind::RateLimited, "`max_calls`");
+}
+
+#[tokio::test]
+async fn many_values_are_no_larger_together_than_a_body_may_be() {
+    let house = House::new();
+    let write = Write { key: "k".to_owned(), value: vec![b'x'; 50_000].into(), ..Write::default() };
+    house.blocks.state.set(&Caller::new("shop"), "main", write).await.unwrap();
+    let many = |none: usize, there: usize| {
+        let keys = (0..none).map(|_| [Cell::Text("none")]).chain((0..there).map(|_| [Cell::Text("k")]));
+        let keys = keys.collect::<Vec<_>>();
+        let keys = keys.iter().map(|key| &key[..]).collect::<Vec<_>>();
+        call(STATE, "get-many").text("main").list(&keys)
+    };
+    // More than are asked for at once.
+    let calls = [many(0, 3), many(40, 1), many(17, 3)];
+    let settings = json!({ "grants": { "state": ["main"] }, "max_body": 131_072 });
+    let told = house.told_with(settings, &calls).await;
+    refused(told.result(0, 4), ErrorKind::InvalidArgument, "more than 131072 bytes together (`max_body`)");
+    let read = told.elements(told.result(1, 4).unwrap(), 20);
+    assert_eq!((read.len(), read.iter().filter(|at| told.byte(**at) == 1).count()), (41, 1));
+    assert_eq!(told.text(read[40] + 4).len(), 50_000);
+    refused(told.result(2, 4), ErrorKind::InvalidArgument, "`max_body`");
 }
 
 #[tokio::test]
