@@ -18,7 +18,7 @@ pub(crate) mod journal;
 pub(crate) mod limiter;
 mod loaded;
 mod measures;
-mod message;
+pub(crate) mod message;
 mod output;
 mod runner;
 mod schedule;

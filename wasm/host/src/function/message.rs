@@ -5,6 +5,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use outrigger_blocks::{Body, BodyError, Deadline, Error, ErrorKind, Result};
 
+use crate::limits::{MAP_BYTES, MAP_PAIRS};
+
 /// Names and values, as WIT has them.
 pub(crate) type Metadata = Vec<(String, String)>;
 
@@ -37,6 +39,19 @@ pub(crate) fn authority(head: &Parts) -> Option<String> {
     head.uri.authority().map(ToString::to_string).or_else(host)
 }
 
+/// Headers of a guest's become a map only when there is room in it.
+///
+/// # Errors
+/// More or larger ones than a map may have.
+pub(crate) fn few(headers: &Metadata) -> std::result::Result<(), String> {
+    let bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if headers.len() <= MAP_PAIRS && bytes <= MAP_BYTES {
+        return Ok(());
+    }
+    let count = headers.len();
+    Err(format!("{count} headers of {bytes} bytes; {MAP_PAIRS} of {MAP_BYTES} are allowed"))
+}
+
 /// The head of an answer.
 ///
 /// # Errors
@@ -45,6 +60,7 @@ pub(crate) fn head(function: &str, status: u16, headers: Metadata) -> Result<Res
     let wrong = |what: String| Error::internal(format!("function '{function}' answered with {what}"));
     let status = StatusCode::from_u16(status).ok().filter(|status| (200..600).contains(&status.as_u16()));
     let mut answer = Response::new(());
+    few(&headers).map_err(wrong)?;
     *answer.status_mut() = status.ok_or_else(|| wrong("a status that is none from 200 to 599".to_owned()))?;
     for (name, value) in headers {
         let bad = || wrong(format!("a header that is none: {name:?}"));
@@ -126,6 +142,19 @@ mod tests {
         check(600, "x", "", Some("status"));
         check(200, "a b", "", Some("\"a b\""));
         check(200, "x", "a\nb", Some("\"x\""));
+    }
+
+    #[test]
+    fn a_head_has_as_many_headers_as_there_is_room_for() {
+        let head = |count: usize, length: usize| {
+            let named = |n| (format!("x{n}"), "v".repeat(length));
+            head("f", 200, (0..count).map(named).collect()).map(|answer| answer.headers().len())
+        };
+        assert_eq!(head(MAP_PAIRS, 1).unwrap(), MAP_PAIRS);
+        for (count, length) in [(MAP_PAIRS + 1, 1), (30_000, 0), (1000, MAP_BYTES / 1000)] {
+            let error = head(count, length).unwrap_err();
+            assert!(error.message().contains(&format!("{count} headers of")), "{error}");
+        }
     }
 
     #[test]

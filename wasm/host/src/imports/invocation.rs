@@ -13,6 +13,7 @@ use super::bindings::invocation::{Host, Request, Response};
 use super::error::{answer, invalid};
 use super::is_ours;
 use super::metadata::Metadata;
+use crate::function::message;
 use crate::function::state::Guest;
 
 impl Host for Guest {
@@ -37,6 +38,7 @@ fn decode(Request { verb, method, headers, body }: Request) -> Result<http::Requ
     *request.method_mut() =
         Method::from_bytes(verb.as_bytes()).map_err(|_| invalid(format!("verb '{verb}' is none of HTTP")))?;
     *request.uri_mut() = uri(&method)?;
+    message::few(&headers).map_err(|why| invalid(format!("a call has {why}")))?;
     for (name, value) in headers {
         let wrong = |_| invalid(format!("header '{name}' has characters no header can have"));
         let field = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong(()))?;
@@ -118,5 +120,8 @@ mod tests {
         check("GET", "a b", &[], "'a b'");
         check("GET", "a", &[("a b", "1")], "header 'a b'");
         check("GET", "a", &[("a", "1\r\nb: 2")], "header 'a'");
+        let many: Vec<_> = (0..30_000).map(|n| format!("x{n}")).collect();
+        let many: Vec<_> = many.iter().map(|name| (name.as_str(), "")).collect();
+        check("GET", "a", &many, "30000 headers of");
     }
 }
