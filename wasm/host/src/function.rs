@@ -109,11 +109,11 @@ impl FunctionEngine {
     fn program(&self, load: Load) -> Program {
         let journal = Journal::new(Arc::clone(&load.name), load.version, load.log);
         Program {
+            counted: imports::Counted::new(Arc::clone(&self.metrics), Arc::clone(&load.name)),
             name: load.name,
             config: load.config,
             journal: Arc::new(journal),
             clusters: Arc::clone(&self.clusters),
-            metrics: Arc::clone(&self.metrics),
         }
     }
 }

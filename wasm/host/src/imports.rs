@@ -25,7 +25,7 @@ use wasmtime::component::{HasSelf, Linker};
 use crate::function::state::{Call, Ctx, Guest};
 
 use error::Answer;
-pub(crate) use metrics::Families;
+pub(crate) use metrics::{Counted, Families};
 
 /// The interfaces of `wasm/wit`, as the host provides them. Those of imports are implemented by `Guest`.
 pub(crate) mod bindings {

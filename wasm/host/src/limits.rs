@@ -50,6 +50,8 @@ pub(crate) const METRICS: usize = 1000;
 pub(crate) const PLUGIN_METRICS: usize = 250;
 /// Series one function may have; names all functions together may, is `METRICS` too.
 pub(crate) const FUNCTION_METRICS: usize = 250;
+/// Names functions may have had while a process lives.
+pub(crate) const METRICS_EVER: usize = 10 * METRICS;
 /// Instances of functions at once, over all of them, those kept for the next call included.
 pub(crate) const FUNCTION_INSTANCES: u32 = 500;
 /// How long a function may take to start when it is tried out, waiting for others included.

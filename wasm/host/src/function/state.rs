@@ -12,8 +12,8 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::journal::{Journal, Kind};
 use super::limiter::Limiter;
 use super::output::Output;
-use crate::filter::metrics::Defined;
 use crate::filter::state::Clusters;
+use crate::imports::Counted;
 use crate::limits::{FIELDS, RANDOM, resources};
 
 /// What a version of a function is, and what its instances share.
@@ -22,7 +22,7 @@ pub(crate) struct Program {
     pub(crate) config: FunctionConfig,
     pub(crate) journal: Arc<Journal>,
     pub(crate) clusters: Clusters,
-    pub(crate) metrics: Arc<Defined>,
+    pub(crate) counted: Counted,
 }
 
 /// One call of a function: in whose name it acts, and until when.
@@ -153,6 +153,7 @@ mod tests {
     use wasmtime_wasi_http::WasiHttpHooks as _;
 
     use super::*;
+    use crate::filter::metrics::Defined;
     use crate::limits::PIECE;
 
     fn ctx(config: FunctionConfig) -> Ctx {
@@ -162,7 +163,7 @@ mod tests {
             config,
             journal: Arc::new(journal),
             clusters: Clusters::default(),
-            metrics: Arc::new(Defined::new(Metrics::new())),
+            counted: Counted::new(Arc::new(Defined::new(Metrics::new())), "f".into()),
         }))
     }
 

@@ -7,9 +7,10 @@ use outrigger_telemetry::{Counter, Family, Gauge, Metrics, Samples};
 use parking_lot::Mutex;
 
 use super::bindings::metrics::Host;
+use crate::filter::metrics::Defined;
 use crate::function::journal::Kind as Line;
 use crate::function::state::Guest;
-use crate::limits::{FUNCTION_METRICS, METRICS};
+use crate::limits::{FUNCTION_METRICS, METRICS, METRICS_EVER};
 
 /// The families of all functions: a name is of one kind, whoever uses it.
 #[derive(Default)]
@@ -19,10 +20,31 @@ pub(crate) struct Families {
 
 #[derive(Default)]
 struct Known {
-    families: HashMap<&'static str, Shown>,
-    series: HashMap<(Arc<str>, &'static str), Series>,
+    /// Those without a series are not shown. They are kept, as the registry keeps them: a name stays of one kind.
+    families: HashMap<&'static str, Named>,
+    /// Families that have series.
+    shown: usize,
+    series: HashMap<(Arc<str>, &'static str), Kept>,
     /// How many each function has.
     of: HashMap<Arc<str>, usize>,
+}
+
+struct Named {
+    shown: Shown,
+    series: usize,
+}
+
+struct Kept {
+    series: Series,
+    /// Versions of its function that have used it.
+    versions: usize,
+}
+
+/// What one version of a function counts. What no other version of it has used goes with it.
+pub(crate) struct Counted {
+    defined: Arc<Defined>,
+    function: Arc<str>,
+    used: Mutex<HashMap<&'static str, Series>>,
 }
 
 #[derive(Clone)]
@@ -80,38 +102,68 @@ impl Host for Guest {
 impl Guest {
     /// What cannot be counted is said in the function's log: its interface has no errors.
     fn series(&self, kind: Kind, name: &str) -> Option<Series> {
-        let defined = &self.program.metrics;
-        let series = defined.functions().series(defined.registry(), &self.program.name, kind, name);
+        let series = self.program.counted.series(kind, name);
         let complain =
             |why: String| self.program.journal.write(Line::Warn, &format!("metric '{name}': {why}"));
         series.map_err(complain).ok()
     }
 }
 
+impl Counted {
+    pub(crate) fn new(defined: Arc<Defined>, function: Arc<str>) -> Self {
+        Self { defined, function, used: Mutex::default() }
+    }
+
+    fn series(&self, kind: Kind, name: &str) -> Result<Series, String> {
+        let mut used = self.used.lock();
+        if let Some(series) = used.get(name).filter(|series| series.kind() == kind) {
+            return Ok(series.clone());
+        }
+        let families = self.defined.functions();
+        let (family, series) = families.series(self.defined.registry(), &self.function, kind, name)?;
+        used.insert(family, series.clone());
+        Ok(series)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        let mut known = self.defined.functions().known.lock();
+        for family in self.used.get_mut().keys() {
+            known.give_back(&self.function, family);
+        }
+    }
+}
+
 impl Families {
+    /// A series, which one more version uses.
     fn series(
         &self,
         metrics: &Metrics,
         function: &Arc<str>,
         kind: Kind,
         name: &str,
-    ) -> Result<Series, String> {
+    ) -> Result<(&'static str, Series), String> {
         let mut known = self.known.lock();
-        if let Some((family, shown)) = known.families.get_key_value(name) {
-            let (family, shown) = (*family, shown.clone());
+        let there = known.families.get_key_value(name);
+        let there = there.map(|(family, named)| (*family, named.shown.clone(), named.series));
+        if let Some((family, shown, series)) = there {
             if shown.kind() != kind {
                 return Err(format!("it is a {:?} already, and no {kind:?}", shown.kind()));
+            }
+            if series == 0 {
+                known.admits(kind, name)?;
             }
             return known.with(function, family, &shown);
         }
         check(name)?;
-        if known.is_ambiguous(kind, name) {
-            return Err("a line of it would read as one of another metric".to_owned());
-        }
-        if known.families.len() >= METRICS {
-            return Err(format!("functions have {METRICS} metrics already, which is the most"));
-        }
+        known.admits(kind, name)?;
         known.room(function)?;
+        if known.families.len() >= METRICS_EVER {
+            return Err(format!(
+                "functions have had {METRICS_EVER} metrics, which is the most of one process"
+            ));
+        }
         // The registry keeps names for ever anyway, and there is a bound on how many.
         let family: &'static str = Box::leak(name.to_owned().into_boxed_str());
         let shown = match kind {
@@ -119,22 +171,65 @@ impl Families {
             Kind::Gauge => Shown::Gauge(metrics.gauge(family, HELP, LABELS)),
             Kind::Histogram => Shown::Histogram(metrics.samples(family, HELP, LABELS)),
         };
-        known.families.insert(family, shown.clone());
+        known.families.insert(family, Named { shown: shown.clone(), series: 0 });
         known.with(function, family, &shown)
     }
 }
 
 impl Known {
-    fn with(&mut self, function: &Arc<str>, family: &'static str, shown: &Shown) -> Result<Series, String> {
+    fn with(
+        &mut self,
+        function: &Arc<str>,
+        family: &'static str,
+        shown: &Shown,
+    ) -> Result<(&'static str, Series), String> {
         let key = (Arc::clone(function), family);
-        if let Some(series) = self.series.get(&key) {
-            return Ok(series.clone());
+        if let Some(kept) = self.series.get_mut(&key) {
+            kept.versions += 1;
+            return Ok((family, kept.series.clone()));
         }
         self.room(function)?;
         let series = shown.with(function);
-        self.series.insert(key, series.clone());
+        self.series.insert(key, Kept { series: series.clone(), versions: 1 });
         *self.of.entry(Arc::clone(function)).or_default() += 1;
-        Ok(series)
+        if let Some(named) = self.families.get_mut(family) {
+            self.shown += usize::from(named.series == 0);
+            named.series += 1;
+        }
+        Ok((family, series))
+    }
+
+    /// A version that has used a series is gone.
+    fn give_back(&mut self, function: &Arc<str>, family: &'static str) {
+        let key = (Arc::clone(function), family);
+        let Some(kept) = self.series.get_mut(&key) else { return };
+        kept.versions = kept.versions.saturating_sub(1);
+        if kept.versions > 0 {
+            return;
+        }
+        self.series.remove(&key);
+        if let Some(named) = self.families.get_mut(family) {
+            named.shown.without(function);
+            named.series = named.series.saturating_sub(1);
+            self.shown = self.shown.saturating_sub(usize::from(named.series == 0));
+        }
+        let left = self.of.get(function).map_or(0, |has| has.saturating_sub(1));
+        if left > 0 {
+            self.of.insert(Arc::clone(function), left);
+        } else {
+            self.of.remove(function);
+        }
+    }
+
+    /// Whether one more family can be shown, of this name.
+    fn admits(&self, kind: Kind, name: &str) -> Result<(), String> {
+        if self.is_ambiguous(kind, name) {
+            return Err("a line of it would read as one of another metric".to_owned());
+        }
+        if self.shown >= METRICS {
+            return Err(format!("functions have {METRICS} metrics already, which is the most"));
+        }
+        Ok(())
     }
 
     fn room(&self, function: &Arc<str>) -> Result<(), String> {
@@ -145,10 +240,11 @@ impl Known {
 
     /// Whether a line of it would read as one of another metric: a histogram is told in several.
     fn is_ambiguous(&self, kind: Kind, name: &str) -> bool {
-        let is_histogram = |name: &str| matches!(self.families.get(name), Some(Shown::Histogram(_)));
+        let there = |name: &str| self.families.get(name).filter(|named| named.series > 0);
+        let is_histogram =
+            |name: &str| there(name).is_some_and(|named| named.shown.kind() == Kind::Histogram);
         LINES.iter().any(|line| name.strip_suffix(line).is_some_and(is_histogram))
-            || (kind == Kind::Histogram
-                && LINES.iter().any(|line| self.families.contains_key(&*format!("{name}{line}"))))
+            || (kind == Kind::Histogram && LINES.iter().any(|line| there(&format!("{name}{line}")).is_some()))
     }
 }
 
@@ -166,6 +262,24 @@ impl Shown {
             Self::Counter(family) => Series::Counter(family.with(&[function])),
             Self::Gauge(family) => Series::Gauge(family.with(&[function])),
             Self::Histogram(family) => Series::Histogram(family.with(&[function])),
+        }
+    }
+
+    fn without(&self, function: &str) {
+        match self {
+            Self::Counter(family) => family.remove(&[function]),
+            Self::Gauge(family) => family.remove(&[function]),
+            Self::Histogram(family) => family.remove(&[function]),
+        }
+    }
+}
+
+impl Series {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Counter(_) => Kind::Counter,
+            Self::Gauge(_) => Kind::Gauge,
+            Self::Histogram(_) => Kind::Histogram,
         }
     }
 }
@@ -198,7 +312,7 @@ mod tests {
         kind: Kind,
         name: &str,
     ) -> Result<Series, String> {
-        families.series(metrics, &function.into(), kind, name)
+        families.series(metrics, &function.into(), kind, name).map(|(_, series)| series)
     }
 
     #[test]
@@ -244,6 +358,36 @@ mod tests {
         check(Kind::Counter, "__name__", "not for functions");
         for name in ["", "a b", "7up", "ä", "a{b=\"c\"}", &"x".repeat(201)] {
             check(Kind::Counter, name, "letters");
+        }
+    }
+
+    #[test]
+    fn what_no_version_uses_any_more_is_not_shown() {
+        let metrics = Metrics::new();
+        let defined = Arc::new(Defined::new(metrics.clone()));
+        let version = |function: &str| Counted::new(Arc::clone(&defined), function.into());
+        let (first, second) = (version("a"), version("a"));
+        let gauge = |version: &Counted, name: &str| {
+            let Ok(Series::Gauge(gauge)) = version.series(Kind::Gauge, name) else { panic!("no gauge") };
+            gauge.add(1);
+        };
+        for (version, name) in [(&first, "old"), (&first, "both"), (&first, "both"), (&second, "both")] {
+            gauge(version, name);
+        }
+        first.series(Kind::Histogram, "wait").map(drop).unwrap();
+        assert!(second.series(Kind::Counter, "wait_sum").is_err());
+        drop(first);
+        let shown = metrics.render();
+        assert!(!shown.contains("old") && shown.contains("both{function=\"a\"} 3"), "{shown}");
+        second.series(Kind::Counter, "wait_sum").map(drop).unwrap();
+        let why = second.series(Kind::Histogram, "wait").map(drop).unwrap_err();
+        assert!(why.contains("another metric"), "{why}");
+        drop(second);
+        assert_eq!(metrics.render(), "");
+        for round in 0..METRICS_EVER / FUNCTION_METRICS + 4 {
+            let version = version(&format!("f{round}"));
+            let fits = |n: &usize| version.series(Kind::Gauge, &format!("f{}_{n}", round % 8)).is_ok();
+            assert_eq!((0..400).filter(fits).count(), FUNCTION_METRICS, "of round {round}");
         }
     }
 

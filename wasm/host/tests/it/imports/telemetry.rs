@@ -1,9 +1,13 @@
 //! Lines of the log, and series of metrics.
 
+use std::time::{Duration, Instant};
+
+use outrigger_blocks::Caller;
 use serde_json::json;
 
-use super::house::House;
+use super::house::{House, invoke};
 use super::probe::call;
+use crate::rig::PATIENCE;
 
 const METRICS: &str = "outrigger:fn/metrics@0.1.0";
 
@@ -19,7 +23,8 @@ async fn what_a_function_says_and_counts_is_shown_with_its_name() {
         call(METRICS, "gauge").text("orders_total").number(1),
         call(METRICS, "count").text("outrigger_mine_total").number(1),
     ];
-    house.told(json!({}), &calls).await;
+    let function = house.load(&calls, json!({})).await.unwrap();
+    invoke(&function, &Caller::new("shop"), &calls).await.unwrap();
     let shown = house.metrics.render();
     for line in [
         "orders_total{function=\"f\"} 3",
@@ -35,4 +40,12 @@ async fn what_a_function_says_and_counts_is_shown_with_its_name() {
     let refused = |text: &str| lines.iter().any(|(level, line)| *level == "warn" && line.contains(text));
     assert!(refused("metric 'orders_total': it is a Counter already"), "{lines:?}");
     assert!(refused("metric 'outrigger_mine_total'"), "{lines:?}");
+    // What it counted goes with it, as soon as its last instance has.
+    drop(function);
+    let since = Instant::now();
+    while house.metrics.render().contains("orders_total{") {
+        assert!(since.elapsed() < PATIENCE, "{}", house.metrics.render());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    assert!(!house.metrics.render().contains("depth{"));
 }
