@@ -9,13 +9,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 use wasmtime::component::Component;
 use wasmtime::{Engine, Module};
 
-/// Files that are kept: those written last.
+/// Files that are kept: those used last.
 const KEPT: usize = 64;
 /// What is still being written is not that old.
 const ABANDONED: Duration = Duration::from_secs(3600);
@@ -57,6 +57,8 @@ impl Cache {
             tracing::warn!(path = %path.display(), "a compiled module is damaged; compiling again");
             return None;
         };
+        // Those that are in use are kept. If we may not say so, it is compiled again some day.
+        File::open(&path).and_then(|file| file.set_modified(SystemTime::now())).ok();
         let loaded = C::load(engine, code);
         loaded.map_err(|error| tracing::warn!(path = %path.display(), %error, "compiling again")).ok()
     }

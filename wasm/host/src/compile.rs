@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::OFlags;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use crate::aot::{Cache, Compiled, sha256};
 use crate::engine::Engine;
@@ -37,8 +38,10 @@ pub(crate) enum CompileError {
     Read { path: String, error: io::Error },
     #[error("{0} is larger than 32 MiB")]
     TooLarge(String),
-    #[error("compiling took longer than a minute")]
+    #[error("compiling took longer than three minutes")]
     Slow,
+    #[error("others were being compiled for ten minutes")]
+    Busy,
     #[error("is no WebAssembly {0}: {1}")]
     Invalid(&'static str, String),
     #[error("compiling failed")]
@@ -65,20 +68,15 @@ impl Compiler {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, CompileError> {
-        // A thread that is through with neither of its works keeps its turn, so waiting for one has an end as well.
-        tokio::time::timeout(limits::COMPILE, self.in_turn(work)).await.unwrap_or(Err(CompileError::Slow))
-    }
-
-    async fn in_turn<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, CompileError> {
-        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| CompileError::Panicked)?;
+        // A work that does not end keeps its turn, so waiting for one has an end as well.
+        let turn = timeout(limits::COMPILE_TURN, Arc::clone(&self.turns).acquire_owned()).await;
+        let turn = turn.map_err(|_| CompileError::Busy)?.map_err(|_| CompileError::Panicked)?;
         let task = tokio::task::spawn_blocking(move || {
             let _turn = turn;
             work()
         });
-        task.await.map_err(|_| CompileError::Panicked)
+        let done = timeout(limits::COMPILE, task).await.map_err(|_| CompileError::Slow)?;
+        done.map_err(|_| CompileError::Panicked)
     }
 }
 
@@ -152,6 +150,6 @@ mod tests {
     async fn waiting_for_a_turn_has_an_end() {
         let compiler = Compiler::new(Arc::new(Engine::new().unwrap()));
         let _busy = Arc::clone(&compiler.turns).acquire_many_owned(2).await.unwrap();
-        assert!(matches!(compiler.run(|| ()).await, Err(CompileError::Slow)));
+        assert!(matches!(compiler.run(|| ()).await, Err(CompileError::Busy)));
     }
 }

@@ -11,7 +11,9 @@ pub(crate) const MAX_MEMORY: usize = 1 << 30;
 /// The largest module that is compiled.
 pub(crate) const MAX_FILE: u64 = 32 << 20;
 /// How long compiling one may take before the configuration that wants it is refused.
-pub(crate) const COMPILE: Duration = Duration::from_secs(60);
+pub(crate) const COMPILE: Duration = Duration::from_secs(180);
+/// How long one may wait until those before it are compiled.
+pub(crate) const COMPILE_TURN: Duration = Duration::from_secs(600);
 /// How long a module may compute to start and to be configured, in all.
 pub(crate) const START: Duration = Duration::from_secs(1);
 /// How long a filter may hold a message back without being asked anything; each piece of a body is a question.

@@ -40,7 +40,7 @@ pub struct FunctionConfig {
     /// Calls one instance answers before a fresh one takes its place. Default 1: nothing is left over from one call to
     /// the next. One that fails answers no more.
     pub reuse: u32,
-    /// Calls that run at once; more wait for their turn. Default 64.
+    /// Calls that run at once, at most 250; more wait for their turn. Default 64.
     pub concurrency: usize,
     /// Calls that wait; more are refused. Default 256.
     pub queue: usize,
@@ -152,6 +152,8 @@ const MEMORY: RangeInclusive<usize> = 64 << 10..=1 << 30;
 const MAX_BODY: usize = 1 << 30;
 /// The longest a call may take.
 const MAX_DEADLINE: Duration = Duration::from_secs(3600);
+/// Half of what all functions together have room for.
+const MAX_CONCURRENCY: usize = 250;
 /// The longest name.
 const MAX_NAME: usize = 63;
 
@@ -182,7 +184,11 @@ impl FunctionConfig {
         let least = Duration::from_millis(1);
         require(self.sha256.as_ref().is_none_or(is_digest), "sha256", "is 64 hexadecimal digits");
         require(self.reuse >= 1, "reuse", "must be at least 1");
-        require(self.concurrency >= 1, "concurrency", "must be at least 1");
+        require(
+            (1..=MAX_CONCURRENCY).contains(&self.concurrency),
+            "concurrency",
+            "must be between 1 and 250",
+        );
         require((least..=MAX_DEADLINE).contains(&self.deadline), "deadline", "must be between 1ms and 1h");
         require((least..=MAX_DEADLINE).contains(&self.cpu), "cpu", "must be between 1ms and 1h");
         require(MEMORY.contains(&self.memory), "memory", "must be between 65536 and 1073741824");
@@ -256,6 +262,7 @@ mod tests {
         check(r#"{"sha256": "abc"}"#, "sha256");
         check(r#"{"reuse": 0}"#, "reuse");
         check(r#"{"concurrency": 0}"#, "concurrency");
+        check(r#"{"concurrency": 251}"#, "concurrency");
         check(r#"{"deadline": "0s"}"#, "deadline");
         check(r#"{"cpu": "2h"}"#, "cpu");
         check(r#"{"memory": 65535}"#, "memory");

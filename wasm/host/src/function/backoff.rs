@@ -1,16 +1,17 @@
-//! A function that keeps crashing is kept from running, for longer and longer.
+//! A function that does nothing but crash is kept from running, for longer and longer.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// So many crashes within the window close the way.
+/// So many crashes within the window, and no call that went well among them, close the way.
 const PATIENCE: usize = 5;
 const WINDOW: Duration = Duration::from_secs(60);
 /// The first time for so long, then twice as long each time.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
 
-/// The crashes of one version of a function.
+/// The crashes of one version of a function since a call last went well. Where calls do, an input it cannot take is no
+/// reason to keep the others from it.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     crashes: VecDeque<Instant>,
@@ -24,12 +25,18 @@ impl Backoff {
         self.until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
+    /// A call went well.
+    pub(crate) fn went_well(&mut self) {
+        self.crashes.clear();
+        self.pauses = 0;
+    }
+
     /// It crashed. Calls that were under way when the way was closed say nothing new.
     pub(crate) fn crashed(&mut self, now: Instant) {
         if self.pause(now).is_some() {
             return;
         }
-        // Pauses are not times in which it went well.
+        // Pauses are not times in which nothing happened.
         if self.until.is_some_and(|until| now.saturating_duration_since(until) > WINDOW) {
             self.pauses = 0;
         }
@@ -63,6 +70,22 @@ mod tests {
         backoff.crashed(now);
         assert_eq!(backoff.pause(now), Some(PAUSE), "one that had begun before");
         assert_eq!(backoff.pause(now + PAUSE), None);
+    }
+
+    #[test]
+    fn an_input_it_cannot_take_does_not_close_the_way_for_others() {
+        let now = Instant::now();
+        let mut backoff = Backoff::default();
+        for _ in 0..100 {
+            (0..4).for_each(|_| backoff.crashed(now));
+            backoff.went_well();
+        }
+        assert_eq!(backoff.pause(now), None);
+        (0..5).for_each(|_| backoff.crashed(now));
+        let after = now + PAUSE;
+        backoff.went_well();
+        backoff.crashed(after);
+        assert_eq!(backoff.pause(after), None, "it has been well since");
     }
 
     #[test]

@@ -29,6 +29,8 @@ pub(crate) struct Clock {
 pub(crate) enum Crash {
     #[error("it took longer than its deadline")]
     Late,
+    #[error("there was no room for an instance before its deadline")]
+    NoRoom,
     #[error("it computed for longer than {0:?} (`cpu`)")]
     Overrun(Duration),
     #[error("it trapped: {0}")]
@@ -45,11 +47,15 @@ pub(crate) struct Overrun;
 impl Crash {
     /// Whether it was the function's doing: what it waited for may have been slow.
     pub(crate) fn is_its_own(&self) -> bool {
-        !matches!(self, Self::Late)
+        !matches!(self, Self::Late | Self::NoRoom)
     }
 
     pub(crate) fn error(&self, function: &str) -> Error {
-        let kind = if self.is_its_own() { ErrorKind::Internal } else { ErrorKind::Timeout };
+        let kind = match self {
+            Self::Late => ErrorKind::Timeout,
+            Self::NoRoom => ErrorKind::Unavailable,
+            Self::Overrun(_) | Self::Trapped(_) | Self::Panicked => ErrorKind::Internal,
+        };
         Error::new(kind, format!("function '{function}' failed: {self}"))
     }
 }

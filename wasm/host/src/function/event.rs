@@ -6,7 +6,7 @@ use outrigger_blocks::{Answer, Caller, Event, Result};
 
 use super::exports::{Exports, bindings::event};
 use super::instance::Started;
-use super::measures::Trigger;
+use super::measures::{Outcome, Trigger};
 use super::message;
 use super::runner::{Runner, Work};
 
@@ -19,6 +19,13 @@ impl Work for Tell {
         let Started { store, inner } = started;
         let event = exports.event.as_ref().ok_or_else(|| wasmtime::Error::msg("there is no `event`"))?;
         event.load(&mut *store, &inner)?.call_handle(&mut *store, &self.0).await
+    }
+
+    fn outcome(answer: &Self::Answer) -> Outcome {
+        match answer {
+            event::Answer::Success => Outcome::Ok,
+            event::Answer::Retry | event::Answer::Drop => Outcome::Error,
+        }
     }
 }
 

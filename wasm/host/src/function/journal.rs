@@ -17,6 +17,8 @@ pub(crate) struct Journal {
     version: Arc<str>,
     log: Arc<FunctionLog>,
     lines: Mutex<Lines>,
+    /// Of lines about it: nothing it writes keeps us from saying that it failed.
+    reports: Mutex<Lines>,
 }
 
 /// What a line is.
@@ -47,13 +49,22 @@ impl Kind {
 
 impl Journal {
     pub(crate) fn new(name: Arc<str>, version: Arc<str>, log: Arc<FunctionLog>) -> Self {
-        Self { name, version, log, lines: Mutex::default() }
+        Self { name, version, log, lines: Mutex::default(), reports: Mutex::default() }
     }
 
     /// Writes a line, unless there were too many within the second. One that is too long is cut.
     pub(crate) fn write(&self, kind: Kind, text: &str) {
+        self.write_within(&self.lines, kind, text);
+    }
+
+    /// Writes a line about it, bounded in the same way.
+    pub(crate) fn report(&self, text: &str) {
+        self.write_within(&self.reports, Kind::Error, text);
+    }
+
+    fn write_within(&self, lines: &Mutex<Lines>, kind: Kind, text: &str) {
         let (fits, dropped) = {
-            let mut lines = self.lines.lock();
+            let mut lines = lines.lock();
             let fits = lines.take(Instant::now());
             (fits, if fits { lines.dropped() } else { 0 })
         };
@@ -94,5 +105,7 @@ mod tests {
         let lines = log.after(0);
         assert_eq!((lines[0].level, lines[0].text.len(), lines[1].level), ("stderr", LOG_LINE, "info"));
         assert!((100..500).contains(&lines.len()), "{}", lines.len());
+        journal.report("a call failed");
+        assert_eq!(log.after(0).last().map(|line| line.text.as_str()), Some("a call failed"));
     }
 }

@@ -228,12 +228,16 @@ impl Record {
         self.span.as_ref()?.context()
     }
 
+    /// In the function's own words.
     pub(crate) fn ends(&mut self, outcome: Outcome) {
         self.outcome = outcome;
+        if let Some(span) = self.span.as_mut().filter(|_| outcome != Outcome::Ok) {
+            span.fail("the function said so");
+        }
     }
 
     pub(crate) fn fails(&mut self, outcome: Outcome, why: &impl std::fmt::Display) {
-        self.ends(outcome);
+        self.outcome = outcome;
         if let Some(span) = &mut self.span {
             span.fail(why.to_string());
         }

@@ -14,7 +14,6 @@ use super::clock::{Crash, guarded};
 use super::exports::Exports;
 use super::idle::Idle;
 use super::instance::{Instance, Started};
-use super::journal::Kind;
 use super::measures::{Measures, Outcome, Record, Trigger};
 use super::message;
 use super::state::{Call, Ctx, Program};
@@ -189,7 +188,10 @@ impl Runner {
     async fn run<W: Work>(&self, call: Call, work: W, mut record: Record) -> Result<W::Answer> {
         let result = self.attempt(call, work).await;
         match &result {
-            Ok(answer) => record.ends(W::outcome(answer)),
+            Ok(answer) => {
+                self.backoff.lock().went_well();
+                record.ends(W::outcome(answer));
+            }
             Err(crash) => {
                 let outcome = if crash.is_its_own() { Outcome::Crashed } else { Outcome::Timeout };
                 record.fails(outcome, crash);
@@ -226,10 +228,10 @@ impl Runner {
         }
         let slot = Arc::clone(&self.house.slots).acquire_owned();
         let slot = match until.instant() {
-            Some(at) => tokio::time::timeout_at(at.into(), slot).await.map_err(|_| Crash::Late)?,
+            Some(at) => tokio::time::timeout_at(at.into(), slot).await.map_err(|_| Crash::NoRoom)?,
             None => slot.await,
         };
-        let slot = slot.map_err(|_| Crash::Late)?;
+        let slot = slot.map_err(|_| Crash::NoRoom)?;
         Ok(Instance::new(&self.house.engine, &self.program, self.measures.live(), slot))
     }
 
@@ -251,7 +253,7 @@ impl Runner {
     }
 
     fn crashed(&self, crash: &Crash) {
-        self.program.journal.write(Kind::Error, &format!("a call failed: {crash}"));
+        self.program.journal.report(&format!("a call failed: {crash}"));
         if crash.is_its_own() {
             self.measures.crashes.inc();
             self.backoff.lock().crashed(Instant::now());

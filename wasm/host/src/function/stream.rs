@@ -13,7 +13,7 @@ use outrigger_blocks::{Body, BodyError, Caller, Error, Result};
 use tokio::sync::oneshot;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
-use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody};
 
 use super::exports::Exports;
 use super::ferry::{Ferry, ferry};
@@ -40,7 +40,10 @@ impl Work for Ask {
         let stream = stream.ok_or_else(|| wasmtime::Error::msg("there is no `incoming-handler`"))?;
         let request = store.data_mut().http().new_incoming_request(Scheme::Http, self.request)?;
         let answer = store.data_mut().http().new_response_outparam(self.answer)?;
-        stream.load(&mut *store, &inner)?.call_handle(&mut *store, request, answer).await
+        stream.load(&mut *store, &inner)?.call_handle(&mut *store, request, answer).await?;
+        // Its client would take what there is of it for the whole, and the next call could go on writing.
+        let left = store.data_mut().http().table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>());
+        if left { Err(wasmtime::Error::msg("it left a body unfinished")) } else { Ok(()) }
     }
 
     fn broken(&self) -> Option<Arc<AtomicBool>> {

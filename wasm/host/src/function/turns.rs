@@ -65,7 +65,8 @@ impl Turns {
 }
 
 fn late(function: &str) -> Error {
-    Error::new(ErrorKind::Timeout, format!("function '{function}' had no turn before the deadline"))
+    // Unlike a call that took too long, it can be brought again without a thought.
+    Error::unavailable(format!("function '{function}' had no turn before the deadline"))
 }
 
 impl Drop for Waiting<'_> {
@@ -102,7 +103,7 @@ mod tests {
         let _running = take(&turns, Deadline::NEVER).await.unwrap();
         let soon = Deadline::after(Instant::now(), Duration::from_millis(5));
         let late = take(&turns, soon).await.map(drop).unwrap_err();
-        assert_eq!(late.kind(), ErrorKind::Timeout);
+        assert_eq!(late.kind(), ErrorKind::Unavailable);
         assert_eq!(shown.value(), 0);
         assert!(turns.enter("f").is_ok(), "who gives up leaves the queue");
     }

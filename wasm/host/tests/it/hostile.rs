@@ -142,7 +142,7 @@ async fn the_steps_of_a_start_share_one_deadline() {
           (local.set $since (i64.load (i32.const 16)))
           (loop
             (call $ok (call $time (i32.const 16)))
-            (br_if 0 (i64.lt_u (i64.sub (i64.load (i32.const 16)) (local.get $since)) (i64.const 700000000)))))
+            (br_if 0 (i64.lt_u (i64.sub (i64.load (i32.const 16)) (local.get $since)) (i64.const 900000000)))))
         (func (export "_initialize") (call $work))
         (func (export "proxy_on_context_create") (param i32 i32) (call $work))
         (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $work) (i32.const 1))
