@@ -170,6 +170,11 @@ impl App {
     pub async fn install(&self, snapshot: Snapshot, plan: Plan) -> anyhow::Result<()> {
         let env = |name: &str| self.sources.variable(name);
         let (keys, later) = tokens::read(&snapshot.loaded, &env).map_err(Problems::sorted)?;
+        // The first request finds the functions there; later nothing changes before all that can fail.
+        let starting = self.phase() == Phase::Starting;
+        if starting {
+            self.follow_functions(&snapshot).await;
+        }
         if let (Some(listeners), Some(proxy)) = (self.proxy.lock().await.as_mut(), &snapshot.traffic.proxy) {
             // A cluster's checks and look-ups begin before its first request.
             snapshot.traffic.clusters.activate();
@@ -180,8 +185,9 @@ impl App {
                 return Err(told(&snapshot.loaded, found).into());
             }
         }
-        let (now, next) = (self.snapshot(), &snapshot.loaded.config);
-        self.functions.follow(next, &snapshot.functions, &now.functions).await;
+        if !starting {
+            self.follow_functions(&snapshot).await;
+        }
         let exporting = self.telemetry.follow(&snapshot.loaded, &env, &self.control);
         exporting.map_err(|problem| Problems(vec![problem]))?;
         snapshot.components.install(&self.blocks);
@@ -199,6 +205,11 @@ impl App {
         self.listeners.follow(plan, self).await?;
         self.announce_app();
         Ok(())
+    }
+
+    async fn follow_functions(&self, next: &Snapshot) {
+        let now = self.snapshot();
+        self.functions.follow(&next.loaded.config, &next.functions, &now.functions).await;
     }
 
     /// In the background: nobody can call us before they know of us.

@@ -14,7 +14,10 @@ use std::{
     time::Duration,
 };
 
-use outrigger_blocks::{Blocks, function::Origin};
+use outrigger_blocks::{
+    Blocks,
+    function::{FunctionConfig, Origin},
+};
 use outrigger_cluster::Context;
 use tokio::{
     runtime::Handle,
@@ -61,7 +64,13 @@ impl Managed {
 
     /// Loads what the section `functions` asks for and `previous` does not have yet. Nothing is in force.
     pub async fn compile(&self, loaded: &Loaded, previous: &Configured) -> Result<Configured, Problems> {
-        configured::compile(self, loaded, previous).await
+        configured::compile(self, loaded, previous, |_| true).await
+    }
+
+    /// Loads what the section asks for and lies here, as if it were to be put in force. No server is asked.
+    pub async fn check(&self, loaded: &Loaded) -> Result<(), Problems> {
+        let here = |function: &FunctionConfig| function.file.is_some();
+        configured::compile(self, loaded, &Configured::default(), here).await.map(drop)
     }
 
     /// Puts what was compiled in force, and follows the folder.

@@ -1,8 +1,9 @@
 //! `outrigger check`: would this configuration start? No port is opened and no backend asked.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, sync::Arc};
 
 use clap::Args;
+use outrigger_blocks::Blocks;
 use outrigger_cluster::Context;
 use outrigger_telemetry::Metrics;
 
@@ -10,6 +11,7 @@ use super::ConfigFrom;
 use crate::{
     backends,
     config::{self, Problems},
+    functions::Managed,
     listeners,
     traffic::Traffic,
     wasm,
@@ -28,7 +30,7 @@ pub(super) struct CheckArgs {
 pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<ExitCode> {
     args.from.config.append(&mut args.files);
     let loaded = config::load(&args.from.sources(), &backends::registry())?;
-    // Only filters run, once each and in here; clusters are told what to run on one day.
+    // Only filters and functions run, once each and in here; clusters are told what to run on one day.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let metrics = Metrics::new();
     let nothing = Traffic::none(Context::new(metrics.clone(), runtime.handle().clone()));
@@ -38,7 +40,12 @@ pub(super) fn run(mut args: CheckArgs) -> anyhow::Result<ExitCode> {
     // Without its filters a route has a problem that is none of its own.
     let theirs = plugins
         .and_then(|plugins| Traffic::compile(&loaded, &plugins.modules(), &metrics, &nothing).map(drop));
-    let found = [ours, theirs].into_iter().filter_map(Result::err).flat_map(|problems| problems.0);
+    let blocks = Arc::new(Blocks::new(loaded.config.app.id.as_str(), &metrics));
+    wasm::run_functions(&host, &loaded.config.wasm, &blocks);
+    let context = Context::new(metrics.clone(), runtime.handle().clone());
+    let functions = Managed::new(blocks, runtime.handle().clone(), context);
+    let functions = runtime.block_on(functions.check(&loaded));
+    let found = [ours, theirs, functions].into_iter().filter_map(Result::err).flat_map(|problems| problems.0);
     let problems = Problems::sorted(found.collect());
     if !problems.0.is_empty() {
         return Err(problems.into());

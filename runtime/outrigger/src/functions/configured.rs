@@ -31,11 +31,13 @@ pub(super) async fn compile(
     managed: &Managed,
     loaded: &Loaded,
     previous: &Configured,
+    asked: impl Fn(&FunctionConfig) -> bool,
 ) -> Result<Configured, Problems> {
     let wanted = loaded
         .config
         .functions
         .iter()
+        .filter(|(_, config)| asked(config))
         .map(async |(name, config)| (name, wanted(managed, name, config, previous.0.get(name)).await));
     let (mut functions, mut problems) = (BTreeMap::new(), Vec::new());
     for (name, wanted) in join_all(wanted).await {

@@ -30,6 +30,8 @@ mod files;
 mod floods;
 #[cfg(feature = "wasm")]
 mod function_triggers;
+#[cfg(feature = "wasm")]
+mod functions;
 mod hello;
 mod http;
 mod idle;

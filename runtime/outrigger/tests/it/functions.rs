@@ -1,0 +1,296 @@
+//! Functions of the running program: brought in by each of the ways there are, switched under load, taken back, kept.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::Output,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use outrigger_proto::outrigger::{ListFunctionsRequest, functions_client::FunctionsClient};
+use serde_json::Value;
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use crate::{
+    http::{Answer, get, post, send, try_send},
+    program::{Folder, Program, eventually},
+    pubsub::runtime,
+};
+
+const ROUTE: &str = "
+listeners: { web: { address: '127.0.0.1:0' } }
+routes: { all: { backends: [{ cluster: own }] } }
+clusters: { own: { endpoints: [{ function: hello }] } }
+";
+
+/// Functions of the folder: the configuration does not know their names, so a cluster does. It gives a function that is
+/// not there yet the next chance at once.
+const FOLDER: &str = "
+listeners: { web: { address: '127.0.0.1:0' } }
+routes: { all: { backends: [{ cluster: own }] } }
+clusters:
+  own:
+    endpoints: [{ function: hello }]
+    health: { passive: { consecutive_5xx: 0, consecutive_gateway: 0, connect_backoff: 0s } }
+wasm: { functions: { folder: deployed } }
+";
+
+/// A component that answers every request with a text.
+fn answering(text: &str) -> Vec<u8> {
+    let code = format!(
+        r#"(module
+          (memory (export "memory") 2)
+          (data (i32.const 1024) "{text}")
+          (global $heap (mut i32) (i32.const 4096))
+          (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
+            (local $at i32)
+            (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
+            (global.set $heap (i32.add (local.get $at) (local.get $size)))
+            (local.get $at))
+          (func (export "outrigger:fn/http@0.1.0#handle")
+            (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+            (i32.store (i32.const 16) (i32.const 200))
+            (i64.store (i32.const 20) (i64.const 0))
+            (i32.store (i32.const 28) (i32.const 1024))
+            (i32.store (i32.const 32) (i32.const {length}))
+            (i32.const 16)))"#,
+        length = text.len()
+    );
+    let mut resolve = Resolve::default();
+    resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wasm/wit")).unwrap();
+    let world = "package test:it; world it { export outrigger:fn/http@0.1.0; }";
+    let package = resolve.push_str("test.wit", world).unwrap();
+    let world = resolve.select_world(&[package], Some("it")).unwrap();
+    let mut module = wat::parse_str(code).unwrap();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
+}
+
+/// In one step: nobody reads half a module.
+fn put(file: &Path, module: &[u8]) {
+    let next = file.with_extension("next");
+    fs::write(&next, module).unwrap();
+    fs::rename(next, file).unwrap();
+}
+
+fn says(program: &Program) -> Option<String> {
+    let answer = get(program.web(), "/");
+    (answer.status == 200).then_some(answer.body)
+}
+
+fn wait_for(program: &Program, text: &str) {
+    eventually(text, || (says(program).as_deref() == Some(text)).then_some(()));
+}
+
+/// State and weight of each version of `hello`.
+fn states(program: &Program) -> Vec<(String, u64)> {
+    let function = get(program.admin(), "/functions/hello").json();
+    let state = |version: &Value| {
+        (version["state"].as_str().unwrap().to_owned(), version["weight"].as_u64().unwrap())
+    };
+    function["versions"].as_array().unwrap().iter().map(state).collect()
+}
+
+/// `outrigger fn`.
+fn cli(folder: &Folder, admin: SocketAddr, arguments: &[&str]) -> Output {
+    let admin = format!("http://{admin}");
+    let mut all = vec!["fn"];
+    all.extend(arguments);
+    all.extend(["--admin", &admin]);
+    folder.command(&all).output().unwrap()
+}
+
+fn done(output: Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn failed(output: Output) -> String {
+    assert!(!output.status.success());
+    String::from_utf8(output.stderr).unwrap()
+}
+
+#[test]
+fn a_function_of_the_section_is_switched_when_its_file_changes() {
+    let folder = Folder::with(&format!("{ROUTE}functions: {{ hello: {{ file: hello.wasm }} }}\n"));
+    let file = folder.path("hello.wasm");
+    put(&file, &answering("first"));
+    let program = folder.run();
+    assert_eq!(says(&program).as_deref(), Some("first"));
+    put(&file, &answering("second"));
+    wait_for(&program, "second");
+
+    put(&file, b"no component");
+    let refused = post(program.admin(), "/reload", "");
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert!(refused.body.contains("outrigger.yaml:7:29: functions.hello.file: "), "{}", refused.body);
+    assert_eq!(says(&program).as_deref(), Some("second"), "the last good one stays");
+    let listed: Vec<_> = states(&program).into_iter().map(|(state, _)| state).collect();
+    assert_eq!(listed, ["current", "previous", "refused"]);
+    let logs = get(program.admin(), "/functions/hello/logs").json();
+    assert!(logs["lines"][0]["text"].as_str().unwrap().starts_with("refused: "), "{logs}");
+
+    assert_eq!(post(program.admin(), "/functions/hello/rollback", "").status, 200);
+    assert_eq!(says(&program).as_deref(), Some("first"));
+    let removal = send(program.admin(), "DELETE", "/functions/hello", &[], "");
+    assert_eq!(removal.status, 409);
+    assert!(removal.body.contains("is part of the configuration"), "{}", removal.body);
+}
+
+#[test]
+fn a_function_that_cannot_be_loaded_refuses_the_start_and_the_check() {
+    let folder = Folder::with("functions: { hello: { file: hello.wasm } }\n");
+    put(&folder.path("hello.wasm"), b"no component");
+    let expected = "outrigger.yaml:3:29: functions.hello.file: ";
+    let output = folder.command(&["check", "outrigger.yaml"]).output().unwrap();
+    assert!(failed(output).contains(expected));
+    let mut program = folder.start(&[]);
+    program.wait_for(expected);
+    assert_eq!(program.end().code(), Some(2));
+}
+
+#[test]
+fn the_command_line_deploys_weighs_takes_back_and_removes() {
+    let folder = Folder::with(FOLDER);
+    fs::create_dir(folder.path("src")).unwrap();
+    let source = folder.path("src/hello.wasm");
+    let mut program = folder.run();
+    let admin = program.admin();
+    assert_eq!(get(program.web(), "/").status, 503, "there is none yet");
+
+    put(&source, &answering("first"));
+    fs::write(folder.path("src/hello.yaml"), "deadline: 2s\n").unwrap();
+    let told = done(cli(&folder, admin, &["deploy", "src"]));
+    assert!(told.contains("current") && !told.contains("it lasts"), "{told}");
+    assert_eq!(says(&program).as_deref(), Some("first"));
+
+    put(&source, b"no component");
+    assert!(!failed(cli(&folder, admin, &["deploy", "src/hello.wasm"])).is_empty());
+    assert_eq!(says(&program).as_deref(), Some("first"));
+    assert!(done(cli(&folder, admin, &["logs", "hello"])).contains("refused: "));
+
+    put(&source, &answering("second"));
+    let told = done(cli(&folder, admin, &["deploy", "src", "--weight", "50"]));
+    assert!(told.contains("candidate"), "{told}");
+    assert_eq!(states(&program)[..2], [("current".to_owned(), 50), ("candidate".to_owned(), 50)]);
+    wait_for(&program, "first");
+    wait_for(&program, "second");
+    done(cli(&folder, admin, &["promote", "hello"]));
+    assert!((0..20).all(|_| says(&program).as_deref() == Some("second")));
+    done(cli(&folder, admin, &["rollback", "hello"]));
+    assert_eq!(says(&program).as_deref(), Some("first"));
+    assert!(done(cli(&folder, admin, &["list"])).lines().any(|line| line.contains("previous")));
+
+    // What was deployed is found again.
+    program.stop();
+    let program = folder.run();
+    assert_eq!(says(&program).as_deref(), Some("first"));
+    let admin = program.admin();
+    done(cli(&folder, admin, &["remove", "hello"]));
+    assert_eq!(get(program.web(), "/").status, 503);
+    assert!(failed(cli(&folder, admin, &["remove", "hello"])).contains("there is no function 'hello'"));
+    assert_eq!(fs::read_dir(folder.path("deployed")).unwrap().count(), 0);
+}
+
+#[test]
+fn the_folder_is_followed() {
+    let folder = Folder::with(FOLDER);
+    let program = folder.run();
+    let file = folder.path("deployed/hello.wasm");
+    let module = answering("first");
+    let (begun, rest) = module.split_at(module.len() / 2);
+    fs::write(&file, begun).unwrap();
+    eventually("half of it is refused", || {
+        let answer = get(program.admin(), "/functions/hello");
+        (answer.status == 200).then(|| answer.json()["versions"][0]["reason"].as_str().map(str::to_owned))?
+    });
+    fs::write(&file, [begun, rest].concat()).unwrap();
+    wait_for(&program, "first");
+    fs::write(folder.path("deployed/hello.yaml"), "reuse: 0").unwrap();
+    eventually("bad settings are refused", || (states(&program).len() == 2).then_some(()));
+    assert_eq!(says(&program).as_deref(), Some("first"));
+    fs::remove_file(&file).unwrap();
+    eventually("it is gone", || (get(program.web(), "/").status == 503).then_some(()));
+}
+
+#[test]
+fn managing_wants_the_token_and_the_right_form() {
+    let folder = Folder::empty().env("OUTRIGGER__ADMIN__TOKEN", "s3cret");
+    let program = folder.run();
+    let admin = program.admin();
+    let token = ("authorization", "Bearer s3cret");
+    let put = |headers: &[(&str, &str)], path: &str| -> Answer {
+        send(admin, "PUT", path, headers, "no component")
+    };
+    let wasm = ("content-type", "application/wasm");
+    assert_eq!(put(&[wasm], "/functions/hello").status, 401);
+    assert_eq!(put(&[token], "/functions/hello").status, 415);
+    assert_eq!(put(&[token, wasm], "/functions/Hello").status, 422);
+    assert_eq!(put(&[token, wasm], "/functions/hello?wieght=1").status, 400);
+    let refused = put(&[token, wasm], "/functions/hello?config=reuse:%200");
+    assert_eq!(refused.status, 422);
+    assert!(refused.body.contains("config:1:8: reuse: must be at least 1"), "{}", refused.body);
+    assert_eq!(send(admin, "GET", "/functions", &[token], "").json()["functions"], serde_json::json!([]));
+    assert_eq!(send(admin, "POST", "/functions/hello/promote", &[token], "").status, 404);
+    assert!(failed(cli(&folder, admin, &["list"])).contains("the admin token is required"));
+    fs::write(folder.path("hello.wasm"), answering("hello")).unwrap();
+    let told = done(cli(&folder, admin, &["deploy", "hello.wasm", "--token", "s3cret"]));
+    assert!(told.contains("it lasts until the process ends"), "{told}");
+}
+
+#[test]
+fn the_same_is_served_as_grpc_beside_it() {
+    let folder = Folder::with("functions: { hello: { file: hello.wasm } }\n");
+    put(&folder.path("hello.wasm"), &answering("hello"));
+    let program = folder.run();
+    runtime().block_on(async {
+        let mut admin = FunctionsClient::connect(format!("http://{}", program.admin())).await.unwrap();
+        let listed = admin.list_functions(ListFunctionsRequest {}).await.unwrap().into_inner().functions;
+        assert_eq!(
+            (listed[0].name.as_str(), listed[0].triggers.as_slice()),
+            ("hello", &["http".to_owned()][..])
+        );
+        let mut api = FunctionsClient::connect(format!("http://{}", program.api())).await.unwrap();
+        let refused = api.list_functions(ListFunctionsRequest {}).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::PermissionDenied);
+    });
+}
+
+#[test]
+fn no_request_is_lost_while_versions_are_switched() {
+    let folder = Folder::with(FOLDER);
+    fs::create_dir(folder.path("deployed")).unwrap();
+    let file = folder.path("deployed/hello.wasm");
+    put(&file, &answering("0"));
+    let program = folder.run();
+    let (web, stop) = (program.web(), Arc::new(AtomicBool::new(false)));
+    let answered = Arc::new(AtomicU64::new(0));
+    let callers: Vec<_> = (0..4)
+        .map(|_| {
+            let (stop, answered) = (Arc::clone(&stop), Arc::clone(&answered));
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    let answer = try_send(web, "GET", "/", &[], "").unwrap();
+                    assert_eq!(answer.status, 200, "{}", answer.body);
+                    answered.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        })
+        .collect();
+    for version in 1..=10 {
+        put(&file, &answering(&version.to_string()));
+        wait_for(&program, &version.to_string());
+    }
+    stop.store(true, Ordering::SeqCst);
+    for caller in callers {
+        caller.join().unwrap();
+    }
+    assert!(answered.load(Ordering::SeqCst) >= 100, "{answered:?}");
+    let versions = states(&program).into_iter().map(|(state, _)| state);
+    assert!(versions.filter(|state| state == "draining").count() <= 4);
+}
