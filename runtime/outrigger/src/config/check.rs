@@ -1,5 +1,6 @@
 //! What one struct cannot know of another: that a name refers to something, that settings fit their component's type.
 
+mod grants;
 mod triggers;
 
 use std::{
@@ -44,7 +45,7 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     }
     let tokens = tokens.into_iter().flat_map(|(section, tokens)| tokens::check(section, tokens));
     let calls = config.api.limits.calls.iter().flat_map(limit);
-    let functions = functions::check(config);
+    let functions = functions::check(config).into_iter().chain(grants::problems(config, tree, registry));
     for (path, message) in
         telemetry::check(&config.telemetry).into_iter().chain(tokens).chain(calls).chain(functions)
     {
