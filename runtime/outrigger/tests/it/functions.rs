@@ -13,6 +13,7 @@ use std::{
 
 use outrigger_proto::outrigger::{ListFunctionsRequest, functions_client::FunctionsClient};
 use serde_json::Value;
+use tonic::transport::{Channel, Endpoint};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
@@ -243,19 +244,23 @@ fn managing_wants_the_token_and_the_right_form() {
     assert!(told.contains("it lasts until the process ends"), "{told}");
 }
 
+fn client(address: SocketAddr) -> FunctionsClient<Channel> {
+    FunctionsClient::new(Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy())
+}
+
 #[test]
 fn the_same_is_served_as_grpc_beside_it() {
     let folder = Folder::with("functions: { hello: { file: hello.wasm } }\n");
     put(&folder.path("hello.wasm"), &answering("hello"));
     let program = folder.run();
     runtime().block_on(async {
-        let mut admin = FunctionsClient::connect(format!("http://{}", program.admin())).await.unwrap();
+        let mut admin = client(program.admin());
         let listed = admin.list_functions(ListFunctionsRequest {}).await.unwrap().into_inner().functions;
         assert_eq!(
             (listed[0].name.as_str(), listed[0].triggers.as_slice()),
             ("hello", &["http".to_owned()][..])
         );
-        let mut api = FunctionsClient::connect(format!("http://{}", program.api())).await.unwrap();
+        let mut api = client(program.api());
         let refused = api.list_functions(ListFunctionsRequest {}).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::PermissionDenied);
     });
