@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::wasm::fails_throughout;
 use super::{layotto, peer};
 use crate::cases::Cases;
-use crate::process::{Scratch, Server, accepts, free_port, scratch, wait_until};
+use crate::process::{Scratch, Server, free_port, scratch, wait_until};
 use crate::sidecar::{Sidecar, release_binary};
 use crate::wasm::functions::{Language, functions};
 use crate::workspace::{cargo, finish, output, root, transcript};
@@ -120,7 +120,7 @@ impl Setup {
     }
 
     /// The program on it, with the admin listener's port; its output is in the log.
-    fn start(&self, name: &str) -> Result<(Server, u16)> {
+    fn start(&self, name: &str) -> Result<Server> {
         let (api, admin) = (free_port()?, free_port()?);
         let file = self.dir.path().join("outrigger.yaml");
         let head = format!(
@@ -130,7 +130,7 @@ impl Setup {
         std::fs::write(&file, head + &self.config)?;
         let mut command = Command::new(release_binary()?);
         command.current_dir(&self.dir).arg("run").arg("-c").arg(&file);
-        Ok((Server::start(name, &mut command, None)?, api))
+        Server::start(name, &mut command, None)
     }
 }
 
@@ -139,12 +139,8 @@ fn refused(counter: &Path, block: &str) -> Result<()> {
     let grants: Vec<&str> =
         GRANTS.iter().filter(|(name, _)| *name != block).map(|(_, grant)| *grant).collect();
     let setup = Setup::with(counter, &grants.join(", "))?;
-    let (mut server, api) = setup.start("functions-refused")?;
-    let mut ended = false;
-    wait_until("the sidecar starts, or ends", COMPILED, || {
-        ended = server.wait_end(Duration::ZERO).is_ok();
-        ended || accepts(api)
-    })?;
+    let mut server = setup.start("functions-refused")?;
+    let ended = starts_or_ends(&mut server)?;
     let said = server.log_tail();
     ensure!(ended, "it was accepted");
     ensure!(said.contains("counter") && said.contains(block) && said.contains("grant"), "{said}");
@@ -153,16 +149,22 @@ fn refused(counter: &Path, block: &str) -> Result<()> {
 
 /// Compiles it as well, so that later starts are quick.
 fn accepted(setup: &Setup) -> Result<()> {
-    let (mut server, api) = setup.start("functions-accepted")?;
-    let mut ended = false;
-    wait_until("the sidecar starts", COMPILED, || {
-        ended = server.wait_end(Duration::ZERO).is_ok();
-        ended || accepts(api)
-    })?;
+    let mut server = setup.start("functions-accepted")?;
+    let ended = starts_or_ends(&mut server)?;
     if ended {
         bail!("it was not: {}", server.log_tail());
     }
     Ok(())
+}
+
+/// Whether it ended in place of starting. Its sockets are open before anybody knows.
+fn starts_or_ends(server: &mut Server) -> Result<bool> {
+    let mut ended = false;
+    wait_until("the sidecar starts, or ends", COMPILED, || {
+        ended = server.wait_end(Duration::ZERO).is_ok();
+        ended || server.log_tail().contains("outrigger::app: ready")
+    })?;
+    Ok(ended)
 }
 
 /// A sidecar with the function behind every trigger there is.

@@ -74,10 +74,17 @@ fn only_a_list_of_servers_makes_it_layottos() {
 fn every_shipped_file_is_read() {
     let names: Vec<_> =
         shipped().iter().map(|file| file.file_name().unwrap().to_str().unwrap().to_owned()).collect();
-    assert_eq!(
-        names,
-        ["cron.json", "etcd.json", "proxy.json", "redis.json", "ref.json", "standalone.json", "uds.json"]
-    );
+    let expected = [
+        "cron.json",
+        "etcd.json",
+        "functions.json",
+        "proxy.json",
+        "redis.json",
+        "ref.json",
+        "standalone.json",
+        "uds.json",
+    ];
+    assert_eq!(names, expected);
     for name in names {
         let loaded = shipped_one(&name);
         assert_eq!(loaded.config.api.listeners.len(), 1, "{name}");

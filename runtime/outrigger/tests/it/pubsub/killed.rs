@@ -98,7 +98,7 @@ fn a_subscription_that_redis_refused_is_made_when_it_does_not() {
     let folder = Folder::with(&with_app(app.port(), &component));
     let mut program = folder.run();
     let _running = app.start();
-    let refused = program.wait_for("the application's subscription is interrupted");
+    let refused = program.wait_for("the subscription of the application is interrupted");
     assert!(refused.contains("redisPassword"), "{refused}");
     redis.ask(&["AUTH new", "CONFIG SET requirepass old"]);
     let back = std::time::Instant::now();
