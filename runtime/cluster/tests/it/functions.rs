@@ -153,12 +153,15 @@ async fn an_attempt_that_takes_too_long_is_ended_and_made_elsewhere() {
     for _ in 0..2 {
         assert_eq!(status(&cluster, Some(&policy)).await, Ok(200));
     }
-    assert_eq!((counts.calls.load(SeqCst), counts.cancelled.load(SeqCst)), (1, 1));
+    // Whose turn is first is left to chance, and an attempt made elsewhere takes a turn as well.
+    let calls = counts.calls.load(SeqCst);
+    assert!((1..=2).contains(&calls), "{calls}");
+    assert_eq!(counts.cancelled.load(SeqCst), calls);
     let alone = the(&compile(&shelf, json!({ "endpoints": [{ "function": "hello" }] })));
     let how = SendOptions { deadline: within(Duration::from_millis(30)), retry: None };
     let error = alone.send(request(Method::GET, Body::empty()), &how).await.unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Timeout);
-    assert_eq!(counts.cancelled.load(SeqCst), 2);
+    assert_eq!(counts.cancelled.load(SeqCst), calls + 1);
 }
 
 #[tokio::test]

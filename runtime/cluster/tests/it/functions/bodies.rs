@@ -130,7 +130,9 @@ async fn a_body_a_function_has_read_is_sent_again_in_full() {
             response.body.collect(100).await.unwrap();
         }
     }
-    assert_eq!(counts.calls.load(SeqCst), 2, "the planted failure was met, with a policy and without");
+    // Whose turn is first is left to chance, and an attempt made elsewhere takes a turn as well.
+    let calls = counts.calls.load(SeqCst);
+    assert!((2..=3).contains(&calls), "the planted failure was met, with a policy and without: {calls}");
     assert_eq!(*backend.counts.bodies.lock(), ["one two three"; 3]);
 }
 
