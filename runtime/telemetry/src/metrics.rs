@@ -2,6 +2,7 @@
 //!
 //! Handles are taken when configuration is compiled and kept; counting is one relaxed add on the caller's own shard.
 
+mod buckets;
 mod family;
 mod kinds;
 mod samples;

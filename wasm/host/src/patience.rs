@@ -5,26 +5,61 @@ use std::time::{Duration, Instant};
 
 use crate::config::Failure;
 
-/// Failures within [`WINDOW`] after which fresh instances are no matter of course any more.
+/// Failures within a minute after which fresh instances are no matter of course any more.
 const MOST: usize = 5;
-const WINDOW: Duration = Duration::from_secs(60);
+/// Failures longer ago do not count.
+pub(crate) const WINDOW: Duration = Duration::from_secs(60);
 /// Between instances of what goes on failing, doubled each time.
-const PAUSE: Duration = Duration::from_secs(1);
+pub(crate) const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The failures of the last minute, and the pauses they led to.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    lately: VecDeque<Instant>,
+    /// Since it last went well for a while.
+    pauses: u32,
+}
+
+impl Failures {
+    /// Notes one, where the last pause, if there was any, was over at `since`. Whether that is one too many: more than
+    /// `most`, or a failure right after a pause.
+    pub(crate) fn are_too_many(&mut self, most: usize, since: Option<Instant>, now: Instant) -> bool {
+        self.lately.push_back(now);
+        while self.lately.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
+            self.lately.pop_front();
+        }
+        // Pauses are not times in which it went well.
+        if since.is_some_and(|since| now.saturating_duration_since(since) > WINDOW) {
+            self.pauses = 0;
+        }
+        self.lately.len() > most || self.pauses > 0
+    }
+
+    /// The next pause: each is twice as long as the one before.
+    pub(crate) fn pause(&mut self) -> Duration {
+        let pause = PAUSE.saturating_mul(1 << self.pauses.min(6)).min(LONGEST_PAUSE);
+        self.pauses = self.pauses.saturating_add(1);
+        pause
+    }
+
+    /// Those so far do not count any more; pauses go on to double.
+    pub(crate) fn forget(&mut self) {
+        self.lately.clear();
+    }
+}
 
 /// What has failed so far.
 #[derive(Debug)]
 pub(crate) struct Patience {
-    failures: VecDeque<Instant>,
-    /// Pauses since it last went well for a while.
-    pauses: u32,
+    failures: Failures,
     /// When there may be a fresh instance; `None` for never.
     again: Option<Instant>,
 }
 
 impl Patience {
     pub(crate) fn new(now: Instant) -> Self {
-        Self { failures: VecDeque::new(), pauses: 0, again: Some(now) }
+        Self { failures: Failures::default(), again: Some(now) }
     }
 
     /// When there may be a fresh instance; `None` for never.
@@ -37,29 +72,17 @@ impl Patience {
     }
 
     pub(crate) fn failed(&mut self, failure: Failure, now: Instant) {
-        self.failures.push_back(now);
-        while self.failures.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
-            self.failures.pop_front();
-        }
-        // Pauses are not times in which it went well.
-        if self.again.is_some_and(|since| now.saturating_duration_since(since) > WINDOW) {
-            self.pauses = 0;
-        }
-        self.again = match (self.failures.len() > MOST || self.pauses > 0, failure) {
+        self.again = match (self.failures.are_too_many(MOST, self.again, now), failure) {
             (false, _) => Some(now),
             (true, Failure::Closed | Failure::Open) => None,
-            (true, Failure::Reload) => {
-                let pause = PAUSE.saturating_mul(1 << self.pauses.min(6)).min(LONGEST_PAUSE);
-                self.pauses = self.pauses.saturating_add(1);
-                Some(now + pause)
-            }
+            (true, Failure::Reload) => Some(now + self.failures.pause()),
         };
     }
 
     /// What is out may try again.
     pub(crate) fn forgive(&mut self, now: Instant) {
         if self.again.is_none() {
-            self.failures.clear();
+            self.failures.forget();
             self.again = Some(now);
         }
     }

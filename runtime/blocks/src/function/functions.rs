@@ -123,8 +123,7 @@ impl Functions {
         config: FunctionConfig,
         origin: Origin,
     ) -> Result<Arc<str>> {
-        let sha256 = sha256(&module);
-        match self.prepare(name, module, config).await {
+        match self.prepare(name, module.clone(), config).await {
             Ok(prepared) => {
                 let version = Arc::clone(prepared.version());
                 self.put(prepared, origin);
@@ -132,7 +131,7 @@ impl Functions {
             }
             Err(error) => {
                 if let Ok(entry) = self.find(name) {
-                    entry.refuse(sha256, error.message());
+                    entry.refuse(sha256(&module), error.message());
                 }
                 Err(error)
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::buckets::Buckets;
 use super::snapshot::Reading;
 use super::text;
 use crate::shard::Sharded;
@@ -150,8 +151,7 @@ pub struct Histogram(Arc<Sharded<Observed>>);
 
 #[derive(Debug, Default)]
 struct Observed {
-    /// Not cumulative; the text form adds them up.
-    buckets: [AtomicU64; BUCKETS.len() + 1],
+    buckets: Buckets<{ BUCKETS.len() + 1 }>,
     nanos: AtomicU64,
 }
 
@@ -164,21 +164,17 @@ impl Histogram {
     #[inline]
     pub fn observe(&self, took: Duration) {
         let observed = self.0.here();
-        let bucket = BUCKETS.partition_point(|(bound, _)| *bound < took);
-        if let Some(bucket) = observed.buckets.get(bucket) {
-            bucket.fetch_add(1, Relaxed);
-        }
+        observed.buckets.count(BUCKETS.partition_point(|(bound, _)| *bound < took));
         observed.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
     }
 
     pub fn count(&self) -> u64 {
-        self.0.iter().flat_map(|observed| &observed.buckets).map(|bucket| bucket.load(Relaxed)).sum()
+        self.buckets().sum()
     }
 
     /// Each bucket over all shards.
     fn buckets(&self) -> impl Iterator<Item = u64> {
-        let shards = |i| self.0.iter().filter_map(move |observed: &Observed| observed.buckets.get(i));
-        (0..=BUCKETS.len()).map(move |i| shards(i).map(|bucket| bucket.load(Relaxed)).sum())
+        Buckets::totals(|| self.0.iter().map(|observed| &observed.buckets))
     }
 
     pub fn sum(&self) -> Duration {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::buckets::Buckets;
 use super::kinds::Kind;
 use super::snapshot::Reading;
 use super::text;
@@ -19,18 +20,11 @@ pub const SAMPLES: [f64; 46] = [
 #[derive(Clone, Debug)]
 pub struct Samples(Arc<Sharded<Observed>>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Observed {
-    /// Not cumulative; the text form adds them up.
-    buckets: [AtomicU64; SAMPLES.len() + 1],
+    buckets: Buckets<{ SAMPLES.len() + 1 }>,
     /// The bits of it.
     sum: AtomicU64,
-}
-
-impl Default for Observed {
-    fn default() -> Self {
-        Self { buckets: std::array::from_fn(|_| AtomicU64::new(0)), sum: AtomicU64::new(0) }
-    }
 }
 
 impl Samples {
@@ -40,9 +34,7 @@ impl Samples {
             return;
         }
         let observed = self.0.here();
-        if let Some(bucket) = observed.buckets.get(SAMPLES.partition_point(|bound| *bound < value)) {
-            bucket.fetch_add(1, Relaxed);
-        }
+        observed.buckets.count(SAMPLES.partition_point(|bound| *bound < value));
         let add = |bits| Some((f64::from_bits(bits) + value).to_bits());
         // It adds until nobody else has in between.
         let _always = observed.sum.fetch_update(Relaxed, Relaxed, add);
@@ -50,8 +42,7 @@ impl Samples {
 
     /// Each bucket over all shards.
     fn buckets(&self) -> impl Iterator<Item = u64> {
-        let shards = |i| self.0.iter().filter_map(move |observed: &Observed| observed.buckets.get(i));
-        (0..=SAMPLES.len()).map(move |i| shards(i).map(|bucket| bucket.load(Relaxed)).sum())
+        Buckets::totals(|| self.0.iter().map(|observed| &observed.buckets))
     }
 
     fn sum(&self) -> f64 {

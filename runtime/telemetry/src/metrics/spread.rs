@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::buckets::Buckets;
 use super::kinds::Kind;
 use super::snapshot::Reading;
 use super::text;
@@ -46,8 +47,7 @@ pub struct Spread(Arc<Sharded<Observed>>);
 
 #[derive(Debug, Default)]
 struct Observed {
-    /// Not cumulative; the text form adds them up.
-    buckets: [AtomicU64; BOUNDS.len() + 1],
+    buckets: Buckets<{ BOUNDS.len() + 1 }>,
     sum: AtomicU64,
 }
 
@@ -55,16 +55,13 @@ impl Spread {
     #[inline]
     pub fn observe(&self, value: u64) {
         let observed = self.0.here();
-        if let Some(bucket) = observed.buckets.get(BOUNDS.partition_point(|bound| *bound < value)) {
-            bucket.fetch_add(1, Relaxed);
-        }
+        observed.buckets.count(BOUNDS.partition_point(|bound| *bound < value));
         observed.sum.fetch_add(value, Relaxed);
     }
 
     /// Each bucket over all shards.
     fn buckets(&self) -> impl Iterator<Item = u64> {
-        let shards = |i| self.0.iter().filter_map(move |observed: &Observed| observed.buckets.get(i));
-        (0..=BOUNDS.len()).map(move |i| shards(i).map(|bucket| bucket.load(Relaxed)).sum())
+        Buckets::totals(|| self.0.iter().map(|observed| &observed.buckets))
     }
 
     fn sum(&self) -> u64 {

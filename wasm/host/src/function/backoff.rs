@@ -1,21 +1,17 @@
 //! A function that does nothing but crash is kept from running, for longer and longer.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// So many crashes within the window, and no call that went well among them, close the way.
-const PATIENCE: usize = 5;
-const WINDOW: Duration = Duration::from_secs(60);
-/// The first time for so long, then twice as long each time.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
+use crate::patience::Failures;
+
+/// So many crashes within a minute, and no call that went well among them, are borne; one more closes the way.
+const BORNE: usize = 4;
 
 /// The crashes of one version of a function since a call last went well. Where calls do, an input it cannot take is no
 /// reason to keep the others from it.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
-    crashes: VecDeque<Instant>,
-    pauses: u32,
+    crashes: Failures,
     until: Option<Instant>,
 }
 
@@ -27,8 +23,7 @@ impl Backoff {
 
     /// A call went well.
     pub(crate) fn went_well(&mut self) {
-        self.crashes.clear();
-        self.pauses = 0;
+        self.crashes = Failures::default();
     }
 
     /// It crashed. Calls that were under way when the way was closed say nothing new.
@@ -36,18 +31,9 @@ impl Backoff {
         if self.pause(now).is_some() {
             return;
         }
-        // Pauses are not times in which nothing happened.
-        if self.until.is_some_and(|until| now.saturating_duration_since(until) > WINDOW) {
-            self.pauses = 0;
-        }
-        self.crashes.push_back(now);
-        while self.crashes.front().is_some_and(|first| now.duration_since(*first) > WINDOW) {
-            self.crashes.pop_front();
-        }
-        if self.crashes.len() >= PATIENCE || self.pauses > 0 {
-            self.until = Some(now + PAUSE.saturating_mul(1 << self.pauses.min(6)).min(LONGEST));
-            self.pauses = self.pauses.saturating_add(1);
-            self.crashes.clear();
+        if self.crashes.are_too_many(BORNE, self.until, now) {
+            self.until = Some(now + self.crashes.pause());
+            self.crashes.forget();
         }
     }
 }
@@ -55,6 +41,7 @@ impl Backoff {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::patience::{PAUSE, WINDOW};
 
     #[test]
     fn five_crashes_within_a_minute_close_the_way() {
