@@ -1,6 +1,6 @@
 // Counts the visits of each path.
 
-import * as state from "outrigger:fn/state@0.1.0";
+import * as state from "outrigger:functions/state@0.1.0";
 import { bytes, text } from "./outrigger.js";
 
 const STORE = "state";

@@ -1,10 +1,10 @@
 // Counts, and can be called for everything: wasm/functions/README.md says what it does. In Rust and Python it is the same.
 
-import * as log from "outrigger:fn/log@0.1.0";
-import * as metrics from "outrigger:fn/metrics@0.1.0";
-import * as pubsub from "outrigger:fn/pubsub@0.1.0";
-import * as secrets from "outrigger:fn/secrets@0.1.0";
-import * as state from "outrigger:fn/state@0.1.0";
+import * as log from "outrigger:functions/log@0.1.0";
+import * as metrics from "outrigger:functions/metrics@0.1.0";
+import * as pubsub from "outrigger:functions/pubsub@0.1.0";
+import * as secrets from "outrigger:functions/secrets@0.1.0";
+import * as state from "outrigger:functions/state@0.1.0";
 import { bytes, text } from "./outrigger.js";
 
 const STORE = "store";

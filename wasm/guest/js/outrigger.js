@@ -1,5 +1,5 @@
 // For functions in JavaScript: texts as the bytes that blocks take, and back. QuickJS, which they run on, has neither
-// TextEncoder nor TextDecoder; it has no console either, for which there is outrigger:fn/log.
+// TextEncoder nor TextDecoder; it has no console either, for which there is outrigger:functions/log.
 
 /** The UTF-8 of a text. */
 export function bytes(text) {

@@ -1,17 +1,12 @@
 //! What `wit-bindgen` makes of `wasm/wit`. Each trigger is a world of its own, so that a function exports those it has
 //! handlers for; of the imports a component keeps those it calls.
-//!
-//! It names a module after the package, and `fn` is no name in Rust. With a second version of the package there it
-//! tells the two apart by their versions: `fn0_1_0`. That is what the empty `outrigger:fn@0.0.0` is for.
 
 #![allow(clippy::all, reason = "written by the generator")]
 
 pub(crate) mod imports {
     wit_bindgen::generate!({
         path: "../wit",
-        inline: "package outrigger:guest; package outrigger:fn@0.0.0 { interface none {} }
-                 world all { include outrigger:fn/imports@0.1.0; }",
-        world: "outrigger:guest/all",
+        world: "outrigger:functions/imports",
         generate_all,
     });
 }
@@ -37,34 +32,29 @@ trigger!(
     http,
     "outrigger_guest::bindgen::http",
     "outrigger:guest/http-trigger",
-    "package outrigger:guest; package outrigger:fn@0.0.0 { interface none {} }
-     world http-trigger { export outrigger:fn/http@0.1.0; }"
+    "package outrigger:guest; world http-trigger { export outrigger:functions/http@0.1.0; }"
 );
 trigger!(
     event,
     "outrigger_guest::bindgen::event",
     "outrigger:guest/event-trigger",
-    "package outrigger:guest; package outrigger:fn@0.0.0 { interface none {} }
-     world event-trigger { export outrigger:fn/event@0.1.0; }"
+    "package outrigger:guest; world event-trigger { export outrigger:functions/event@0.1.0; }"
 );
 trigger!(
     schedule,
     "outrigger_guest::bindgen::schedule",
     "outrigger:guest/schedule-trigger",
-    "package outrigger:guest; package outrigger:fn@0.0.0 { interface none {} }
-     world schedule-trigger { export outrigger:fn/schedule@0.1.0; }"
+    "package outrigger:guest; world schedule-trigger { export outrigger:functions/schedule@0.1.0; }"
 );
 trigger!(
     binding,
     "outrigger_guest::bindgen::binding",
     "outrigger:guest/binding-trigger",
-    "package outrigger:guest; package outrigger:fn@0.0.0 { interface none {} }
-     world binding-trigger { export outrigger:fn/binding@0.1.0; }"
+    "package outrigger:guest; world binding-trigger { export outrigger:functions/binding@0.1.0; }"
 );
 trigger!(
     invoke,
     "outrigger_guest::bindgen::invoke",
     "outrigger:guest/invoke-trigger",
-    "package outrigger:guest; package outrigger:fn@0.0.0 { interface none {} }
-     world invoke-trigger { export outrigger:fn/invoke@0.1.0; }"
+    "package outrigger:guest; world invoke-trigger { export outrigger:functions/invoke@0.1.0; }"
 );

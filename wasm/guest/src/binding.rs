@@ -1,6 +1,6 @@
 //! Called for events of input bindings.
 
-pub use crate::bindgen::binding::exports::outrigger::fn0_1_0::binding::Input;
+pub use crate::bindgen::binding::exports::outrigger::functions::binding::Input;
 
 use crate::Failure;
 

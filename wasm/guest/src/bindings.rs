@@ -1,7 +1,7 @@
 //! Operations of other systems.
 
 use crate::Result;
-use crate::bindgen::imports::outrigger::fn0_1_0::bindings as wit;
+use crate::bindgen::imports::outrigger::functions::bindings as wit;
 
 pub use wit::Response;
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::Result;
-use crate::bindgen::imports::outrigger::fn0_1_0::configuration as wit;
+use crate::bindgen::imports::outrigger::functions::configuration as wit;
 
 pub use wit::{Changes, Item};
 

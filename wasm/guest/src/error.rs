@@ -1,6 +1,6 @@
 //! Why an operation on a block failed, and what handlers fail with.
 
-pub use crate::bindgen::imports::outrigger::fn0_1_0::types::{Code, Error};
+pub use crate::bindgen::imports::outrigger::functions::types::{Code, Error};
 
 /// What handlers fail with: any error, or a text.
 pub type Failure = Box<dyn std::error::Error>;

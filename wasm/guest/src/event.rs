@@ -1,6 +1,6 @@
 //! Called for events of topics.
 
-pub use crate::bindgen::event::exports::outrigger::fn0_1_0::event::{Answer, CloudEvent as Event};
+pub use crate::bindgen::event::exports::outrigger::functions::event::{Answer, CloudEvent as Event};
 
 use crate::Failure;
 

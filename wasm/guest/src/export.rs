@@ -17,7 +17,7 @@ macro_rules! export {
 #[macro_export]
 macro_rules! __trigger {
     (http, $function:ty, $exported:ident) => {
-        impl $crate::bindgen::http::exports::outrigger::fn0_1_0::http::Guest for $exported {
+        impl $crate::bindgen::http::exports::outrigger::functions::http::Guest for $exported {
             fn handle(request: $crate::http::Request) -> $crate::http::Response {
                 $crate::http::answer::<$function>(request)
             }
@@ -25,7 +25,7 @@ macro_rules! __trigger {
         $crate::bindgen::http::export!($exported with_types_in $crate::bindgen::http);
     };
     (event, $function:ty, $exported:ident) => {
-        impl $crate::bindgen::event::exports::outrigger::fn0_1_0::event::Guest for $exported {
+        impl $crate::bindgen::event::exports::outrigger::functions::event::Guest for $exported {
             fn handle(event: $crate::event::Event) -> $crate::event::Answer {
                 $crate::event::answer::<$function>(event)
             }
@@ -33,7 +33,7 @@ macro_rules! __trigger {
         $crate::bindgen::event::export!($exported with_types_in $crate::bindgen::event);
     };
     (schedule, $function:ty, $exported:ident) => {
-        impl $crate::bindgen::schedule::exports::outrigger::fn0_1_0::schedule::Guest for $exported {
+        impl $crate::bindgen::schedule::exports::outrigger::functions::schedule::Guest for $exported {
             fn handle(tick: $crate::schedule::Tick) -> ::core::result::Result<(), ::std::string::String> {
                 <$function as $crate::schedule::Handler>::handle(tick).map_err(|failure| failure.to_string())
             }
@@ -41,7 +41,7 @@ macro_rules! __trigger {
         $crate::bindgen::schedule::export!($exported with_types_in $crate::bindgen::schedule);
     };
     (binding, $function:ty, $exported:ident) => {
-        impl $crate::bindgen::binding::exports::outrigger::fn0_1_0::binding::Guest for $exported {
+        impl $crate::bindgen::binding::exports::outrigger::functions::binding::Guest for $exported {
             fn handle(input: $crate::binding::Input) -> ::core::result::Result<(), ::std::string::String> {
                 <$function as $crate::binding::Handler>::handle(input).map_err(|failure| failure.to_string())
             }
@@ -49,7 +49,7 @@ macro_rules! __trigger {
         $crate::bindgen::binding::export!($exported with_types_in $crate::bindgen::binding);
     };
     (invoke, $function:ty, $exported:ident) => {
-        impl $crate::bindgen::invoke::exports::outrigger::fn0_1_0::invoke::Guest for $exported {
+        impl $crate::bindgen::invoke::exports::outrigger::functions::invoke::Guest for $exported {
             fn handle(
                 call: $crate::invoke::Call,
             ) -> ::core::result::Result<$crate::invoke::Answer, ::std::string::String> {

@@ -1,6 +1,6 @@
 //! Called for requests over HTTP.
 
-pub use crate::bindgen::http::exports::outrigger::fn0_1_0::http::{Request, Response};
+pub use crate::bindgen::http::exports::outrigger::functions::http::{Request, Response};
 
 use crate::{Failure, value};
 

@@ -1,6 +1,6 @@
 //! Calls to applications and functions by name.
 
-use crate::bindgen::imports::outrigger::fn0_1_0::invocation as wit;
+use crate::bindgen::imports::outrigger::functions::invocation as wit;
 use crate::{Metadata, Result, value};
 
 pub use wit::Response;

@@ -1,6 +1,6 @@
 //! Called by name: by applications and other functions.
 
-pub use crate::bindgen::invoke::exports::outrigger::fn0_1_0::invoke::{Answer, Call};
+pub use crate::bindgen::invoke::exports::outrigger::functions::invoke::{Answer, Call};
 
 use crate::{Failure, value};
 

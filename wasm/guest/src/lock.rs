@@ -1,7 +1,7 @@
 //! Leases on names.
 
 use crate::Result;
-use crate::bindgen::imports::outrigger::fn0_1_0::lock as wit;
+use crate::bindgen::imports::outrigger::functions::lock as wit;
 
 pub use wit::Held;
 

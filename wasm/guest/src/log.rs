@@ -1,6 +1,6 @@
 //! Lines of the sidecar's log, with the function's name.
 
-use crate::bindgen::imports::outrigger::fn0_1_0::log as wit;
+use crate::bindgen::imports::outrigger::functions::log as wit;
 
 pub use wit::{Level, write};
 

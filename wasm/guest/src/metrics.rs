@@ -1,6 +1,6 @@
 //! Series on the sidecar's `/metrics`, as `NAME{function="…"}`.
 
-use crate::bindgen::imports::outrigger::fn0_1_0::metrics as wit;
+use crate::bindgen::imports::outrigger::functions::metrics as wit;
 
 /// Adds to a counter.
 pub fn count(name: &str, by: u64) {

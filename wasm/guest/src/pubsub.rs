@@ -1,7 +1,7 @@
 //! Events for others.
 
 use crate::Result;
-use crate::bindgen::imports::outrigger::fn0_1_0::pubsub as wit;
+use crate::bindgen::imports::outrigger::functions::pubsub as wit;
 
 /// Publishes bytes; returns when the broker has them.
 pub fn publish(component: &str, topic: &str, data: &[u8], content_type: &str) -> Result<()> {

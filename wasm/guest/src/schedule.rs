@@ -1,6 +1,6 @@
 //! Called at the times of a schedule.
 
-pub use crate::bindgen::schedule::exports::outrigger::fn0_1_0::schedule::Tick;
+pub use crate::bindgen::schedule::exports::outrigger::functions::schedule::Tick;
 
 use crate::Failure;
 

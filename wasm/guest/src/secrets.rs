@@ -1,6 +1,6 @@
 //! Secrets.
 
-use crate::bindgen::imports::outrigger::fn0_1_0::secrets as wit;
+use crate::bindgen::imports::outrigger::functions::secrets as wit;
 use crate::{Code, Error, Result, value};
 
 /// A secret of one value.

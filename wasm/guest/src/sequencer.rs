@@ -1,7 +1,7 @@
 //! Numbers that only grow.
 
 use crate::Result;
-use crate::bindgen::imports::outrigger::fn0_1_0::sequencer as wit;
+use crate::bindgen::imports::outrigger::functions::sequencer as wit;
 
 /// The next number: larger than any before.
 pub fn next(store: &str, key: &str) -> Result<i64> {

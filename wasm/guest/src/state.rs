@@ -4,7 +4,7 @@
 mod json;
 
 use crate::Result;
-use crate::bindgen::imports::outrigger::fn0_1_0::state as wit;
+use crate::bindgen::imports::outrigger::functions::state as wit;
 
 pub use wit::Item;
 

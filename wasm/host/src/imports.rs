@@ -29,35 +29,34 @@ pub(crate) use metrics::{Counted, Families};
 
 /// The interfaces of `wasm/wit`, as the host provides them. Those of imports are implemented by `Guest`.
 pub(crate) mod bindings {
-    // `fn` is no name for a module of Rust; where a package is there in two versions, the version becomes part of it.
     wasmtime::component::bindgen!({
         path: "../wit",
-        inline: "package outrigger:fn@0.0.0;",
-        world: "outrigger:fn/imports@0.1.0",
+        world: "outrigger:functions/imports",
         imports: { default: async | trappable },
     });
-    pub(crate) use outrigger::fn0_1_0::*;
+    pub(crate) use outrigger::functions::*;
 }
 
 /// The section of which something has to be granted for an interface, named without its version. Of clusters nothing has
 /// to: some tools have every function import requests, whether it makes any or not.
 pub(crate) fn section(interface: &str) -> Option<Section> {
     Some(match interface {
-        "outrigger:fn/state" | "wasi:keyvalue/store" | "wasi:keyvalue/atomics" | "wasi:keyvalue/batch" => {
-            Section::State
-        }
-        "outrigger:fn/pubsub" => Section::Pubsub,
-        "outrigger:fn/configuration" => Section::Configuration,
-        "outrigger:fn/lock" => Section::Lock,
-        "outrigger:fn/sequencer" => Section::Sequencer,
-        "outrigger:fn/secrets" => Section::Secrets,
-        "outrigger:fn/invocation" => Section::Invoke,
-        "outrigger:fn/bindings" => Section::Bindings,
+        "outrigger:functions/state"
+        | "wasi:keyvalue/store"
+        | "wasi:keyvalue/atomics"
+        | "wasi:keyvalue/batch" => Section::State,
+        "outrigger:functions/pubsub" => Section::Pubsub,
+        "outrigger:functions/configuration" => Section::Configuration,
+        "outrigger:functions/lock" => Section::Lock,
+        "outrigger:functions/sequencer" => Section::Sequencer,
+        "outrigger:functions/secrets" => Section::Secrets,
+        "outrigger:functions/invocation" => Section::Invoke,
+        "outrigger:functions/bindings" => Section::Bindings,
         _ => return None,
     })
 }
 
-/// Everything that can be imported of `outrigger:fn` and of WASI drafts. What must be granted has been checked before.
+/// Everything that can be imported of `outrigger:functions` and of WASI drafts. What must be granted has been checked before.
 pub(crate) fn add_to_linker(linker: &mut Linker<Ctx>) -> wasmtime::Result<()> {
     fn guest(ctx: &mut Ctx) -> &mut Guest {
         &mut ctx.guest

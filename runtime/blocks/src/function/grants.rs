@@ -311,10 +311,11 @@ mod tests {
     #[test]
     fn an_import_needs_a_grant_of_its_section() {
         for section in Section::ALL {
-            assert!(grants(section, &["x"]).import(section, "outrigger:fn/x").is_ok());
-            let error = Grants::default().import(section, "outrigger:fn/x").unwrap_err();
+            assert!(grants(section, &["x"]).import(section, "outrigger:functions/x").is_ok());
+            let error = Grants::default().import(section, "outrigger:functions/x").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-            let expected = format!("it imports outrigger:fn/x, which needs `grants.{}`", section.as_str());
+            let expected =
+                format!("it imports outrigger:functions/x, which needs `grants.{}`", section.as_str());
             assert_eq!(error.message(), expected);
         }
     }

@@ -17,14 +17,14 @@ const CODE: &str = r#"(module
     (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
     (global.set $heap (i32.add (local.get $at) (local.get $size)))
     (local.get $at))
-  (func (export "outrigger:fn/http@0.1.0#handle")
+  (func (export "outrigger:functions/http@0.1.0#handle")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
     (i32.store (i32.const 16) (i32.const 200))
     (i64.store (i32.const 20) (i64.const 0))
     (i32.store (i32.const 28) (i32.const 1024))
     (i32.store (i32.const 32) (i32.const 6))
     (i32.const 16))
-  (func (export "outrigger:fn/invoke@0.1.0#handle")
+  (func (export "outrigger:functions/invoke@0.1.0#handle")
     (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
     (i32.store (i32.const 16) (i32.const 0))
     (i32.store (i32.const 20) (i32.const 1056))
@@ -32,17 +32,17 @@ const CODE: &str = r#"(module
     (i32.store (i32.const 28) (i32.const 1040))
     (i32.store (i32.const 32) (i32.const 7))
     (i32.const 16))
-  (func (export "outrigger:fn/event@0.1.0#handle") (param $event i32) (result i32)
+  (func (export "outrigger:functions/event@0.1.0#handle") (param $event i32) (result i32)
     (local $first i32)
     (local.set $first (i32.load8_u (i32.load offset=32 (local.get $event))))
     (if (i32.eq (local.get $first) (i32.const 116)) (then unreachable))
     (i32.mul (i32.const 2) (i32.eq (local.get $first) (i32.const 100))))
-  (func (export "outrigger:fn/schedule@0.1.0#handle") (param $name i32) (param i32 i64) (result i32)
+  (func (export "outrigger:functions/schedule@0.1.0#handle") (param $name i32) (param i32 i64) (result i32)
     (i32.store (i32.const 16) (i32.eq (i32.load8_u (local.get $name)) (i32.const 102)))
     (i32.store (i32.const 20) (i32.const 1072))
     (i32.store (i32.const 24) (i32.const 7))
     (i32.const 16))
-  (func (export "outrigger:fn/binding@0.1.0#handle") (param i32 i32 i32 i32 i32 i32) (result i32)
+  (func (export "outrigger:functions/binding@0.1.0#handle") (param i32 i32 i32 i32 i32 i32) (result i32)
     (i32.store (i32.const 16) (i32.const 0))
     (i32.const 16)))"#;
 
@@ -51,7 +51,7 @@ pub(crate) fn all_triggers() -> Vec<u8> {
     let mut resolve = Resolve::default();
     resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wasm/wit")).unwrap();
     let exports = ["http", "invoke", "event", "schedule", "binding"]
-        .map(|trigger| format!("export outrigger:fn/{trigger}@0.1.0;"));
+        .map(|trigger| format!("export outrigger:functions/{trigger}@0.1.0;"));
     let text = format!("package test:it; world it {{ {} }}", exports.concat());
     let package = resolve.push_str("test.wit", &text).unwrap();
     let world = resolve.select_world(&[package], Some("it")).unwrap();

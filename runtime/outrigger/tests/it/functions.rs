@@ -53,7 +53,7 @@ fn answering(text: &str) -> Vec<u8> {
             (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
             (global.set $heap (i32.add (local.get $at) (local.get $size)))
             (local.get $at))
-          (func (export "outrigger:fn/http@0.1.0#handle")
+          (func (export "outrigger:functions/http@0.1.0#handle")
             (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
             (i32.store (i32.const 16) (i32.const 200))
             (i64.store (i32.const 20) (i64.const 0))
@@ -64,7 +64,7 @@ fn answering(text: &str) -> Vec<u8> {
     );
     let mut resolve = Resolve::default();
     resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wasm/wit")).unwrap();
-    let world = "package test:it; world it { export outrigger:fn/http@0.1.0; }";
+    let world = "package test:it; world it { export outrigger:functions/http@0.1.0; }";
     let package = resolve.push_str("test.wit", world).unwrap();
     let world = resolve.select_world(&[package], Some("it")).unwrap();
     let mut module = wat::parse_str(code).unwrap();

@@ -25,7 +25,9 @@ const COMPILED: Duration = Duration::from_secs(180);
 pub(super) fn run(cases: &mut Cases) -> Result<()> {
     let stubs = layotto::python_stubs()?;
     cases.case("the crate functions in Rust are written on", guest);
-    let nothing = functions(Language::Rust)?.join("nothing.wasm");
+    let rust = functions(Language::Rust)?;
+    let nothing = rust.join("nothing.wasm");
+    cases.case("Rust: a function on nothing but wit-bindgen", || plain(&rust.join("plain.wasm")));
     for language in Language::ALL {
         let counter = functions(language)?.join("counter.wasm");
         for (block, _) in GRANTS {
@@ -56,6 +58,23 @@ pub(super) fn run(cases: &mut Cases) -> Result<()> {
 fn guest() -> Result<()> {
     let mut test = cargo(&["test", "--quiet", "--locked", "--manifest-path", "wasm/guest/Cargo.toml"]);
     output(test.arg("--target-dir").arg(root().join(".tools/wasm/target"))).map(drop)
+}
+
+fn plain(component: &Path) -> Result<()> {
+    let web = free_port()?;
+    let config = format!(
+        "components: {{ store: {{ type: state.in-memory }} }}\n\
+         functions: {{ plain: {{ file: \"{}\", grants: {{ state: [store] }} }} }}\n\
+         listeners: {{ web: {{ address: \"127.0.0.1:{web}\", protocol: http }} }}\n\
+         routes: {{ plain: {{ backends: [ {{ cluster: plain }} ] }} }}\n",
+        component.display(),
+    );
+    let _sidecar = Sidecar::start("functions-plain", &config, &[web])?;
+    for visits in 1..=2 {
+        let answer = output(Command::new("curl").args(["-sS", &format!("http://127.0.0.1:{web}/garden")]))?;
+        ensure!(answer == format!("/garden was visited {visits} times\n"), "it answered {answer}");
+    }
+    Ok(())
 }
 
 /// A configuration and the files it names.

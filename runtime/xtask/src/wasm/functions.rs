@@ -110,7 +110,7 @@ pub(super) fn world(name: &str) -> PathBuf {
 /// A folder to build in: a source, its world and, where the tools look for it, the package the world names.
 pub(super) fn workshop(source: &Path, world: &Path) -> Result<tempfile::TempDir> {
     let dir = tempfile::tempdir_in(tools_dir("wasm")?).context("creating a folder to build in")?;
-    let package = dir.path().join("wit/deps/outrigger-fn");
+    let package = dir.path().join("wit/deps/outrigger-functions");
     std::fs::create_dir_all(&package)?;
     copy(source, &dir.path().join(source.file_name().unwrap_or_default()))?;
     copy(world, &dir.path().join("wit/world.wit"))?;

@@ -1,4 +1,4 @@
-//! Events of input bindings, through `outrigger:fn/binding`.
+//! Events of input bindings, through `outrigger:functions/binding`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Events of topics, through `outrigger:fn/event`.
+//! Events of topics, through `outrigger:functions/event`.
 
 use std::sync::Arc;
 

@@ -10,23 +10,22 @@ use super::state::Ctx;
 
 /// The interfaces of `wasm/wit` a function may export.
 pub(crate) mod bindings {
-    // Two versions, for the same reason as in `imports`.
     wasmtime::component::bindgen!({
         path: "../wit",
         inline: "
-            package outrigger:fn@0.0.0;
+            package outrigger:host;
             world triggers {
-                export outrigger:fn/http@0.1.0;
-                export outrigger:fn/event@0.1.0;
-                export outrigger:fn/schedule@0.1.0;
-                export outrigger:fn/binding@0.1.0;
-                export outrigger:fn/invoke@0.1.0;
+                export outrigger:functions/http@0.1.0;
+                export outrigger:functions/event@0.1.0;
+                export outrigger:functions/schedule@0.1.0;
+                export outrigger:functions/binding@0.1.0;
+                export outrigger:functions/invoke@0.1.0;
             }
         ",
-        world: "outrigger:fn/triggers@0.0.0",
+        world: "outrigger:host/triggers",
         exports: { default: async },
     });
-    pub(crate) use exports::outrigger::fn0_1_0::*;
+    pub(crate) use exports::outrigger::functions::*;
 }
 
 /// Where they are in the component, those that are.
@@ -52,16 +51,16 @@ impl Exports {
     /// A component that exports nothing we call, or something of another shape.
     pub(crate) fn of(pre: &InstancePre<Ctx>) -> Result<Self> {
         let exports = Self {
-            http: find(pre, "outrigger:fn/http@0.1.0", bindings::http::GuestIndices::new)?,
+            http: find(pre, "outrigger:functions/http@0.1.0", bindings::http::GuestIndices::new)?,
             stream: find(pre, "wasi:http/incoming-handler@0.2.0", incoming_handler::GuestIndices::new)?,
-            event: find(pre, "outrigger:fn/event@0.1.0", bindings::event::GuestIndices::new)?,
-            schedule: find(pre, "outrigger:fn/schedule@0.1.0", bindings::schedule::GuestIndices::new)?,
-            binding: find(pre, "outrigger:fn/binding@0.1.0", bindings::binding::GuestIndices::new)?,
-            invoke: find(pre, "outrigger:fn/invoke@0.1.0", bindings::invoke::GuestIndices::new)?,
+            event: find(pre, "outrigger:functions/event@0.1.0", bindings::event::GuestIndices::new)?,
+            schedule: find(pre, "outrigger:functions/schedule@0.1.0", bindings::schedule::GuestIndices::new)?,
+            binding: find(pre, "outrigger:functions/binding@0.1.0", bindings::binding::GuestIndices::new)?,
+            invoke: find(pre, "outrigger:functions/invoke@0.1.0", bindings::invoke::GuestIndices::new)?,
         };
         if exports.triggers() == Triggers::default() {
             return Err(Error::invalid(
-                "it exports nothing that could be called: `outrigger:fn/http`, `event`, `schedule`, `binding` or \
+                "it exports nothing that could be called: `outrigger:functions/http`, `event`, `schedule`, `binding` or \
                  `invoke` in version 0.1.0, or `wasi:http/incoming-handler` 0.2",
             ));
         }

@@ -1,4 +1,4 @@
-//! Requests with whole bodies, through `outrigger:fn/http`.
+//! Requests with whole bodies, through `outrigger:functions/http`.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Calls by name, through `outrigger:fn/invoke`.
+//! Calls by name, through `outrigger:functions/invoke`.
 
 use std::sync::Arc;
 

@@ -16,7 +16,8 @@ pub(crate) struct Loaded(pub(crate) Arc<Runner>);
 impl Loaded {
     /// The component does not export it.
     fn lacks(&self, what: &str) -> Error {
-        let message = format!("function '{}' does not export `outrigger:fn/{what}`", self.0.program.name);
+        let message =
+            format!("function '{}' does not export `outrigger:functions/{what}`", self.0.program.name);
         Error::new(ErrorKind::Unsupported, message)
     }
 }

@@ -1,4 +1,4 @@
-//! Times of a schedule, through `outrigger:fn/schedule`.
+//! Times of a schedule, through `outrigger:functions/schedule`.
 
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;

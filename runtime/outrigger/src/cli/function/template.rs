@@ -119,15 +119,15 @@ impl<'a> Template<'a> {
             "package local:function;\n\n/// What the function calls, and is called for.\nworld function {\n"
                 .to_owned();
         for block in self.blocks.iter().map(|block| word(*block)).chain(["log".to_owned()]) {
-            let _ = writeln!(world, "  import outrigger:fn/{block}@0.1.0;");
+            let _ = writeln!(world, "  import outrigger:functions/{block}@0.1.0;");
         }
         for trigger in &self.triggers {
-            let _ = writeln!(world, "  export outrigger:fn/{}@0.1.0;", word(*trigger));
+            let _ = writeln!(world, "  export outrigger:functions/{}@0.1.0;", word(*trigger));
         }
         world.push_str("}\n");
         let package = embedded::WIT.iter();
         let package =
-            package.map(|(file, text)| (format!("wit/deps/outrigger-fn/{file}"), (*text).to_owned()));
+            package.map(|(file, text)| (format!("wit/deps/outrigger-functions/{file}"), (*text).to_owned()));
         std::iter::once(("wit/world.wit".to_owned(), world)).chain(package).collect()
     }
 
@@ -250,10 +250,10 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "import outrigger:fn/secrets@0.1.0;",
-                "import outrigger:fn/log@0.1.0;",
-                "export outrigger:fn/http@0.1.0;",
-                "export outrigger:fn/schedule@0.1.0;",
+                "import outrigger:functions/secrets@0.1.0;",
+                "import outrigger:functions/log@0.1.0;",
+                "export outrigger:functions/http@0.1.0;",
+                "export outrigger:functions/schedule@0.1.0;",
             ]
         );
     }

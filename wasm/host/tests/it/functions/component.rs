@@ -54,19 +54,19 @@ pub(crate) fn component(world: &str, code: &str) -> Vec<u8> {
     encoder.unwrap().encode().unwrap_or_else(|error| panic!("{error:?}"))
 }
 
-const HTTP: &str = r#"(func (export "outrigger:fn/http@0.1.0#handle")
+const HTTP: &str = r#"(func (export "outrigger:functions/http@0.1.0#handle")
     (param $method i32) (param $method_n i32) (param $path i32) (param $path_n i32)
     (param $authority i32) (param $authority_n i32) (param $headers i32) (param $headers_n i32)
     (param $body i32) (param $body_n i32) (result i32)"#;
 
 /// A function of `http` that does this.
 pub(crate) fn http(code: &str) -> Vec<u8> {
-    component("export outrigger:fn/http@0.1.0;", &format!("{HTTP} {code})"))
+    component("export outrigger:functions/http@0.1.0;", &format!("{HTTP} {code})"))
 }
 
 /// The same, with more of a world and what belongs to it. Imports go on lines of their own.
 pub(crate) fn http_with(world: &str, besides: &str, code: &str) -> Vec<u8> {
-    let world = format!("export outrigger:fn/http@0.1.0; {world}");
+    let world = format!("export outrigger:functions/http@0.1.0; {world}");
     component(&world, &format!("{besides}\n{HTTP} {code})"))
 }
 

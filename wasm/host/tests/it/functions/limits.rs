@@ -96,8 +96,7 @@ async fn a_body_that_does_not_come_ends_the_wait() {
 async fn operations_of_a_call_are_counted() {
     let rig = Rig::new();
     // Sets a lock that is not there, over and over; answers how often that was not a limit.
-    let import =
-        r#"(import "outrigger:fn/sequencer@0.1.0" "next" (func $next (param i32 i32 i32 i32 i32 i32)))"#;
+    let import = r#"(import "outrigger:functions/sequencer@0.1.0" "next" (func $next (param i32 i32 i32 i32 i32 i32)))"#;
     let code = r#"(local $n i32)
         (block $over
           (loop $again
@@ -109,7 +108,7 @@ async fn operations_of_a_call_are_counted() {
             (br $again)))
         (i32.store8 (i32.const 64) (i32.add (i32.const 48) (local.get $n)))
         (call $reply (i32.const 200) (i32.const 64) (i32.const 1))"#;
-    let module = http_with("import outrigger:fn/sequencer@0.1.0;", import, code);
+    let module = http_with("import outrigger:functions/sequencer@0.1.0;", import, code);
     let settings = json!({ "max_calls": 7, "reuse": 2, "grants": { "sequencer": ["s"] } });
     let function = rig.load(&module, settings).await.unwrap();
     for _ in 0..2 {
@@ -117,5 +116,5 @@ async fn operations_of_a_call_are_counted() {
     }
     let error = rig.refused(&module, json!({})).await;
     assert_eq!(error.kind(), ErrorKind::PermissionDenied);
-    assert_eq!(error.message(), "it imports outrigger:fn/sequencer, which needs `grants.sequencer`");
+    assert_eq!(error.message(), "it imports outrigger:functions/sequencer, which needs `grants.sequencer`");
 }

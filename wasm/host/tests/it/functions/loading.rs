@@ -18,11 +18,11 @@ async fn what_is_no_function_is_refused_with_its_reason() {
     };
     check(b"no module", "it is no WebAssembly component").await;
     check(&wat::parse_str("(module)").unwrap(), "it is no WebAssembly component").await;
-    check(&wat::parse_str("(component)").unwrap(), "`outrigger:fn/http`").await;
+    check(&wat::parse_str("(component)").unwrap(), "`outrigger:functions/http`").await;
     let shape = "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m))
         (func $f (canon lift (core func $i \"f\")))
         (instance $http (export \"handle\" (func $f)))
-        (export \"outrigger:fn/http@0.1.0\" (instance $http)))";
+        (export \"outrigger:functions/http@0.1.0\" (instance $http)))";
     check(&wat::parse_str(shape).unwrap(), "it cannot be started").await;
     let besides = "(import \"test:unknown/thing@1.0.0\" \"do\" (func $do))";
     let unknown = http_with("import test:unknown/thing@1.0.0;", besides, &format!("(call $do) {ANSWER}"));
@@ -83,7 +83,7 @@ async fn one_of_many_parts_is_loaded_as_long_as_there_are_not_too_many() {
               (func $f (param \"tick\" $t) (result (result (error string)))
                 (canon lift (core func $i \"f\") (memory (core memory $i \"memory\")) (realloc (core func $i \"realloc\"))))
               (instance $s (export \"tick\" (type $t)) (export \"handle\" (func $f)))
-              (export \"outrigger:fn/schedule@0.1.0\" (instance $s)))"
+              (export \"outrigger:functions/schedule@0.1.0\" (instance $s)))"
         );
         wat::parse_str(&text).unwrap()
     };

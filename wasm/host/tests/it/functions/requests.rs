@@ -57,7 +57,7 @@ async fn a_body_that_is_too_long_is_answered_for_the_function() {
     assert_eq!(ask(&function, post("/", "12345")).await.unwrap().status, 413);
 }
 
-const INVOKE: &str = r#"(func (export "outrigger:fn/invoke@0.1.0#handle")
+const INVOKE: &str = r#"(func (export "outrigger:functions/invoke@0.1.0#handle")
     (param $caller i32) (param $caller_n i32) (param $method i32) (param $method_n i32)
     (param $type i32) (param $type_n i32) (param $data i32) (param $data_n i32)
     (param $metadata i32) (param $metadata_n i32) (result i32)"#;
@@ -73,7 +73,7 @@ const NAMES: &str = "
 #[tokio::test]
 async fn a_call_by_name_has_a_method_and_an_answer_or_an_error() {
     let rig = Rig::new();
-    let module = component("export outrigger:fn/invoke@0.1.0;", &format!("{INVOKE} {NAMES})"));
+    let module = component("export outrigger:functions/invoke@0.1.0;", &format!("{INVOKE} {NAMES})"));
     let function = rig.load(&module, json!({})).await.unwrap();
     for door in [Door::Invoke, Door::Route] {
         let mut request = post("/stock/reserve?id=7", "x");
@@ -89,9 +89,9 @@ async fn a_call_by_name_has_a_method_and_an_answer_or_an_error() {
 #[tokio::test]
 async fn each_door_leads_to_what_is_meant_for_it() {
     let rig = Rig::new();
-    let http = "(func (export \"outrigger:fn/http@0.1.0#handle\")
+    let http = "(func (export \"outrigger:functions/http@0.1.0#handle\")
         (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) (call $reply (i32.const 200) @\"http\"))";
-    let world = "export outrigger:fn/http@0.1.0; export outrigger:fn/invoke@0.1.0;";
+    let world = "export outrigger:functions/http@0.1.0; export outrigger:functions/invoke@0.1.0;";
     let module = component(world, &format!("{http} {INVOKE} {NAMES})"));
     let function = rig.load(&module, json!({})).await.unwrap();
     assert!(function.triggers().http && function.triggers().invoke && !function.triggers().event);

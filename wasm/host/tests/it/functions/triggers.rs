@@ -12,7 +12,7 @@ use super::rig::Rig;
 use crate::rig::within;
 
 /// The data is one digit, which is the answer; the attempt has to be 3 and the topic of two letters.
-const EVENT: &str = r#"(func (export "outrigger:fn/event@0.1.0#handle") (param $event i32) (result i32)
+const EVENT: &str = r#"(func (export "outrigger:functions/event@0.1.0#handle") (param $event i32) (result i32)
     (if (i32.ne (i32.load offset=64 (local.get $event)) (i32.const 3)) (then unreachable))
     (if (i32.ne (i32.load offset=52 (local.get $event)) (i32.const 2)) (then unreachable))
     (if (i32.ne (i32.load offset=60 (local.get $event)) (i32.const 1)) (then unreachable))
@@ -26,7 +26,7 @@ fn event(data: &'static str) -> Event {
 #[tokio::test]
 async fn an_event_is_told_with_its_attempt_and_each_answer_counts() {
     let rig = Rig::new();
-    let module = component("export outrigger:fn/event@0.1.0;", EVENT);
+    let module = component("export outrigger:functions/event@0.1.0;", EVENT);
     let function = rig.load(&module, json!({ "max_body": 5 })).await.unwrap();
     let caller = Caller::new("shop");
     let tell = async |data, attempt| within(function.event(&caller, &event(data), attempt)).await;
@@ -41,12 +41,12 @@ async fn an_event_is_told_with_its_attempt_and_each_answer_counts() {
 #[tokio::test]
 async fn a_schedule_is_told_its_name_and_time() {
     let rig = Rig::new();
-    let code = r#"(func (export "outrigger:fn/schedule@0.1.0#handle")
+    let code = r#"(func (export "outrigger:functions/schedule@0.1.0#handle")
         (param $name i32) (param $name_n i32) (param $due i64) (result i32)
         (if (i64.eq (local.get $due) (i64.const 1500)) (then (return (call $done))))
         (call $fail (local.get $name) (local.get $name_n)))"#;
     let function =
-        rig.load(&component("export outrigger:fn/schedule@0.1.0;", code), json!({})).await.unwrap();
+        rig.load(&component("export outrigger:functions/schedule@0.1.0;", code), json!({})).await.unwrap();
     let tick = |due| Tick { name: "nightly".into(), due: UNIX_EPOCH + Duration::from_millis(due) };
     let tell = async |due| within(function.schedule(&Caller::new("shop"), &tick(due))).await;
     tell(1_500).await.unwrap();
@@ -59,11 +59,12 @@ async fn a_schedule_is_told_its_name_and_time() {
 #[tokio::test]
 async fn a_binding_tells_its_data() {
     let rig = Rig::new();
-    let code = r#"(func (export "outrigger:fn/binding@0.1.0#handle") (param $name i32) (param $name_n i32)
+    let code = r#"(func (export "outrigger:functions/binding@0.1.0#handle") (param $name i32) (param $name_n i32)
         (param $data i32) (param $data_n i32) (param $metadata i32) (param $metadata_n i32) (result i32)
         (if (i32.eq (local.get $data_n) (i32.const 2)) (then (return (call $done))))
         (call $fail (local.get $name) (local.get $name_n)))"#;
-    let function = rig.load(&component("export outrigger:fn/binding@0.1.0;", code), json!({})).await.unwrap();
+    let function =
+        rig.load(&component("export outrigger:functions/binding@0.1.0;", code), json!({})).await.unwrap();
     let tell = async |data: &'static str| {
         let input = InputEvent {
             binding: "queue".into(),
@@ -84,5 +85,5 @@ async fn what_is_not_exported_is_not_called() {
     let function = rig.load(&http("(call $reply (i32.const 200) @\"\")"), json!({})).await.unwrap();
     let error = within(function.event(&Caller::new("shop"), &event("0"), 1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert_eq!(error.message(), "function 'f' does not export `outrigger:fn/event`");
+    assert_eq!(error.message(), "function 'f' does not export `outrigger:functions/event`");
 }

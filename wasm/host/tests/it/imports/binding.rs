@@ -7,7 +7,8 @@ use super::house::{House, refused};
 use super::probe::{Call, Cell, call};
 
 fn invoke(component: &str, operation: &str, data: &str) -> Call {
-    let call = call("outrigger:fn/bindings@0.1.0", "invoke").text(component).text(operation).text(data);
+    let call =
+        call("outrigger:functions/bindings@0.1.0", "invoke").text(component).text(operation).text(data);
     call.list(&[&[Cell::Text("tone"), Cell::Text("low")]])
 }
 

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::house::{House, invoke, refused};
 use super::probe::{Call, Cell, Told, call};
 
-const CONFIGURATION: &str = "outrigger:fn/configuration@0.1.0";
+const CONFIGURATION: &str = "outrigger:functions/configuration@0.1.0";
 
 /// Of the application's own items, those of these keys.
 fn select(call: Call, store: &str, keys: &[&'static str]) -> Call {

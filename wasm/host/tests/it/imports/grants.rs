@@ -30,14 +30,14 @@ async fn an_import_without_a_grant_is_refused_by_its_name() {
             );
         }
     };
-    check("outrigger:fn/state@0.1.0", "get", "state").await;
-    check("outrigger:fn/pubsub@0.1.0", "publish", "pubsub").await;
-    check("outrigger:fn/configuration@0.1.0", "get", "configuration").await;
-    check("outrigger:fn/lock@0.1.0", "unlock", "lock").await;
-    check("outrigger:fn/sequencer@0.1.0", "next", "sequencer").await;
-    check("outrigger:fn/secrets@0.1.0", "get", "secrets").await;
-    check("outrigger:fn/invocation@0.1.0", "call", "invoke").await;
-    check("outrigger:fn/bindings@0.1.0", "invoke", "bindings").await;
+    check("outrigger:functions/state@0.1.0", "get", "state").await;
+    check("outrigger:functions/pubsub@0.1.0", "publish", "pubsub").await;
+    check("outrigger:functions/configuration@0.1.0", "get", "configuration").await;
+    check("outrigger:functions/lock@0.1.0", "unlock", "lock").await;
+    check("outrigger:functions/sequencer@0.1.0", "next", "sequencer").await;
+    check("outrigger:functions/secrets@0.1.0", "get", "secrets").await;
+    check("outrigger:functions/invocation@0.1.0", "call", "invoke").await;
+    check("outrigger:functions/bindings@0.1.0", "invoke", "bindings").await;
     check("wasi:keyvalue/store@0.2.0-draft", "open", "state").await;
     check("wasi:keyvalue/store@0.2.0-draft2", "open", "state").await;
 }
@@ -46,8 +46,8 @@ async fn an_import_without_a_grant_is_refused_by_its_name() {
 async fn what_only_speaks_needs_no_grant() {
     let house = House::new();
     let calls = [
-        call("outrigger:fn/log@0.1.0", "write").number(0).text("x"),
-        call("outrigger:fn/metrics@0.1.0", "count").text("x").number(1),
+        call("outrigger:functions/log@0.1.0", "write").number(0).text("x"),
+        call("outrigger:functions/metrics@0.1.0", "count").text("x").number(1),
         call("wasi:config/store@0.2.0-rc.1", "get").text("x"),
     ];
     house.told(json!({}), &calls).await;

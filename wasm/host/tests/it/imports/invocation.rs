@@ -36,7 +36,12 @@ fn asked(app: &str, verb: &str, method: &str) -> Call {
         &[Cell::Text("outrigger-passed-on"), Cell::Text("1")],
         &[Cell::Text("dapr-caller-app-id"), Cell::Text("billing")],
     ];
-    call("outrigger:fn/invocation@0.1.0", "call").text(app).text(verb).text(method).list(headers).text("body")
+    call("outrigger:functions/invocation@0.1.0", "call")
+        .text(app)
+        .text(verb)
+        .text(method)
+        .list(headers)
+        .text("body")
 }
 
 const ANSWER: &str =

@@ -7,7 +7,7 @@ use super::house::{House, refused};
 use super::probe::{Call, call};
 
 fn lock(function: &'static str, store: &str, owner: &str) -> Call {
-    call("outrigger:fn/lock@0.1.0", function).text(store).text("job").text(owner)
+    call("outrigger:functions/lock@0.1.0", function).text(store).text("job").text(owner)
 }
 
 #[tokio::test]
@@ -46,8 +46,9 @@ async fn one_holds_a_lock_and_its_token_grows() {
 #[tokio::test]
 async fn numbers_grow() {
     let house = House::new();
-    let next =
-        |store, strong| call("outrigger:fn/sequencer@0.1.0", "next").text(store).text("n").number(strong);
+    let next = |store, strong| {
+        call("outrigger:functions/sequencer@0.1.0", "next").text(store).text("n").number(strong)
+    };
     let calls = [next("main", 1), next("main", 1), next("main", 0), next("other", 1)];
     let told = house.told(json!({ "sequencer": ["main"] }), &calls).await;
     let number = |call| told.long(told.result(call, 8).unwrap());

@@ -199,7 +199,7 @@ fn interfaces(calls: &[Call]) -> Resolve {
         resolve.push_file(here.join("wit").join(file)).unwrap();
     }
     resolve.push_str("outgoing.wit", include_str!("outgoing.wit")).unwrap();
-    let mut world = "package probe:probe; world probe { export outrigger:fn/invoke@0.1.0;".to_owned();
+    let mut world = "package probe:probe; world probe { export outrigger:functions/invoke@0.1.0;".to_owned();
     for interface in calls.iter().map(|call| call.interface).collect::<BTreeSet<_>>() {
         write!(world, " import {interface};").unwrap();
     }
@@ -266,7 +266,7 @@ fn core(resolve: &Resolve, calls: &[Call]) -> String {
                 (br $more)))
             (memory.copy (local.get $at) (local.get $old) (local.get $had))
             (local.get $at))
-          (func (export "outrigger:fn/invoke@0.1.0#handle")
+          (func (export "outrigger:functions/invoke@0.1.0#handle")
             (param i32 i32 i32 i32 i32 i32) (param $data i32) (param $length i32) (param i32 i32) (result i32)
             (global.set $next (i32.const {BASE}))
             (drop (call $room (i32.const 0) (i32.const 0) (i32.const 1) (local.get $length)))

@@ -9,7 +9,7 @@ use crate::rig::within;
 
 fn publish(component: &str, topic: &str) -> super::probe::Call {
     let metadata: &[&[Cell]] = &[&[Cell::Text("cloudevent.source"), Cell::Text("till")]];
-    let call = call("outrigger:fn/pubsub@0.1.0", "publish").text(component).text(topic);
+    let call = call("outrigger:functions/pubsub@0.1.0", "publish").text(component).text(topic);
     call.text(r#"{"n":7}"#).text("application/json").list(metadata)
 }
 

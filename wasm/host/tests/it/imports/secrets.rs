@@ -9,7 +9,7 @@ use super::probe::call;
 #[tokio::test]
 async fn a_secret_that_is_granted_is_told() {
     let house = House::new();
-    let get = |store, name| call("outrigger:fn/secrets@0.1.0", "get").text(store).text(name);
+    let get = |store, name| call("outrigger:functions/secrets@0.1.0", "get").text(store).text(name);
     let calls = [get("main", "db"), get("main", "dbx"), get("main", "other"), get("vault", "db")];
     let told = house.told(json!({ "secrets": ["main/db", "main/o*"] }), &calls).await;
     let values = told.elements(told.result(0, 4).unwrap(), 16);

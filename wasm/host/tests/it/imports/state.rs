@@ -8,7 +8,7 @@ use serde_json::json;
 use super::house::{House, invoke, refused};
 use super::probe::{Call, Cell, Told, call};
 
-const STATE: &str = "outrigger:fn/state@0.1.0";
+const STATE: &str = "outrigger:functions/state@0.1.0";
 
 fn get(store: &str, key: &str) -> Call {
     call(STATE, "get").text(store).text(key)

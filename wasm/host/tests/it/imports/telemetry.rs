@@ -9,13 +9,13 @@ use super::house::{House, invoke};
 use super::probe::call;
 use crate::rig::PATIENCE;
 
-const METRICS: &str = "outrigger:fn/metrics@0.1.0";
+const METRICS: &str = "outrigger:functions/metrics@0.1.0";
 
 #[tokio::test]
 async fn what_a_function_says_and_counts_is_shown_with_its_name() {
     let house = House::new();
     let calls = [
-        call("outrigger:fn/log@0.1.0", "write").number(3).text("careful"),
+        call("outrigger:functions/log@0.1.0", "write").number(3).text("careful"),
         call(METRICS, "count").text("orders_total").number(2),
         call(METRICS, "count").text("orders_total").number(1),
         call(METRICS, "gauge").text("depth").number((-7_i64).cast_unsigned()),

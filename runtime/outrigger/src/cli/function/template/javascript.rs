@@ -12,9 +12,9 @@ pub(super) fn files(template: &Template<'_>) -> Vec<(String, String)> {
 
 fn source(template: &Template<'_>) -> String {
     let counts = template.uses(Block::State) && template.is_called_for(Trigger::Http);
-    let mut imports = vec!["import * as log from \"outrigger:fn/log@0.1.0\";"];
+    let mut imports = vec!["import * as log from \"outrigger:functions/log@0.1.0\";"];
     if counts {
-        imports.push("import * as state from \"outrigger:fn/state@0.1.0\";");
+        imports.push("import * as state from \"outrigger:functions/state@0.1.0\";");
     }
     imports.push("import { bytes, text } from \"./outrigger.js\";");
     let handlers = template.triggers.iter().map(|trigger| handler(*trigger, counts));
