@@ -73,6 +73,7 @@ fn exported(span: SpanData, scope: &InstrumentationScope) -> Exported {
             Kind::Client => SpanKind::Client,
             Kind::Producer => SpanKind::Producer,
             Kind::Consumer => SpanKind::Consumer,
+            Kind::Internal => SpanKind::Internal,
         },
         name: span.name,
         start_time: span.started,

@@ -59,6 +59,8 @@ pub enum Kind {
     Client,
     Producer,
     Consumer,
+    /// It had none.
+    Internal,
 }
 
 /// The value of an attribute.

@@ -13,6 +13,7 @@ pub(crate) mod headers;
 pub(crate) mod link;
 pub(crate) mod local;
 pub(crate) mod map;
+pub(crate) mod measures;
 pub(crate) mod memory;
 pub(crate) mod metrics;
 pub(crate) mod passing;

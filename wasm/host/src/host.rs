@@ -10,7 +10,7 @@ use outrigger_blocks::Blocks;
 use outrigger_cluster::Clusters as AllClusters;
 use outrigger_http::Problem;
 use outrigger_http::chain::{Module, Modules};
-use outrigger_telemetry::{Counter, Family, Gauge, Metrics};
+use outrigger_telemetry::Metrics;
 use tokio::runtime::Handle;
 
 use crate::aot::Cache;
@@ -19,6 +19,7 @@ use crate::config::{PluginConfig, WasmConfig, bytes_of};
 use crate::engine::Engine;
 use crate::filter::blocks::Backing;
 use crate::filter::map;
+use crate::filter::measures::Families;
 use crate::filter::metrics::Defined;
 use crate::filter::shared::Spaces;
 use crate::filter::state::{Clusters, Plan, Services};
@@ -32,8 +33,7 @@ use crate::plugin::{Filter, Parts, Plugin};
 pub struct Host {
     workers: Vec<Handle>,
     services: Services,
-    crashes: Family<Counter>,
-    instances: Family<Gauge>,
+    measures: Families,
     metrics: Metrics,
     core: Arc<Core>,
     layotto: Layotto,
@@ -89,24 +89,14 @@ impl Host {
     /// Instances live on these workers, in the order of their shards.
     #[must_use]
     pub fn new(workers: Vec<Handle>, metrics: &Metrics) -> Self {
-        let crashes = metrics.counter(
-            "outrigger_wasm_crashes_total",
-            "Instances of a filter that trapped, took too long or could not start.",
-            &["plugin"],
-        );
-        let instances = metrics.gauge(
-            "outrigger_wasm_instances",
-            "Instances of a filter that are there to be called, over all workers.",
-            &["plugin"],
-        );
         let services = Services {
             spaces: Arc::default(),
             metrics: Arc::new(Defined::new(metrics.clone())),
             clusters: Clusters::default(),
             backing: None,
         };
-        let (metrics, core) = (metrics.clone(), Arc::default());
-        Self { workers, services, crashes, instances, metrics, core, layotto: Layotto::default() }
+        let (measures, metrics) = (Families::new(metrics), metrics.clone());
+        Self { workers, services, measures, metrics, core: Arc::default(), layotto: Layotto::default() }
     }
 
     /// Functions may ask these blocks; `control` is where that is done.
@@ -221,8 +211,7 @@ impl Host {
             sha256,
             blueprint,
             services: self.services.clone(),
-            crashes: self.crashes.with(&[name]),
-            instances: self.instances.with(&[name]),
+            measures: Arc::new(self.measures.of(name)),
         };
         let plugin = Plugin::new(parts, &self.workers);
         let module = Arc::new(Filter(Arc::clone(&plugin)));
@@ -257,7 +246,7 @@ impl Host {
             sha256,
             blueprint,
             services: self.services.clone(),
-            crashes: self.crashes.with(&[name]),
+            crashes: self.measures.crashes(name),
         }))
     }
 

@@ -6,7 +6,7 @@ mod streams;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wasmtime::{InstancePre, Module, Store, TypedFunc, UpdateDeadline, WasmParams, WasmResults};
 
@@ -17,6 +17,7 @@ use crate::filter::abi::Version;
 use crate::filter::blocks;
 use crate::filter::exports::{Exports, Find};
 use crate::filter::link::linker;
+use crate::filter::measures::is_timed;
 use crate::filter::memory::{ALLOCATE, length};
 use crate::filter::state::{Clock, Home, Plan, Services, State, processor_time};
 use crate::filter::wasi::Exit;
@@ -188,9 +189,21 @@ impl Vm {
         with: P,
     ) -> Called<R> {
         self.store.data_mut().current = context;
-        let result = guarded(&self.engine, &mut self.store, deadline, |store| what.call(store, with))?;
+        let since = is_timed(context).then(Instant::now);
+        let result = guarded(&self.engine, &mut self.store, deadline, |store| what.call(store, with));
+        if let Some(since) = since {
+            self.spent(context, since.elapsed());
+        }
+        let result = result?;
         self.settle()?;
         Ok(result)
+    }
+
+    fn spent(&mut self, context: u32, time: Duration) {
+        let stream = self.state_mut().streams.get_mut(&context);
+        if let Some(observed) = stream.and_then(|stream| stream.observed.as_mut()) {
+            observed.spend(time);
+        }
     }
 
     /// Ends the contexts that are through, one after the other: what a guest does while one ends may put others in the

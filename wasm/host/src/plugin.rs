@@ -8,12 +8,13 @@ use http::StatusCode;
 use outrigger_http::chain::{Module, Tap, Visit};
 use outrigger_http::{Request, Response, reply};
 use outrigger_net::ConnInfo;
-use outrigger_telemetry::{Counter, Gauge, shard};
+use outrigger_telemetry::shard;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::config::{Failure, PluginConfig};
 use crate::filter::connection::Line;
+use crate::filter::measures::{Hold, Measures};
 use crate::filter::passing::Passing;
 use crate::filter::state::{Home, Services};
 use crate::filter::stream::Stream;
@@ -27,14 +28,14 @@ pub(crate) struct Parts {
     pub(crate) sha256: String,
     pub(crate) blueprint: Arc<Blueprint>,
     pub(crate) services: Services,
-    pub(crate) crashes: Counter,
-    pub(crate) instances: Gauge,
+    pub(crate) measures: Arc<Measures>,
 }
 
 pub(crate) struct Plugin {
     pub(crate) name: Arc<str>,
     config: PluginConfig,
     sha256: String,
+    measures: Arc<Measures>,
     cells: Box<[Arc<Cell>]>,
 }
 
@@ -43,8 +44,7 @@ pub(crate) struct Cell {
     blueprint: Arc<Blueprint>,
     failure: Failure,
     services: Services,
-    crashes: Counter,
-    instances: Gauge,
+    measures: Arc<Measures>,
     home: Home,
     slot: Mutex<Slot>,
 }
@@ -67,7 +67,8 @@ pub(crate) struct Gone;
 impl Plugin {
     pub(crate) fn new(parts: Parts, workers: &[Handle]) -> Arc<Self> {
         let cells = workers.iter().map(|worker| Cell::new(&parts, worker)).collect();
-        Arc::new(Self { name: parts.name, config: parts.config, sha256: parts.sha256, cells })
+        let Parts { name, config, sha256, measures, .. } = parts;
+        Arc::new(Self { name, config, sha256, measures, cells })
     }
 
     /// Whether the same settings and the same file would make the same plugin.
@@ -111,6 +112,11 @@ impl Plugin {
     pub(crate) fn max_buffer(&self) -> usize {
         self.config.max_buffer
     }
+
+    /// It holds a message back for as long as this is kept.
+    pub(crate) fn hold(&self) -> Hold {
+        self.measures.hold()
+    }
 }
 
 impl fmt::Debug for Plugin {
@@ -140,8 +146,7 @@ impl Cell {
             blueprint: Arc::clone(&parts.blueprint),
             failure: parts.config.failure,
             services: parts.services.clone(),
-            crashes: parts.crashes.clone(),
-            instances: parts.instances.clone(),
+            measures: Arc::clone(&parts.measures),
             home: Home { cell: cell.clone(), worker: worker.clone() },
             slot: Mutex::new(slot),
         })
@@ -159,8 +164,9 @@ impl Cell {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
         let context = slot.number();
+        let observed = self.measures.begin(context, None);
         self.run(&mut slot, |vm| {
-            vm.open(context, Arc::clone(conn), None)?;
+            vm.open(context, Stream::new(Arc::clone(conn), None, observed))?;
             vm.connected(context)
         })?;
         Ok(context)
@@ -171,9 +177,10 @@ impl Cell {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
         let context = slot.number();
+        let observed = self.measures.begin(context, request.ext.trace.as_deref());
         self.run(&mut slot, |vm| {
-            vm.open(context, Arc::clone(&request.conn), Some(Arc::clone(route)))?;
-            vm.trace(context, request.ext.trace.as_deref());
+            let (conn, route) = (Arc::clone(&request.conn), Arc::clone(route));
+            vm.open(context, Stream::new(conn, Some(route), observed))?;
             vm.request_headers(context, request.head.clone(), end)
         })?;
         Ok(context)
@@ -232,15 +239,15 @@ impl Cell {
     fn place(&self, slot: &mut Slot, mut vm: Vm) {
         vm.placed();
         slot.vm = Some(vm);
-        self.instances.inc();
+        self.measures.instances.inc();
     }
 
     fn crashed(&self, slot: &mut Slot, crash: &Crash) {
         let plugin = &*self.blueprint.plan.name;
-        self.crashes.inc();
+        self.measures.crashes.count(crash);
         if let Some(mut vm) = slot.vm.take() {
-            self.instances.dec();
-            vm.wake_all();
+            self.measures.instances.dec();
+            vm.forsake(crash);
         }
         slot.patience.failed(self.failure, Instant::now());
         match slot.patience.again() {
@@ -275,7 +282,10 @@ impl Cell {
         let mut slot = self.slot.lock();
         slot.coming = false;
         match started {
-            Ok(vm) => self.place(&mut slot, vm),
+            Ok(vm) => {
+                self.place(&mut slot, vm);
+                self.measures.replaced.inc();
+            }
             Err(crash) => self.crashed(&mut slot, &crash),
         }
     }
@@ -284,7 +294,7 @@ impl Cell {
 impl Drop for Cell {
     fn drop(&mut self) {
         if let Some(vm) = &mut self.slot.get_mut().vm {
-            self.instances.dec();
+            self.measures.instances.dec();
             // It has been replaced, so whatever it does wrong now is of no consequence.
             let _ = vm.end();
         }

@@ -68,7 +68,9 @@ fn a_filter_is_swapped_when_its_file_changes() {
     );
     assert_eq!(by(&program).as_deref(), Some("second"), "the last good one stays");
     assert!(
-        get(program.admin(), "/metrics").body.contains("outrigger_wasm_crashes_total{plugin=\"marks\"} 0\n")
+        get(program.admin(), "/metrics")
+            .body
+            .contains("outrigger_wasm_crashes_total{plugin=\"marks\",reason=\"trap\"} 0\n")
     );
 }
 

@@ -13,7 +13,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::abi::Side;
 use super::local::Local;
-use super::passing::{Exchange, Released};
+use super::measures::Hold;
+use super::passing::{Exchange, HELD_TOO_LONG, Released};
 use super::stream::{At, Parts};
 use crate::limits;
 use crate::plugin::Gone;
@@ -29,6 +30,7 @@ pub(crate) struct Flow {
     state: State,
     /// Ends a pause nobody else does.
     pause: Option<Pin<Box<Sleep>>>,
+    hold: Option<Hold>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +57,16 @@ type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
 
 impl Flow {
     pub(crate) fn new(exchange: Arc<Exchange>, side: Side, body: Body, length: Option<u64>) -> Self {
-        Self { exchange, side, body, length, out: VecDeque::new(), state: State::Flowing, pause: None }
+        Self {
+            exchange,
+            side,
+            body,
+            length,
+            out: VecDeque::new(),
+            state: State::Flowing,
+            pause: None,
+            hold: None,
+        }
     }
 
     /// A piece has come: the filter is asked what to do with it.
@@ -109,6 +120,7 @@ impl Flow {
 
     /// It has been asked just now, and may hold on for as long again.
     fn wait_on(&mut self) {
+        self.exchange.hold(self.side, &mut self.hold);
         match &mut self.pause {
             Some(pause) => pause.as_mut().reset(Instant::now() + limits::PAUSE),
             None => self.pause = Some(Box::pin(sleep(limits::PAUSE))),
@@ -116,7 +128,7 @@ impl Flow {
     }
 
     fn put(&mut self, bytes: Bytes, trailers: Option<HeaderMap>) {
-        self.pause = None;
+        (self.pause, self.hold) = (None, None);
         if !bytes.is_empty() {
             self.out.push_back(Frame::data(bytes));
         }
@@ -151,7 +163,11 @@ impl Flow {
             return Poll::Ready(Err(BodyError::TooLarge));
         }
         let forgotten = self.pause.as_mut().is_some_and(|pause| pause.as_mut().poll(cx).is_ready());
-        if forgotten { Poll::Ready(Err(BodyError::Idle)) } else { Poll::Pending }
+        if !forgotten {
+            return Poll::Pending;
+        }
+        self.exchange.fail(HELD_TOO_LONG);
+        Poll::Ready(Err(BodyError::Idle))
     }
 
     fn holds_too_much(&self) -> bool {

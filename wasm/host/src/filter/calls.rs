@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::abi::Status;
 use super::map::Pair;
+use super::measures::Observed;
 use super::state::{Home, State};
 use crate::limits::{CALL, CALLS};
 
@@ -143,9 +144,10 @@ impl State {
         Ok(token)
     }
 
-    /// The request a call is made for has it below itself in its trace.
+    /// What a filter does for a request has its calls below itself in the trace.
     fn trace(&self, asked: &mut Request<Body>) {
-        if let Some(trace) = self.stream().ok().and_then(|stream| stream.trace.as_deref()) {
+        let observed = self.stream().ok().and_then(|stream| stream.observed.as_deref());
+        if let Some(trace) = observed.and_then(Observed::context) {
             asked.extensions_mut().insert(trace.clone());
         }
     }

@@ -12,6 +12,7 @@ use outrigger_net::ConnInfo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::abi::Side;
+use super::measures::Hold;
 use super::passing::Exchange;
 use crate::plugin::Plugin;
 
@@ -31,6 +32,8 @@ struct Tapped {
     out: Bytes,
     /// The filter holds back what has come.
     held: bool,
+    /// It does so because the filter says so, and not because it is about to be asked.
+    hold: Option<Hold>,
     /// The filter knows that nothing more will come.
     ended: bool,
     piece: Vec<u8>,
@@ -70,6 +73,7 @@ impl Tap for Line {
                 inner,
                 out: Bytes::new(),
                 held,
+                hold: None,
                 ended: false,
                 piece: Vec::new(),
             })
@@ -129,14 +133,18 @@ impl AsyncRead for Tapped {
             match this.word(cx) {
                 Word::Close => return Poll::Ready(Err(closed())),
                 Word::Go(bytes) => {
-                    (this.out, this.held) = (bytes, false);
+                    (this.out, this.held, this.hold) = (bytes, false, None);
                     if !this.out.is_empty() {
                         continue;
                     }
                 }
-                // More would be more than it may hold: the sender waits.
-                Word::Hold { full } if full || this.ended => return Poll::Pending,
-                Word::Hold { .. } => {}
+                Word::Hold { full } => {
+                    this.exchange.hold(this.side, &mut this.hold);
+                    // More would be more than it may hold: the sender waits.
+                    if full || this.ended {
+                        return Poll::Pending;
+                    }
+                }
             }
             if this.ended {
                 return Poll::Ready(Ok(()));

@@ -35,6 +35,10 @@ impl Local {
         Self { status: StatusCode::PAYLOAD_TOO_LARGE, headers: HeaderMap::new(), body, grpc: None }
     }
 
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// As a response, for a gRPC client in its own terms.
     pub(crate) fn into_response(self, is_grpc: bool) -> Response {
         let Self { status, mut headers, body, grpc } = self;

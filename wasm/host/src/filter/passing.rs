@@ -14,6 +14,7 @@ use outrigger_net::BoxFuture;
 use super::abi::Side;
 use super::body::{Early, Flow};
 use super::local::Local;
+use super::measures::Hold;
 use super::stream::{At, length_of};
 use crate::limits;
 use crate::plugin::{Cell, Plugin};
@@ -34,6 +35,9 @@ pub(crate) struct Exchange {
     pub(crate) cell: Arc<Cell>,
     pub(crate) context: u32,
 }
+
+/// What the trace says of a filter that has forgotten a message.
+pub(crate) const HELD_TOO_LONG: &str = "it held a message back for a minute";
 
 /// How a pause ends.
 pub(crate) enum Released {
@@ -140,6 +144,8 @@ impl Exchange {
         if let Poll::Ready(released) = first {
             return released;
         }
+        let mut hold = None;
+        self.hold(side, &mut hold);
         let later = async {
             match may_look && self.plugin.body_before_head() && self.reads(side) {
                 true => self.released_by_body(side, body).await,
@@ -148,8 +154,20 @@ impl Exchange {
         };
         tokio::time::timeout(limits::PAUSE, later).await.unwrap_or_else(|_| {
             tracing::warn!(plugin = %self.plugin.name, "filter held a message back for a minute");
+            self.fail(HELD_TOO_LONG);
             Released::Gone
         })
+    }
+
+    /// The filter holds back what it has of a message, and perhaps did so before: `hold` is kept for as long.
+    pub(crate) fn hold(&self, side: Side, hold: &mut Option<Hold>) {
+        let _ = self.cell.look(self.context, |stream| stream.hold(side));
+        hold.get_or_insert_with(|| self.plugin.hold());
+    }
+
+    /// For the trace.
+    pub(crate) fn fail(&self, why: &'static str) {
+        let _ = self.cell.look(self.context, |stream| stream.fail(&why));
     }
 
     async fn released_by_body(self: &Arc<Self>, side: Side, body: &mut Body) -> Released {

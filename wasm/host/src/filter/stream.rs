@@ -10,11 +10,11 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use outrigger_http::{Chosen, Headers, RequestHead, ResponseHead, Upstream};
 use outrigger_net::ConnInfo;
-use outrigger_telemetry::trace::TraceContext;
 use tokio::task::JoinHandle;
 
 use super::abi::{Action, Side};
 use super::local::Local;
+use super::measures::Observed;
 
 /// What a filter has set, by path.
 pub(crate) type Properties = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -36,8 +36,8 @@ pub(crate) struct Stream {
     pub(crate) properties: Properties,
     /// Where the filter wants the request to go.
     pub(crate) chosen: Option<Chosen>,
-    /// Where in a trace it is, when it is being traced.
-    pub(crate) trace: Option<Box<TraceContext>>,
+    /// When it is traced or timed.
+    pub(crate) observed: Option<Box<Observed>>,
     /// Who answered it.
     pub(crate) upstream: Option<Arc<Upstream>>,
     pub(crate) life: Life,
@@ -93,6 +93,23 @@ pub(crate) enum At {
     Head,
     Body,
     Trailers,
+}
+
+impl At {
+    /// The callback that shows it, as traces name it.
+    fn callback(self, side: Side, of_connection: bool) -> &'static str {
+        match (side, of_connection, self) {
+            (Side::Request, true, Self::Body) => "downstream_data",
+            (Side::Request, true, _) => "new_connection",
+            (Side::Response, true, _) => "upstream_data",
+            (Side::Request, false, Self::Body) => "request_body",
+            (Side::Request, false, Self::Trailers) => "request_trailers",
+            (Side::Request, false, _) => "request_headers",
+            (Side::Response, false, Self::Body) => "response_body",
+            (Side::Response, false, Self::Trailers) => "response_trailers",
+            (Side::Response, false, _) => "response_headers",
+        }
+    }
 }
 
 /// Bytes that are shared until somebody changes them.
@@ -225,6 +242,7 @@ pub(crate) trait Parts {
     fn decide(&mut self, action: Action);
     fn is_paused(&self) -> bool;
     fn wait(&mut self, waker: &Waker);
+    fn at(&self) -> At;
 }
 
 impl<H: Head> Parts for Message<H> {
@@ -265,11 +283,15 @@ impl<H: Head> Parts for Message<H> {
     fn wait(&mut self, waker: &Waker) {
         self.waker = Some(waker.clone());
     }
+
+    fn at(&self) -> At {
+        self.at
+    }
 }
 
 impl Stream {
     /// A connection has no route.
-    pub(crate) fn new(conn: Arc<ConnInfo>, route: Option<Arc<str>>) -> Self {
+    pub(crate) fn new(conn: Arc<ConnInfo>, route: Option<Arc<str>>, observed: Option<Box<Observed>>) -> Self {
         Self {
             conn,
             is_connection: route.is_none(),
@@ -281,10 +303,25 @@ impl Stream {
             answered: false,
             properties: Properties::new(),
             chosen: None,
-            trace: None,
+            observed,
             upstream: None,
             life: Life::Open,
             reaper: None,
+        }
+    }
+
+    /// The part of a message the filter has is held back by what it says of it.
+    pub(crate) fn hold(&mut self, side: Side) {
+        let part = self.message(side).at();
+        if let Some(observed) = &mut self.observed {
+            observed.held_by(part.callback(side, self.is_connection));
+        }
+    }
+
+    /// For its trace.
+    pub(crate) fn fail(&mut self, why: &impl ToString) {
+        if let Some(observed) = &mut self.observed {
+            observed.fail(why);
         }
     }
 
@@ -311,6 +348,9 @@ impl Stream {
     /// The filter answers itself. Only the first answer counts.
     pub(crate) fn answer(&mut self, local: Local) {
         if !self.answered {
+            if let Some(observed) = &mut self.observed {
+                observed.answers(local.status());
+            }
             (self.answered, self.local) = (true, Some(local));
             self.wake();
         }

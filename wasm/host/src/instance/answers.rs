@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 
-use super::{Called, Vm};
+use super::{Called, Crash, Vm};
 use crate::filter::calls::{Arrived, Part};
 use crate::filter::memory::length;
-use crate::filter::stream::Stream;
 
 impl Vm {
     pub(crate) fn tick(&mut self) -> Called {
@@ -91,7 +90,10 @@ impl Vm {
     }
 
     /// The instance is going away: whatever waits for it looks again, and finds it gone.
-    pub(crate) fn wake_all(&mut self) {
-        self.state_mut().streams.values_mut().for_each(Stream::wake);
+    pub(crate) fn forsake(&mut self, crash: &Crash) {
+        for stream in self.state_mut().streams.values_mut() {
+            stream.fail(crash);
+            stream.wake();
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::{Called, Crash, Vm};
 use crate::filter::abi::Side;
 use crate::filter::blocks::Asking;
 use crate::filter::local::Local;
-use crate::filter::stream::At;
+use crate::filter::stream::{At, Stream};
 
 /// A request as a function gets it, whole.
 pub(crate) struct Asked {
@@ -70,7 +70,7 @@ impl Vm {
         if is_empty {
             body = Bytes::copy_from_slice(head.query().unwrap_or_default().as_bytes());
         }
-        self.open(context, conn, Some(route))?;
+        self.open(context, Stream::new(conn, Some(route), None))?;
         // What it writes there from the first is the answer.
         self.with_message(context, Side::Response, |message| message.show(At::Body));
         self.request_headers(context, head, is_empty && !has_trailers)?;

@@ -1,12 +1,8 @@
 //! What the guest is called with about requests and connections.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::HeaderMap;
 use outrigger_http::{RequestHead, ResponseHead};
-use outrigger_net::ConnInfo;
-use outrigger_telemetry::trace::TraceContext;
 
 use super::{Called, Vm};
 use crate::filter::abi::{Action, Map, Side};
@@ -16,20 +12,13 @@ use crate::filter::memory::length;
 use crate::filter::stream::{At, Life, Message, Parts, Stream};
 
 impl Vm {
-    /// A request has come, or a connection, which has no route.
-    pub(crate) fn open(&mut self, context: u32, conn: Arc<ConnInfo>, route: Option<Arc<str>>) -> Called {
+    /// A request or a connection has come.
+    pub(crate) fn open(&mut self, context: u32, stream: Stream) -> Called {
         let root = self.state().root;
-        self.state_mut().streams.insert(context, Stream::new(conn, route));
+        self.state_mut().streams.insert(context, stream);
         match self.exports.context_create.clone() {
             Some(create) => self.call(context, &create, (context, root)),
             None => Ok(()),
-        }
-    }
-
-    /// Where in a trace a request is: calls it makes are below.
-    pub(crate) fn trace(&mut self, context: u32, trace: Option<&TraceContext>) {
-        if let (Some(trace), Some(stream)) = (trace, self.state_mut().streams.get_mut(&context)) {
-            stream.trace = Some(Box::new(trace.clone()));
         }
     }
 

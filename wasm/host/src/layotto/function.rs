@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use outrigger_telemetry::Counter;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout_at;
@@ -12,6 +11,7 @@ use tokio::time::timeout_at;
 use super::LayottoFunctionConfig;
 use super::hands::Hands;
 use crate::config::Failure;
+use crate::filter::measures::Crashes;
 use crate::filter::state::Services;
 use crate::instance::{Asked, Blueprint, Crash, Said, Vm};
 use crate::patience::Patience;
@@ -29,7 +29,7 @@ pub(crate) struct Parts {
     pub(crate) sha256: String,
     pub(crate) blueprint: Arc<Blueprint>,
     pub(crate) services: Services,
-    pub(crate) crashes: Counter,
+    pub(crate) crashes: Crashes,
 }
 
 pub(crate) struct Function {
@@ -41,7 +41,7 @@ pub(crate) struct Function {
     sha256: String,
     blueprint: Arc<Blueprint>,
     services: Services,
-    crashes: Counter,
+    crashes: Crashes,
     turns: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// The next context. Numbers go on from instance to instance, so that none means two requests.
@@ -164,7 +164,7 @@ impl Function {
     }
 
     fn crashed(&self, crash: &Crash) {
-        self.crashes.inc();
+        self.crashes.count(crash);
         self.patience.lock().failed(Failure::Reload, Instant::now());
         tracing::warn!(function = &*self.name, id = &*self.id, %crash, "function failed; a fresh instance takes over");
     }

@@ -13,7 +13,7 @@ use crate::guest::filter;
 use crate::rig::{Rig, get, ok};
 
 /// Answers every connection's first request with this.
-async fn server(answer: &'static str) -> SocketAddr {
+pub(crate) async fn server(answer: &'static str) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -29,7 +29,7 @@ async fn server(answer: &'static str) -> SocketAddr {
 }
 
 /// Asks `c`, and lets the request go when the answer is 200.
-const ASKS: &str = r#"
+pub(crate) const ASKS: &str = r#"
     (global $plugin (mut i32) (i32.const 0))
     (func (export "proxy_on_context_create") (param $id i32) (param $parent i32)
       (if (i32.eqz (local.get $parent)) (then (global.set $plugin (local.get $id)))))

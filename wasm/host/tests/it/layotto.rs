@@ -114,12 +114,6 @@ impl Rig {
     async fn ask(&self, id: &str, request: Request) -> (u16, String) {
         ask(&*self.module(), id, request).await
     }
-
-    fn failures(&self, name: &str) -> u64 {
-        let line = format!("outrigger_wasm_crashes_total{{plugin=\"{name}\"}} ");
-        let text = self.metrics.render();
-        text.lines().find_map(|shown| shown.strip_prefix(&line)).map_or(0, |count| count.parse().unwrap())
-    }
 }
 
 /// On a route that answers 200 with nothing.
@@ -276,11 +270,11 @@ async fn a_function_answers_itself_or_not_at_all() {
              @"" @"" (i32.const 1000) (i32.const 16)))"#,
     );
     let rig = Rig::one(calls, json!({})).await;
-    assert_eq!((rig.ask("id", get("/?x")).await.0, rig.failures("f")), (200, 0));
+    assert_eq!((rig.ask("id", get("/?x")).await.0, rig.crashes_of("f")), (200, 0));
 
     let pauses = on_body("id", "", "(return (i32.const 1))");
     let rig = Rig::one(pauses, json!({})).await;
-    assert_eq!((rig.ask("id", get("/?x")).await.0, rig.failures("f")), (500, 0));
+    assert_eq!((rig.ask("id", get("/?x")).await.0, rig.crashes_of("f")), (500, 0));
 }
 
 #[tokio::test]
@@ -298,7 +292,7 @@ async fn one_that_traps_or_spins_costs_its_own_request() {
     let rig = Rig::one(module, json!({ "instances": 1, "deadline": "2s" })).await;
     assert_eq!(rig.ask("id", get("/?a")).await, (200, "1".into()));
     assert_eq!(rig.ask("id", get("/?a")).await, (200, "2".into()), "an instance lives on");
-    assert_eq!((rig.ask("id", get("/?trap")).await.0, rig.failures("f")), (500, 1));
+    assert_eq!((rig.ask("id", get("/?trap")).await.0, rig.crashes_of("f")), (500, 1));
     assert_eq!(rig.ask("id", get("/?a")).await, (200, "1".into()), "a fresh one");
     let since = Instant::now();
     assert_eq!(rig.ask("id", get("/?spin")).await.0, 504);
@@ -447,7 +441,7 @@ async fn settings_and_limits_reach_the_function() {
     // What it writes has the same bound.
     let endless = on_body("id", "", "(loop $on (call $write (local.get $at) (local.get $size)) (br $on))");
     let rig = Rig::one(endless, json!({ "max_body": 1000 })).await;
-    assert_eq!((rig.ask("id", get("/?x")).await.0, rig.failures("f")), (500, 1));
+    assert_eq!((rig.ask("id", get("/?x")).await.0, rig.crashes_of("f")), (500, 1));
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ mod imports;
 mod layotto;
 mod lifecycle;
 mod logs;
+mod observed;
 mod rig;
 mod settings;
 mod shared;

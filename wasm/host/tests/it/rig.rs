@@ -140,10 +140,15 @@ impl Rig {
 
     /// Instances that are no more because they failed.
     pub(crate) fn crashes(&self) -> u64 {
+        self.crashes_of("p")
+    }
+
+    /// Those of the plugin, or function, of this name.
+    pub(crate) fn crashes_of(&self, name: &str) -> u64 {
+        let series = format!("outrigger_wasm_crashes_total{{plugin=\"{name}\",");
         let text = self.metrics.render();
-        let line =
-            text.lines().find_map(|line| line.strip_prefix("outrigger_wasm_crashes_total{plugin=\"p\"} "));
-        line.map_or(0, |count| count.parse().unwrap())
+        let counts = text.lines().filter(|line| line.starts_with(&series));
+        counts.map(|line| line.split_once("} ").unwrap().1.parse::<u64>().unwrap()).sum()
     }
 }
 
