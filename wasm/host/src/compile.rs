@@ -26,6 +26,7 @@ pub(crate) struct Compiler {
 }
 
 /// A binary and its name.
+#[derive(Clone)]
 pub(crate) struct Binary {
     pub(crate) bytes: Bytes,
     pub(crate) sha256: String,

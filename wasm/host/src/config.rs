@@ -63,7 +63,8 @@ pub struct PluginConfig {
     /// Which of the module's filters this is. Default: empty, which is right for modules with one.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub root_id: String,
-    /// Whose shared data and queues it sees: those of all plugins of this id. Default: the plugin's name.
+    /// Whose shared data and queues it sees: those of all plugins of this id. Those of them that are the same module, with
+    /// the same `vm_config`, `memory`, `deadline` and `failure`, also share their instances. Default: the plugin's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<String>,
     /// What the module is told when it starts: a text, or any value, which it gets as JSON. Default: nothing.

@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 
 use crate::aot::Cache;
 use crate::compile::{Binary, Compiler, read};
-use crate::config::{PluginConfig, WasmConfig, bytes_of};
+use crate::config::{PluginConfig, WasmConfig};
+use crate::crew::{Crew, Parts, Wanted, crews};
 use crate::engine::Engine;
 use crate::filter::blocks::Backing;
 use crate::filter::map;
@@ -23,9 +24,9 @@ use crate::filter::measures::Families;
 use crate::filter::metrics::Defined;
 use crate::filter::shared::Spaces;
 use crate::filter::state::{Clusters, Plan, Services};
-use crate::instance::{Blueprint, Vm};
+use crate::instance::{Blueprint, Unstarted, Vm};
 use crate::layotto::{self, FILTER, Function, FunctionChange, Layotto, LayottoFunctionConfig, Table};
-use crate::plugin::{Filter, Parts, Plugin};
+use crate::plugin::{Filter, Plugin};
 
 /// The engine, and what plugins share: with each other, and with the plugins of the next configuration.
 ///
@@ -80,6 +81,46 @@ struct Tried {
     id: Option<String>,
 }
 
+/// Why it is not to be used.
+struct Untried {
+    /// Which of the plugins it is about.
+    seat: usize,
+    why: String,
+}
+
+impl From<String> for Untried {
+    fn from(why: String) -> Self {
+        Self { seat: 0, why }
+    }
+}
+
+impl Tried {
+    /// What it shares and counts in there nobody sees, and what it wants called nobody calls.
+    fn of(blueprint: Blueprint) -> Result<Self, Untried> {
+        let services = Services {
+            spaces: Arc::new(Spaces::default()),
+            metrics: Arc::new(Defined::new(Metrics::new())),
+            clusters: Clusters::default(),
+            backing: None,
+        };
+        let roots: Vec<u32> = (1..).take(blueprint.crew.len()).collect();
+        let started = Vm::start(&blueprint, services, None, &roots);
+        let mut canary =
+            started.map_err(|Unstarted { seat, crash }| Untried { seat, why: crash.to_string() })?;
+        let is_function = blueprint.crew.iter().any(|plan| plan.grants.is_some());
+        let id = is_function.then(|| canary.id()).transpose().map_err(|crash| crash.to_string())?;
+        Ok(Self { blueprint: Arc::new(blueprint), id })
+    }
+}
+
+impl Entry {
+    fn new(plugin: Plugin) -> Self {
+        let plugin = Arc::new(plugin);
+        Self { module: Arc::new(Filter(Arc::clone(&plugin))), plugin }
+    }
+}
+
+#[derive(Clone)]
 struct Entry {
     plugin: Arc<Plugin>,
     module: Arc<dyn Module>,
@@ -116,13 +157,13 @@ impl Host {
         let functions = self.layotto.wanted(config.layotto.as_ref());
         let is_used = !config.plugins.is_empty() || functions.as_ref().is_some_and(|all| !all.is_empty());
         let cache = if is_used { open(config.cache.as_ref()) } else { None };
-        for (name, plugin) in &config.plugins {
-            match self.plugin(name, plugin, cache.clone(), previous).await {
-                Ok(entry) => drop(entries.insert(Arc::clone(&entry.plugin.name), entry)),
-                Err(found) => {
-                    let within = format!("plugins.{name}");
-                    problems.extend(found.into_iter().map(|problem| problem.within(&within)));
+        for crew in self.crews(&config.plugins, &mut problems).await {
+            match self.crew(crew, cache.clone(), previous).await {
+                Ok(crew) => {
+                    let crew = crew.into_iter().map(|entry| (Arc::clone(&entry.plugin.name), entry));
+                    entries.extend(crew);
                 }
+                Err(problem) => problems.push(problem),
             }
         }
         if functions.is_some() && entries.contains_key(FILTER) {
@@ -184,13 +225,26 @@ impl Host {
         plugins.entries.values().for_each(|entry| entry.plugin.activate());
     }
 
-    async fn plugin(
+    /// Reads the modules of all plugins, and puts together those that share instances.
+    async fn crews(
         &self,
-        name: &str,
-        config: &PluginConfig,
-        cache: Option<Arc<Cache>>,
-        previous: &Plugins,
-    ) -> Result<Entry, Vec<Problem>> {
+        config: &BTreeMap<String, PluginConfig>,
+        problems: &mut Vec<Problem>,
+    ) -> Vec<Vec<Wanted>> {
+        let mut all = Vec::new();
+        for (name, plugin) in config {
+            match self.wanted(name, plugin).await {
+                Ok(wanted) => all.push(wanted),
+                Err(found) => {
+                    let within = format!("plugins.{name}");
+                    problems.extend(found.into_iter().map(|problem| problem.within(&within)));
+                }
+            }
+        }
+        crews(all)
+    }
+
+    async fn wanted(&self, name: &str, config: &PluginConfig) -> Result<Wanted, Vec<Problem>> {
         let problems = config.problems();
         if !problems.is_empty() {
             return Err(problems);
@@ -198,24 +252,33 @@ impl Host {
         let at_file = |message: String| vec![Problem::new("file", message)];
         let running = self.core.running().map_err(at_file)?;
         let binary = running.read(&config.file).await.map_err(at_file)?;
-        check_digest(config, &binary)?;
-        if let Some(kept) = previous.entries.get(name).filter(|kept| kept.plugin.is(config, &binary.sha256)) {
-            return Ok(Entry { plugin: Arc::clone(&kept.plugin), module: Arc::clone(&kept.module) });
+        Wanted::new(name, config, binary)
+    }
+
+    /// Those who were together before as they are now stay; where anything is another, all of them begin anew.
+    async fn crew(
+        &self,
+        crew: Vec<Wanted>,
+        cache: Option<Arc<Cache>>,
+        previous: &Plugins,
+    ) -> Result<Vec<Entry>, Problem> {
+        if let Some(kept) = previous.crew(&crew) {
+            return Ok(kept);
         }
-        let sha256 = binary.sha256.clone();
-        let Tried { blueprint, .. } =
-            self.try_out(running, plan(name, config), binary, cache).await.map_err(at_file)?;
-        let parts = Parts {
-            name: name.into(),
-            config: config.clone(),
-            sha256,
-            blueprint,
-            services: self.services.clone(),
-            measures: Arc::new(self.measures.of(name)),
+        let [first, ..] = crew.as_slice() else { return Ok(Vec::new()) };
+        let at_file = |seat: usize, why: String| {
+            let name = crew.get(seat).unwrap_or(first).name.clone();
+            Problem::new("file", why).within(&format!("plugins.{name}"))
         };
-        let plugin = Plugin::new(parts, &self.workers);
-        let module = Arc::new(Filter(Arc::clone(&plugin)));
-        Ok(Entry { plugin, module })
+        let running = self.core.running().map_err(|why| at_file(0, why))?;
+        let plans = crew.iter().map(Wanted::plan).collect();
+        let tried = self.try_out(running, plans, first.binary.clone(), cache).await;
+        let Tried { blueprint, .. } = tried.map_err(|untried| at_file(untried.seat, untried.why))?;
+        let measures = crew.iter().map(|wanted| Arc::new(self.measures.of(&wanted.name))).collect();
+        let (failure, services) = (first.config.failure, self.services.clone());
+        let parts = Parts { failure, blueprint, services, measures };
+        let plugins = Crew::assemble(crew, parts, &self.workers);
+        Ok(plugins.into_iter().map(Entry::new).collect())
     }
 
     async fn function(
@@ -238,7 +301,8 @@ impl Host {
         }
         let sha256 = binary.sha256.clone();
         let plan = function_plan(name, config);
-        let Tried { blueprint, id } = self.try_out(running, plan, binary, cache).await.map_err(at_file)?;
+        let tried = self.try_out(running, vec![plan], binary, cache).await;
+        let Tried { blueprint, id } = tried.map_err(|untried| at_file(untried.why))?;
         Ok(Function::new(layotto::Parts {
             name: name.into(),
             id: id.unwrap_or_default().into(),
@@ -250,30 +314,18 @@ impl Host {
         }))
     }
 
+    /// Has what it is to be tried out, by an instance for all of the plugins.
     async fn try_out(
         &self,
         running: &Running,
-        plan: Plan,
+        crew: Vec<Plan>,
         binary: Binary,
         cache: Option<Arc<Cache>>,
-    ) -> Result<Tried, String> {
+    ) -> Result<Tried, Untried> {
         let module: wasmtime::Module =
             running.compiler.compiled(binary, cache).await.map_err(|error| error.to_string())?;
         let engine = Arc::clone(&running.engine);
-        let tried = running.compiler.run(move || {
-            let blueprint = Blueprint::new(engine, &module, plan)?;
-            // What it shares and counts in there nobody sees, and what it wants called nobody calls.
-            let services = Services {
-                spaces: Arc::new(Spaces::default()),
-                metrics: Arc::new(Defined::new(Metrics::new())),
-                clusters: Clusters::default(),
-                backing: None,
-            };
-            let tried = Vm::start(&blueprint, services, None, 1)
-                .and_then(|mut canary| blueprint.plan.grants.is_some().then(|| canary.id()).transpose());
-            let id = tried.map_err(|crash| crash.to_string())?;
-            Ok(Tried { blueprint: Arc::new(blueprint), id })
-        });
+        let tried = running.compiler.run(move || Tried::of(Blueprint::new(engine, &module, crew)?));
         tried.await.map_err(|error| error.to_string())?
     }
 
@@ -305,30 +357,6 @@ pub(crate) fn open(cache: Option<&PathBuf>) -> Option<Arc<Cache>> {
     cache.ok().map(Arc::new)
 }
 
-fn check_digest(config: &PluginConfig, binary: &Binary) -> Result<(), Vec<Problem>> {
-    match &config.sha256 {
-        Some(sha256) if !sha256.eq_ignore_ascii_case(&binary.sha256) => {
-            let message = format!("the file has another digest: {}", binary.sha256);
-            Err(vec![Problem::new("sha256", message)])
-        }
-        _ => Ok(()),
-    }
-}
-
-fn plan(name: &str, config: &PluginConfig) -> Plan {
-    Plan {
-        name: name.into(),
-        root_id: config.root_id.clone(),
-        vm_id: config.vm_id.clone().unwrap_or_else(|| name.to_owned()),
-        vm_config: bytes_of(config.vm_config.as_ref()).into(),
-        config: bytes_of(config.config.as_ref()).into(),
-        memory: config.memory,
-        deadline: config.deadline,
-        max_buffer: config.max_buffer,
-        grants: None,
-    }
-}
-
 fn function_plan(name: &str, config: &LayottoFunctionConfig) -> Plan {
     let settings: Vec<_> = config.settings.iter().collect();
     Plan {
@@ -346,6 +374,18 @@ fn function_plan(name: &str, config: &LayottoFunctionConfig) -> Plan {
 }
 
 impl Plugins {
+    /// These plugins as they run, if they are the same ones and share instances with nobody else.
+    fn crew(&self, wanted: &[Wanted]) -> Option<Vec<Entry>> {
+        let same = |wanted: &Wanted| {
+            let entry = self.entries.get(&wanted.name)?;
+            entry.plugin.is(&wanted.config, &wanted.binary.sha256).then(|| entry.clone())
+        };
+        let kept: Vec<Entry> = wanted.iter().map(same).collect::<Option<_>>()?;
+        let plugins: Vec<_> = kept.iter().map(|entry| &entry.plugin).collect();
+        let is_whole = plugins.first().is_some_and(|first| first.crew.is(&plugins));
+        is_whole.then_some(kept)
+    }
+
     /// As the filter chain wants them.
     #[must_use]
     pub fn modules(&self) -> Modules {

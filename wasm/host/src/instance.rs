@@ -29,7 +29,8 @@ pub(crate) struct Blueprint {
     engine: Arc<Engine>,
     pre: InstancePre<State>,
     version: Version,
-    pub(crate) plan: Arc<Plan>,
+    /// Of the plugins that share its instances, which have the settings of an instance in common; there is one at least.
+    pub(crate) crew: Box<[Arc<Plan>]>,
 }
 
 /// Why an instance is no more, or never was.
@@ -47,6 +48,20 @@ pub(crate) enum Crash {
     Unstartable(String),
 }
 
+/// Why there is no instance.
+#[derive(Debug)]
+pub(crate) struct Unstarted {
+    /// Which of its plugins was the one.
+    pub(crate) seat: usize,
+    pub(crate) crash: Crash,
+}
+
+impl From<Crash> for Unstarted {
+    fn from(crash: Crash) -> Self {
+        Self { seat: 0, crash }
+    }
+}
+
 type Called<T = ()> = Result<T, Crash>;
 
 /// The guest went on although its time was over.
@@ -57,15 +72,16 @@ struct Overrun;
 impl Blueprint {
     /// # Errors
     /// A module that is no filter, or asks for what there is not; the message says what.
-    pub(crate) fn new(engine: Arc<Engine>, module: &Module, plan: Plan) -> Result<Self, String> {
+    pub(crate) fn new(engine: Arc<Engine>, module: &Module, crew: Vec<Plan>) -> Result<Self, String> {
         let version = Version::of(module).ok_or(
             "it is no proxy-wasm filter: it has no export `proxy_abi_version_0_2_1`, `_0_2_0` or `_0_1_0`",
         )?;
-        blocks::may_link(module, plan.grants.as_deref())?;
+        let crew: Box<[_]> = crew.into_iter().map(Arc::new).collect();
+        blocks::may_link(module, crew.first().and_then(|plan| plan.grants.as_deref()))?;
         let text = |error: wasmtime::Error| format!("{error:#}");
         let linker = linker(engine.wasmtime(), module).map_err(text)?;
         let pre = linker.instantiate_pre(module).map_err(text)?;
-        Ok(Self { engine, pre, version, plan: Arc::new(plan) })
+        Ok(Self { engine, pre, version, crew })
     }
 }
 
@@ -80,17 +96,40 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    /// Instantiates, starts and configures. Contexts are numbered from `root` on.
+    /// Instantiates, starts and configures. The contexts of its plugins have these numbers.
     pub(crate) fn start(
         blueprint: &Blueprint,
         services: Services,
         home: Option<Home>,
-        root: u32,
+        roots: &[u32],
+    ) -> Result<Self, Unstarted> {
+        let mut budget = Budget(limits::START);
+        let mut seats = roots.iter().zip(&blueprint.crew);
+        let Some((root, plan)) = seats.next() else {
+            return Err(Crash::Unstartable("nobody is aboard".into()).into());
+        };
+        let mut vm = Self::instantiate(blueprint, services, home, (*root, plan), &mut budget)?;
+        vm.create(*root, &mut budget)?;
+        vm.vm_start(*root, &mut budget)?;
+        vm.configure(*root, &mut budget)?;
+        for (seat, (root, plan)) in seats.enumerate() {
+            vm.state_mut().seat(*root, plan);
+            let boarded = vm.create(*root, &mut budget).and_then(|()| vm.configure(*root, &mut budget));
+            boarded.map_err(|crash| Unstarted { seat: seat + 1, crash })?;
+        }
+        Ok(vm)
+    }
+
+    fn instantiate(
+        blueprint: &Blueprint,
+        services: Services,
+        home: Option<Home>,
+        (root, plan): (u32, &Arc<Plan>),
+        budget: &mut Budget,
     ) -> Called<Self> {
-        let plan = Arc::clone(&blueprint.plan);
         let deadline = plan.deadline;
-        let mut state = State::new(plan, services, home, blueprint.version);
-        (state.root, state.current) = (root, root);
+        let mut state = State::new(Arc::clone(plan), services, home, blueprint.version);
+        state.seat(root, plan);
         let mut store = Store::new(blueprint.engine.wasmtime(), state);
         store.limiter(|state| &mut state.limits);
         store.epoch_deadline_callback(|mut store| match store.data_mut().clock.goes_on() {
@@ -98,7 +137,6 @@ impl Vm {
             false => Err(Overrun.into()),
         });
         let engine = &blueprint.engine;
-        let mut budget = Budget(limits::START);
         let instance = budget.spend(|deadline| {
             guarded(engine, &mut store, deadline, |store| blueprint.pre.instantiate(store))
         })?;
@@ -114,8 +152,7 @@ impl Vm {
         let state = store.data_mut();
         (state.memory, state.allocate) = (memory.or(state.memory), allocate.or(state.allocate.take()));
         let mut vm = Self { engine: Arc::clone(engine), store, exports, deadline, settling: false };
-        vm.run_start(&started, &mut budget)?;
-        vm.configure(root, &mut budget)?;
+        vm.run_start(&started, budget)?;
         Ok(vm)
     }
 
@@ -142,19 +179,24 @@ impl Vm {
         self.store.data().exited == Some(0)
     }
 
-    fn configure(&mut self, root: u32, budget: &mut Budget) -> Called {
-        let (vm_config, config) = {
-            let plan = &self.state().plan;
-            (length(plan.vm_config.len()), length(plan.config.len()))
-        };
-        if let Some(create) = self.exports.context_create.clone() {
-            budget.spend(|deadline| self.call_for(deadline, root, &create, (root, 0)))?;
-        }
+    fn create(&mut self, root: u32, budget: &mut Budget) -> Called {
+        let Some(create) = self.exports.context_create.clone() else { return Ok(()) };
+        budget.spend(|deadline| self.call_for(deadline, root, &create, (root, 0)))
+    }
+
+    /// Once for an instance, in the context of its first plugin.
+    fn vm_start(&mut self, root: u32, budget: &mut Budget) -> Called {
+        let config = length(self.state().plan.vm_config.len());
         if let Some(vm_start) = self.exports.vm_start.clone()
-            && budget.spend(|deadline| self.call_for(deadline, root, &vm_start, (root, vm_config)))? == 0
+            && budget.spend(|deadline| self.call_for(deadline, root, &vm_start, (root, config)))? == 0
         {
             return Err(Crash::Refused("proxy_on_vm_start"));
         }
+        Ok(())
+    }
+
+    fn configure(&mut self, root: u32, budget: &mut Budget) -> Called {
+        let config = length(self.state().plan.config.len());
         if let Some(configure) = self.exports.configure.clone()
             && budget.spend(|deadline| self.call_for(deadline, root, &configure, (root, config)))? == 0
         {
@@ -169,6 +211,13 @@ impl Vm {
 
     pub(crate) fn state_mut(&mut self) -> &mut State {
         self.store.data_mut()
+    }
+
+    /// Host calls are about this context, whose plugin has the context that is returned.
+    fn root_of(&mut self, context: u32) -> u32 {
+        let state = self.state_mut();
+        state.focus(context);
+        state.root
     }
 
     fn call<P: WasmParams, R: WasmResults>(
@@ -188,7 +237,7 @@ impl Vm {
         what: &TypedFunc<P, R>,
         with: P,
     ) -> Called<R> {
-        self.store.data_mut().current = context;
+        self.store.data_mut().focus(context);
         let since = is_timed(context).then(Instant::now);
         let result = guarded(&self.engine, &mut self.store, deadline, |store| what.call(store, with));
         if let Some(since) = since {

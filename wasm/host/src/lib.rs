@@ -7,6 +7,7 @@
 mod aot;
 mod compile;
 mod config;
+mod crew;
 mod engine;
 mod filter;
 mod function;

@@ -1,4 +1,4 @@
-//! A plugin at run time: one instance for each worker, and what becomes of it when one fails.
+//! A plugin at run time: one instance for each worker, perhaps shared with others, and what becomes of it when it fails.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -13,30 +13,23 @@ use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use crate::config::{Failure, PluginConfig};
+use crate::crew::{Crew, Parts};
 use crate::filter::connection::Line;
 use crate::filter::measures::{Hold, Measures};
 use crate::filter::passing::Passing;
 use crate::filter::state::{Home, Services};
 use crate::filter::stream::Stream;
-use crate::instance::{Blueprint, Crash, Vm};
+use crate::instance::{Blueprint, Crash, Unstarted, Vm};
 use crate::patience::Patience;
-
-/// What a plugin is made of.
-pub(crate) struct Parts {
-    pub(crate) name: Arc<str>,
-    pub(crate) config: PluginConfig,
-    pub(crate) sha256: String,
-    pub(crate) blueprint: Arc<Blueprint>,
-    pub(crate) services: Services,
-    pub(crate) measures: Arc<Measures>,
-}
 
 pub(crate) struct Plugin {
     pub(crate) name: Arc<str>,
-    config: PluginConfig,
-    sha256: String,
-    measures: Arc<Measures>,
-    cells: Box<[Arc<Cell>]>,
+    pub(crate) config: PluginConfig,
+    pub(crate) sha256: String,
+    pub(crate) measures: Arc<Measures>,
+    pub(crate) crew: Arc<Crew>,
+    /// Which of the crew.
+    pub(crate) seat: usize,
 }
 
 /// The place of one instance: that of one worker.
@@ -44,7 +37,7 @@ pub(crate) struct Cell {
     blueprint: Arc<Blueprint>,
     failure: Failure,
     services: Services,
-    measures: Arc<Measures>,
+    measures: Box<[Arc<Measures>]>,
     home: Home,
     slot: Mutex<Slot>,
 }
@@ -65,12 +58,6 @@ struct Slot {
 pub(crate) struct Gone;
 
 impl Plugin {
-    pub(crate) fn new(parts: Parts, workers: &[Handle]) -> Arc<Self> {
-        let cells = workers.iter().map(|worker| Cell::new(&parts, worker)).collect();
-        let Parts { name, config, sha256, measures, .. } = parts;
-        Arc::new(Self { name, config, sha256, measures, cells })
-    }
-
     /// Whether the same settings and the same file would make the same plugin.
     pub(crate) fn is(&self, config: &PluginConfig, sha256: &str) -> bool {
         self.config == *config && self.sha256 == sha256
@@ -79,7 +66,9 @@ impl Plugin {
     /// Makes the instances, each on its worker: some have to do before their first request. A new configuration is also
     /// a new chance for those that are out.
     pub(crate) fn activate(&self) {
-        for cell in &self.cells {
+        // One of a crew does so for all.
+        let cells = if self.seat == 0 { &*self.crew.cells } else { &[] };
+        for cell in cells {
             let ours = Arc::clone(cell);
             cell.home.worker.spawn(async move {
                 ours.begin_again();
@@ -89,7 +78,8 @@ impl Plugin {
 
     /// That of the worker we are on.
     pub(crate) fn cell(&self) -> Option<&Arc<Cell>> {
-        self.cells.get(shard::index() % self.cells.len().max(1))
+        let cells = &self.crew.cells;
+        cells.get(shard::index() % cells.len().max(1))
     }
 
     /// What a client is told when the filter could not do its work. `None`: the message passes.
@@ -140,13 +130,13 @@ impl Module for Filter {
 }
 
 impl Cell {
-    fn new(parts: &Parts, worker: &Handle) -> Arc<Self> {
+    pub(crate) fn new(parts: &Parts, worker: &Handle) -> Arc<Self> {
         let slot = Slot::new();
         Arc::new_cyclic(|cell: &Weak<Self>| Self {
             blueprint: Arc::clone(&parts.blueprint),
-            failure: parts.config.failure,
+            failure: parts.failure,
             services: parts.services.clone(),
-            measures: Arc::clone(&parts.measures),
+            measures: parts.measures.clone(),
             home: Home { cell: cell.clone(), worker: worker.clone() },
             slot: Mutex::new(slot),
         })
@@ -160,27 +150,35 @@ impl Cell {
     }
 
     /// A new connection.
-    pub(crate) fn connect(&self, conn: &Arc<ConnInfo>) -> Result<u32, Gone> {
+    pub(crate) fn connect(&self, plugin: &Plugin, conn: &Arc<ConnInfo>) -> Result<u32, Gone> {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
         let context = slot.number();
-        let observed = self.measures.begin(context, None);
+        let observed = plugin.measures.begin(context, None);
         self.run(&mut slot, |vm| {
-            vm.open(context, Stream::new(Arc::clone(conn), None, observed))?;
+            let stream = Stream::new(Arc::clone(conn), None, observed);
+            vm.open(context, Stream { seat: plugin.seat, ..stream })?;
             vm.connected(context)
         })?;
         Ok(context)
     }
 
     /// A new stream, and its request's head.
-    pub(crate) fn begin(&self, request: &Request, route: &Arc<str>, end: bool) -> Result<u32, Gone> {
+    pub(crate) fn begin(
+        &self,
+        plugin: &Plugin,
+        request: &Request,
+        route: &Arc<str>,
+        end: bool,
+    ) -> Result<u32, Gone> {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
         let context = slot.number();
-        let observed = self.measures.begin(context, request.ext.trace.as_deref());
+        let observed = plugin.measures.begin(context, request.ext.trace.as_deref());
         self.run(&mut slot, |vm| {
             let (conn, route) = (Arc::clone(&request.conn), Arc::clone(route));
-            vm.open(context, Stream::new(conn, Some(route), observed))?;
+            let stream = Stream::new(conn, Some(route), observed);
+            vm.open(context, Stream { seat: plugin.seat, ..stream })?;
             vm.request_headers(context, request.head.clone(), end)
         })?;
         Ok(context)
@@ -225,30 +223,47 @@ impl Cell {
         if std::mem::replace(&mut slot.begun, true) {
             return;
         }
-        let root = slot.number();
-        match self.start(root) {
+        let roots = self.roots(slot);
+        match self.start(&roots) {
             Ok(vm) => self.place(slot, vm),
-            Err(crash) => self.crashed(slot, &crash),
+            Err(unstarted) => self.unstarted(slot, &unstarted),
         }
     }
 
-    fn start(&self, root: u32) -> Result<Vm, Crash> {
-        Vm::start(&self.blueprint, self.services.clone(), Some(self.home.clone()), root)
+    /// Contexts for the plugins of an instance.
+    fn roots(&self, slot: &mut Slot) -> Vec<u32> {
+        self.measures.iter().map(|_| slot.number()).collect()
+    }
+
+    fn start(&self, roots: &[u32]) -> Result<Vm, Unstarted> {
+        Vm::start(&self.blueprint, self.services.clone(), Some(self.home.clone()), roots)
     }
 
     fn place(&self, slot: &mut Slot, mut vm: Vm) {
         vm.placed();
         slot.vm = Some(vm);
-        self.measures.instances.inc();
+        self.measures.iter().for_each(|measures| measures.instances.inc());
     }
 
+    fn unstarted(&self, slot: &mut Slot, Unstarted { seat, crash }: &Unstarted) {
+        let name = self.blueprint.crew.get(*seat).map(|plan| &*plan.name);
+        self.failed(slot, name.unwrap_or_default(), crash);
+    }
+
+    /// The instance is no more, for all of its plugins.
     fn crashed(&self, slot: &mut Slot, crash: &Crash) {
-        let plugin = &*self.blueprint.plan.name;
-        self.measures.crashes.count(crash);
-        if let Some(mut vm) = slot.vm.take() {
-            self.measures.instances.dec();
-            vm.forsake(crash);
-        }
+        let Some(mut vm) = slot.vm.take() else { return };
+        self.measures.iter().for_each(|measures| measures.instances.dec());
+        vm.forsake(crash);
+        let plan = Arc::clone(&vm.state().plan);
+        // What it had begun to say may explain it.
+        drop(vm);
+        self.failed(slot, &plan.name, crash);
+    }
+
+    /// `plugin` is the one that was at work.
+    fn failed(&self, slot: &mut Slot, plugin: &str, crash: &Crash) {
+        self.measures.iter().for_each(|measures| measures.crashes.count(crash));
         slot.patience.failed(self.failure, Instant::now());
         match slot.patience.again() {
             None => {
@@ -277,16 +292,16 @@ impl Cell {
     }
 
     fn take_over(&self) {
-        let root = self.slot.lock().number();
-        let started = self.start(root);
+        let roots = self.roots(&mut self.slot.lock());
+        let started = self.start(&roots);
         let mut slot = self.slot.lock();
         slot.coming = false;
         match started {
             Ok(vm) => {
                 self.place(&mut slot, vm);
-                self.measures.replaced.inc();
+                self.measures.iter().for_each(|measures| measures.replaced.inc());
             }
-            Err(crash) => self.crashed(&mut slot, &crash),
+            Err(unstarted) => self.unstarted(&mut slot, &unstarted),
         }
     }
 }
@@ -294,7 +309,7 @@ impl Cell {
 impl Drop for Cell {
     fn drop(&mut self) {
         if let Some(vm) = &mut self.slot.get_mut().vm {
-            self.measures.instances.dec();
+            self.measures.iter().for_each(|measures| measures.instances.dec());
             // It has been replaced, so whatever it does wrong now is of no consequence.
             let _ = vm.end();
         }

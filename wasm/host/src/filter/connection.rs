@@ -49,7 +49,7 @@ enum Word {
 impl Line {
     /// `None` when the connection is to be closed.
     pub(crate) fn open(plugin: &Arc<Plugin>, conn: &Arc<ConnInfo>) -> Option<Self> {
-        let begun = plugin.cell().map(|cell| (Arc::clone(cell), cell.connect(conn)));
+        let begun = plugin.cell().map(|cell| (Arc::clone(cell), cell.connect(plugin, conn)));
         let Some((cell, Ok(context))) = begun else {
             return plugin.is_open().then_some(Self(None));
         };

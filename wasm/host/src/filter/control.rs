@@ -89,31 +89,29 @@ pub(crate) fn nanoseconds(time: SystemTime) -> u64 {
 }
 
 /// The task that calls `on_tick`; ends with the instance.
-#[derive(Default)]
-pub(crate) struct Tick(Option<JoinHandle<()>>);
+pub(crate) struct Tick(JoinHandle<()>);
 
 impl Drop for Tick {
     fn drop(&mut self) {
-        if let Some(task) = &self.0 {
-            task.abort();
-        }
+        self.0.abort();
     }
 }
 
 pub(crate) fn set_tick_period(guest: &mut Guest<'_>, milliseconds: u32) -> Answer {
     let state = guest.data_mut();
-    state.tick = Tick::default();
+    state.ticks.remove(&state.root);
     if let (Some(home), true) = (&state.home, milliseconds > 0) {
-        let (cell, period) = (home.cell.clone(), Duration::from_millis(milliseconds.into()));
+        let (cell, root) = (home.cell.clone(), state.root);
+        let period = Duration::from_millis(milliseconds.into());
         let task = home.worker.spawn(async move {
             loop {
                 tokio::time::sleep(period).await;
                 let Some(cell) = cell.upgrade() else { return };
                 // A tick that fails has ended the instance, and this task with it.
-                let _ = cell.with(|vm| vm.tick());
+                let _ = cell.with(|vm| vm.tick(root));
             }
         });
-        state.tick = Tick(Some(task));
+        state.ticks.insert(root, Tick(task));
     }
     Ok(())
 }
@@ -125,10 +123,10 @@ pub(crate) fn done(guest: &mut Guest<'_>) -> Answer {
 
 pub(crate) fn set_effective_context(guest: &mut Guest<'_>, context: u32) -> Answer {
     let state = guest.data_mut();
-    if context != state.root && !state.streams.contains_key(&context) {
+    if !state.is_root(context) && !state.streams.contains_key(&context) {
         return Err(Status::BadArgument.into());
     }
-    state.current = context;
+    state.focus(context);
     Ok(())
 }
 

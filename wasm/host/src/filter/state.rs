@@ -77,7 +77,14 @@ impl Home {
     }
 }
 
+/// A plugin in an instance, and the context it has there.
+pub(crate) struct Seat {
+    pub(crate) root: u32,
+    pub(crate) plan: Arc<Plan>,
+}
+
 pub(crate) struct State {
+    /// Of the plugin that host calls are about.
     pub(crate) plan: Arc<Plan>,
     pub(crate) services: Services,
     pub(crate) space: Arc<Space>,
@@ -88,7 +95,9 @@ pub(crate) struct State {
     pub(crate) allocate: Option<TypedFunc<u32, u32>>,
     /// The guest is allocating for us.
     pub(crate) allocating: bool,
-    /// The context of the plugin.
+    /// The plugins this is an instance of.
+    pub(crate) seats: Vec<Seat>,
+    /// The context of the plugin that `plan` is of: the one of the current context.
     pub(crate) root: u32,
     /// The context that host calls are about.
     pub(crate) current: u32,
@@ -102,7 +111,8 @@ pub(crate) struct State {
     pub(crate) calls: Calls,
     /// While it starts: what comes back from calls waits.
     pub(crate) gate: Option<Gate>,
-    pub(crate) tick: Tick,
+    /// By the contexts of plugins.
+    pub(crate) ticks: HashMap<u32, Tick>,
     pub(crate) clock: Clock,
     pub(crate) lines: Lines,
     pub(crate) console: Console,
@@ -123,6 +133,7 @@ impl State {
             memory: None,
             allocate: None,
             allocating: false,
+            seats: Vec::new(),
             root: 0,
             current: 0,
             streams: HashMap::new(),
@@ -131,11 +142,40 @@ impl State {
             lingering: BTreeSet::new(),
             calls: Calls::default(),
             gate: Some(Gate::default()),
-            tick: Tick::default(),
+            ticks: HashMap::new(),
             clock: Clock::default(),
             lines: Lines::default(),
             console: Console::default(),
         }
+    }
+
+    /// A plugin comes aboard.
+    pub(crate) fn seat(&mut self, root: u32, plan: &Arc<Plan>) {
+        (self.root, self.plan) = (root, Arc::clone(plan));
+        self.current = root;
+        self.seats.push(Seat { root, plan: Arc::clone(plan) });
+    }
+
+    /// Host calls are about this context from now on.
+    pub(crate) fn focus(&mut self, context: u32) {
+        self.current = context;
+        if self.seats.len() > 1
+            && let Some(Seat { root, plan }) = self.seat_of(context)
+        {
+            (self.root, self.plan) = (*root, Arc::clone(plan));
+        }
+    }
+
+    fn seat_of(&self, context: u32) -> Option<&Seat> {
+        match self.streams.get(&context) {
+            Some(stream) => self.seats.get(stream.seat),
+            None => self.seats.iter().find(|seat| seat.root == context),
+        }
+    }
+
+    /// Whether this is the context of a plugin.
+    pub(crate) fn is_root(&self, context: u32) -> bool {
+        self.seats.iter().any(|seat| seat.root == context)
     }
 
     /// The stream host calls are about; there is none in the plugin's own context.

@@ -22,6 +22,8 @@ pub(crate) type Properties = BTreeMap<Vec<u8>, Vec<u8>>;
 /// A stream context.
 #[derive(Debug)]
 pub(crate) struct Stream {
+    /// Of which of the plugins in its instance.
+    pub(crate) seat: usize,
     pub(crate) conn: Arc<ConnInfo>,
     pub(crate) route: Arc<str>,
     /// It is a connection: what its two sides say are the bodies, and there are no heads.
@@ -293,6 +295,7 @@ impl Stream {
     /// A connection has no route.
     pub(crate) fn new(conn: Arc<ConnInfo>, route: Option<Arc<str>>, observed: Option<Box<Observed>>) -> Self {
         Self {
+            seat: 0,
             conn,
             is_connection: route.is_none(),
             route: route.unwrap_or_default(),

@@ -7,9 +7,8 @@ use crate::filter::calls::{Arrived, Part};
 use crate::filter::memory::length;
 
 impl Vm {
-    pub(crate) fn tick(&mut self) -> Called {
-        let root = self.state().root;
-        match self.exports.tick.clone() {
+    pub(crate) fn tick(&mut self, root: u32) -> Called {
+        match self.exports.tick.clone().filter(|_| self.state().is_root(root)) {
             Some(tick) => self.call(root, &tick, root),
             None => Ok(()),
         }
@@ -17,7 +16,7 @@ impl Vm {
 
     pub(crate) fn queue_ready(&mut self, root: u32, queue: u32) -> Called {
         // The instance that registered may have been followed by another.
-        match self.exports.queue_ready.clone().filter(|_| root == self.state().root) {
+        match self.exports.queue_ready.clone().filter(|_| self.state().is_root(root)) {
             Some(ready) => self.call(root, &ready, (root, queue)),
             None => Ok(()),
         }
@@ -32,7 +31,7 @@ impl Vm {
         self.state_mut().calls.end(token);
         let Some(what) = self.exports.http_call_response.clone() else { return Ok(()) };
         let [headers, body, trailers] = sizes;
-        let root = self.state().root;
+        let root = self.root_of(context);
         self.about(arrived, |vm| vm.call(context, &what, (root, token, headers, body, trailers)))
     }
 
@@ -44,7 +43,7 @@ impl Vm {
                 let Some(what) = self.exports.grpc_receive.clone() else { return Ok(()) };
                 let size = length(body.len());
                 let arrived = Arrived { body, ..Arrived::default() };
-                let root = self.state().root;
+                let root = self.root_of(context);
                 self.about(arrived, |vm| vm.call(context, &what, (root, token, size)))
             }
             Err(ended) => self.grpc_closed(context, token, ended),
@@ -60,7 +59,7 @@ impl Vm {
     fn grpc_closed(&mut self, context: u32, token: u32, (status, message): (u32, String)) -> Called {
         let Some(what) = self.exports.grpc_close.clone() else { return Ok(()) };
         let arrived = Arrived { status, message, ..Arrived::default() };
-        let root = self.state().root;
+        let root = self.root_of(context);
         self.about(arrived, |vm| vm.call(context, &what, (root, token, status)))
     }
 
@@ -72,7 +71,7 @@ impl Vm {
             Part::Trailing => (&self.exports.grpc_trailing, arrived.trailers.len()),
         };
         let Some(what) = what.clone() else { return Ok(()) };
-        let root = self.state().root;
+        let root = self.root_of(context);
         self.about(arrived, |vm| vm.call(context, &what, (root, token, length(size))))
     }
 

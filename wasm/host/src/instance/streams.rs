@@ -14,8 +14,8 @@ use crate::filter::stream::{At, Life, Message, Parts, Stream};
 impl Vm {
     /// A request or a connection has come.
     pub(crate) fn open(&mut self, context: u32, stream: Stream) -> Called {
-        let root = self.state().root;
         self.state_mut().streams.insert(context, stream);
+        let root = self.root_of(context);
         match self.exports.context_create.clone() {
             Some(create) => self.call(context, &create, (context, root)),
             None => Ok(()),
@@ -45,7 +45,7 @@ impl Vm {
 
     fn headers(&mut self, context: u32, what: Option<Headers>, map: Map, end: bool) -> Called<Action> {
         let Some(what) = what else { return Ok(Action::Continue) };
-        self.store.data_mut().current = context;
+        self.store.data_mut().focus(context);
         let fields = count(self.state(), map);
         Ok(Action::of(match &what {
             Headers::Plain(plain) => self.call(context, plain, (context, fields))?,
@@ -156,14 +156,16 @@ impl Vm {
         self.settle()
     }
 
-    /// The instance is not needed any more; the plugin's own context is told.
+    /// The instance is not needed any more; the plugins' own contexts are told.
     pub(crate) fn end(&mut self) -> Called {
-        let root = self.state().root;
-        if let Some(done) = self.exports.done.clone() {
-            self.call(root, &done, root)?;
-        }
-        if let Some(delete) = self.exports.delete.clone() {
-            self.call(root, &delete, root)?;
+        let roots: Vec<u32> = self.state().seats.iter().map(|seat| seat.root).collect();
+        for root in roots {
+            if let Some(done) = self.exports.done.clone() {
+                self.call(root, &done, root)?;
+            }
+            if let Some(delete) = self.exports.delete.clone() {
+                self.call(root, &delete, root)?;
+            }
         }
         Ok(())
     }

@@ -151,7 +151,10 @@ impl Function {
     fn alive<'v>(&self, vm: &'v mut Option<Vm>) -> Result<&'v mut Vm, Crash> {
         match vm {
             Some(vm) => Ok(vm),
-            none => Ok(none.insert(Vm::start(&self.blueprint, self.services.clone(), None, self.number())?)),
+            none => {
+                let started = Vm::start(&self.blueprint, self.services.clone(), None, &[self.number()]);
+                Ok(none.insert(started.map_err(|unstarted| unstarted.crash)?))
+            }
         }
     }
 

@@ -7,10 +7,11 @@ use serde_json::json;
 use crate::guest::{filter, filter_with, module};
 use crate::rig::{Rig, get, ok};
 
-const RECORD: &str = r#"(import "env" "proxy_record_metric" (func $record (param i32 i64) (result i32)))"#;
+pub(crate) const RECORD: &str =
+    r#"(import "env" "proxy_record_metric" (func $record (param i32 i64) (result i32)))"#;
 
 /// Writes down each callback as a digit of the metric `outrigger_wasm_custom_steps`.
-const STEPS: &str = r#"
+pub(crate) const STEPS: &str = r#"
     (func $step (param $digit i64)
       (call $ok (call $define_metric (i32.const 1) @"steps" (i32.const 32)))
       (call $ok (call $get_metric (i32.load (i32.const 32)) (i32.const 40)))

@@ -7,6 +7,7 @@ mod bodies;
 mod calls;
 mod codec;
 mod connections;
+mod crews;
 mod endpoints;
 mod functions;
 mod guest;

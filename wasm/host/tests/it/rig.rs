@@ -88,7 +88,11 @@ impl Rig {
 
     /// A request begins its way through the plugin `p`.
     pub(crate) fn visit(&self) -> Box<dyn Visit> {
-        self.plugins.modules()["p"].visit(&"route".into())
+        self.visit_of("p")
+    }
+
+    pub(crate) fn visit_of(&self, plugin: &str) -> Box<dyn Visit> {
+        self.plugins.modules()[plugin].visit(&"route".into())
     }
 
     /// A request without a body, answered by a backend with 200.
@@ -97,8 +101,12 @@ impl Rig {
     }
 
     /// A request comes through, and unless the filter answers it, this response comes back.
-    pub(crate) async fn pass(&self, mut request: Request, response: Response) -> Passed {
-        let mut visit = self.visit();
+    pub(crate) async fn pass(&self, request: Request, response: Response) -> Passed {
+        self.pass_by("p", request, response).await
+    }
+
+    pub(crate) async fn pass_by(&self, plugin: &str, mut request: Request, response: Response) -> Passed {
+        let mut visit = self.visit_of(plugin);
         let answer = within(visit.request(&mut request)).await;
         let forwarded = answer.is_none();
         let mut sent = None;
