@@ -1,8 +1,10 @@
 //! `cargo xtask demo NAME`: the stories of `demo/`. Starts what a story needs and the sidecar on its configuration, and
 //! stays; the suite `demos` runs each story's client as well, on free ports, and looks at what it prints.
 
+mod guests;
 mod play;
 
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,8 +13,10 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::cases::Cases;
 use crate::process::wait_until;
 use crate::tools::{self, Need, Tools};
+use crate::wasm::Kind;
 use crate::wasm::functions::Language;
 use crate::workspace::{Profile, output, root};
+use guests::Guest;
 use play::{Backend, Play, Ports, Programs};
 
 /// One folder of `demo/`.
@@ -22,6 +26,10 @@ struct Story {
     config: &'static str,
     /// A function in a folder of the story that is called as it is; the sidecar finds it in the folder it watches.
     function: Option<(Language, &'static str)>,
+    /// Filters and functions in Rust: each is a crate in a folder of the story.
+    guests: &'static [Guest],
+    /// A file of a guest in whose place there is one that does nothing, for the clients to notice.
+    planted: Option<(Kind, &'static str)>,
     servers: &'static [Backend],
     /// An example of the SDK that runs beside the sidecar, and its arguments.
     app: &'static [&'static str],
@@ -36,6 +44,8 @@ enum Client {
     Example(&'static [&'static str], &'static [&'static str]),
     /// A Java program on the published SDK.
     Java(&'static str, &'static [&'static str]),
+    /// A Python program that needs no packages.
+    Python(&'static str, &'static [&'static str]),
     /// A path of the admin listener.
     Get(&'static str, &'static [&'static str]),
     /// A path of the story's own listener.
@@ -47,6 +57,7 @@ impl Client {
         match self {
             Self::Example(..) => "Rust",
             Self::Java(..) => "Java",
+            Self::Python(..) => "Python",
             Self::Get(..) | Self::Ask(..) => "curl",
         }
     }
@@ -58,7 +69,13 @@ impl Client {
             .arg("60")
             .env("OUTRIGGER_GRPC_ENDPOINT", &play.endpoint)
             .env("runtime_GRPC_PORT", play.port("34904"))
-            .env("APP_PORT", play.port("9999"));
+            .env("APP_PORT", play.port("9999"))
+            .env("TOKENS_PORT", play.port("9998"))
+            .env("WEB_PORT", play.port("8080"))
+            .env("ADMIN_PORT", play.port("34999"))
+            .env("DEMO_FOLDER", &play.folder)
+            // Quicker than for people.
+            .env("BETWEEN", "1.5");
         let expected = match self {
             Self::Example(arguments, expected) => {
                 command.args(programs.example(arguments));
@@ -67,6 +84,10 @@ impl Client {
             Self::Java(file, expected) => {
                 command.args(["java", "-cp", &tools::class_path()]);
                 command.arg(root().join("demo").join(story.name).join(file));
+                expected
+            }
+            Self::Python(file, expected) => {
+                command.arg(tools::python("python")).arg(root().join("demo").join(story.name).join(file));
                 expected
             }
             Self::Get(path, expected) => {
@@ -174,6 +195,31 @@ const STORIES: &[Story] = &[
         seen: Some(("/plums", "plums: 1 so far")),
         ..story("function-topic", "", &[], &[Client::Example(&["publish"], &["published plums"])])
     },
+    FILTER_JWT,
+    HOT_SWAP,
+];
+
+const FILTER_JWT: Story = Story {
+    guests: &[Guest { kind: Kind::Filter, name: "jwt", features: &[] }],
+    ..story("filter-jwt", "", &[], &[Client::Python("visitors.py", &["everything went as it should"])])
+};
+
+const HOT_SWAP: Story = Story {
+    guests: &[
+        Guest { kind: Kind::Function, name: "answer", features: &["v2"] },
+        Guest { kind: Kind::Filter, name: "stamp", features: &["v2"] },
+    ],
+    ..story("hot-swap", "", &[], &[Client::Python("swap.py", &["none failed, each was counted once"])])
+};
+
+/// What their clients say when a guest does nothing.
+const PLANTED: [(Story, &str); 3] = [
+    (Story { planted: Some((Kind::Filter, "jwt.wasm")), ..FILTER_JWT }, "WRONG no token: 200 welcome"),
+    (
+        Story { planted: Some((Kind::Function, "answer-v2.wasm")), ..HOT_SWAP },
+        "requests failed, the first with 200 ''",
+    ),
+    (Story { planted: Some((Kind::Filter, "stamp-v2.wasm")), ..HOT_SWAP }, "stamped None and None"),
 ];
 
 const fn story(
@@ -182,7 +228,7 @@ const fn story(
     servers: &'static [Backend],
     clients: &'static [Client],
 ) -> Story {
-    Story { name, config, function: None, servers, app: &[], clients, seen: None }
+    Story { name, config, function: None, guests: &[], planted: None, servers, app: &[], clients, seen: None }
 }
 
 /// The stories there are.
@@ -224,7 +270,23 @@ pub(crate) fn suite(cases: &mut Cases) -> Result<()> {
         ensure!(noticed, "it was not");
         Ok(())
     });
+    for (story, told) in &PLANTED {
+        let (_, file) = story.planted.unwrap_or((Kind::Filter, ""));
+        cases.case(&format!("planted: demo/{}, where {file} does nothing", story.name), || {
+            let client = story.clients.first().context("it has a client")?;
+            match tell(story, client, &programs) {
+                Ok(()) => bail!("its client did not notice"),
+                Err(error) => ensure!(error.to_string().contains(told), "it said {error:#}"),
+            }
+            Ok(())
+        });
+    }
     Ok(())
+}
+
+/// Whether a folder of `demo/` has a configuration that names modules, which are there when it is played.
+pub(crate) fn names_modules(folder: &Path) -> bool {
+    STORIES.iter().any(|story| !story.guests.is_empty() && folder.ends_with(story.name))
 }
 
 fn tell(story: &Story, client: &Client, programs: &Programs) -> Result<()> {

@@ -86,6 +86,7 @@ pub(crate) const ALL: &[Suite] = &[
         name: "demos",
         about: "the stories of demo/, with what their clients must print",
         needs: &[
+            Need::Python,
             Need::Java,
             Need::Guests,
             Need::Program("curl"),

@@ -63,6 +63,13 @@ impl fmt::Display for Language {
     }
 }
 
+/// What a crate of a demo makes: a filter or a function.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    Filter,
+    Function,
+}
+
 /// A compiler that is there.
 pub(crate) struct Toolchain {
     /// What it says of itself: modules of another one are not taken for its own.
@@ -142,6 +149,23 @@ pub(crate) fn filters(language: Language) -> Result<PathBuf> {
     })
 }
 
+/// The folder with the module of a crate in Rust, `CRATE.wasm`, and beside it `CRATE-FEATURE.wasm` for each feature;
+/// built, unless it has been from the same sources.
+pub(crate) fn versions(kind: Kind, sources: &Path, features: &[&str]) -> Result<PathBuf> {
+    let toolchain = rust::toolchain()?;
+    let [filters, _, functions] = rust::TARGETS;
+    let (target, shared) = match kind {
+        Kind::Filter => (filters, vec![]),
+        Kind::Function => (functions, vec![root().join("wasm/guest"), root().join("wasm/wit")]),
+    };
+    let all = [vec![sources.to_owned()], shared].concat();
+    let key = hash(&format!("{} {}", toolchain.version, features.join(" ")), &all)?;
+    let name = sources.file_name().unwrap_or_default().to_string_lossy();
+    built(&format!("crate-{name}"), key, &sources.display().to_string(), |into| {
+        rust::versions(&toolchain, sources, target, features, into)
+    })
+}
+
 /// The folder of that name and hash, filled by `build` unless it has been.
 fn built(name: &str, key: u64, what: &str, build: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
     let dir = tools_dir("wasm")?.join(format!("{name}-{key:016x}"));
@@ -211,7 +235,7 @@ pub(crate) fn stems(dir: &Path, extension: &str) -> Result<Vec<String>> {
 }
 
 /// What is in a folder, in the order of the names.
-fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
     let entries = std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
     let mut paths =
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>()?;

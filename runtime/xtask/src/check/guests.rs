@@ -1,4 +1,5 @@
-//! The same for what of `wasm/` is no part of the workspace: filters, functions, and the crate these are written on.
+//! The same for what runs inside the sidecar and is no part of the workspace: filters and functions, of `wasm/` and of
+//! demos, and the crate functions are written on.
 
 use std::process::Command;
 
@@ -7,8 +8,14 @@ use anyhow::{Result, ensure};
 use crate::workspace::{cargo, find_program, output, root, run, tools_dir};
 
 /// What is in Rust.
-pub(super) const MANIFESTS: [&str; 3] =
-    ["wasm/filters/rust/Cargo.toml", "wasm/functions/rust/Cargo.toml", "wasm/guest/Cargo.toml"];
+pub(super) const MANIFESTS: [&str; 6] = [
+    "wasm/filters/rust/Cargo.toml",
+    "wasm/functions/rust/Cargo.toml",
+    "wasm/guest/Cargo.toml",
+    "demo/filter-jwt/jwt/Cargo.toml",
+    "demo/hot-swap/answer/Cargo.toml",
+    "demo/hot-swap/stamp/Cargo.toml",
+];
 
 pub(super) fn check() -> Result<()> {
     for manifest in MANIFESTS {

@@ -1,21 +1,21 @@
 //! One story being played: the servers it needs, the sidecar, and the application beside it.
 
 use std::collections::BTreeMap;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::Story;
+use super::{Story, guests};
 use crate::process::{Scratch, Server, accepts, free_port, scratch, wait_until};
 use crate::sidecar::release_binary;
 use crate::tools::Need;
-use crate::wasm::functions::{Language, component};
 use crate::workspace::{Profile, build, build_examples, output, root, tools_dir};
 
 /// Every port the configurations of the stories name.
-const PORTS: [&str; 6] = ["34904", "34999", "8080", "9999", "6380", "2379"];
+const PORTS: [&str; 7] = ["34904", "34999", "8080", "9999", "9998", "6380", "2379"];
 /// The Unix socket one of them names.
 const SOCKET: &str = "/tmp/client-proxy.sock";
 
@@ -50,9 +50,11 @@ pub(super) struct Play {
     pub(super) app: Option<Server>,
     /// Where the application finds the sidecar.
     pub(super) endpoint: String,
+    /// Of the configuration, and of what it names.
+    pub(super) folder: PathBuf,
     ports: BTreeMap<&'static str, String>,
     _backends: Vec<Server>,
-    _dir: Scratch,
+    _scratch: Option<Scratch>,
 }
 
 impl Programs {
@@ -95,30 +97,36 @@ impl Backend {
 
 impl Play {
     pub(super) fn start(story: &Story, programs: &Programs, at: Ports) -> Result<Self> {
-        let dir = scratch()?;
+        let scratch = (at == Ports::Free).then(scratch).transpose()?;
+        let folder = match &scratch {
+            Some(scratch) => scratch.path().to_owned(),
+            None => documented(story)?,
+        };
         let mut ports = BTreeMap::new();
         for port in PORTS {
             ports.insert(port, if at == Ports::Free { free_port()?.to_string() } else { port.to_owned() });
         }
         let socket = match at {
             Ports::Documented => SOCKET.to_owned(),
-            Ports::Free => dir.path().join("api.sock").display().to_string(),
+            Ports::Free => folder.join("api.sock").display().to_string(),
         };
         let backends = story.servers.iter().map(|server| server.start(&ports)).collect::<Result<Vec<_>>>()?;
-        let file = match story.function {
-            Some((language, function)) => functions(story, language, function, dir.path(), &ports)?,
-            None => configure(story, dir.path(), &ports, &socket)?,
+        let file = match story.config {
+            "" => own(story, &folder, &ports)?,
+            _ => configure(story, &folder, &ports, &socket)?,
         };
         let over_socket = std::fs::read_to_string(&file)?.contains(&socket);
         let mut command = Command::new(&programs.outrigger);
-        command.current_dir(dir.path()).env("HOME", dir.path()).arg("run").arg("-c").arg(&file);
+        command.current_dir(&folder).env("HOME", &folder).arg("run").arg("-c").arg(&file);
         // A demo's home is new each time; what has been compiled need not be.
         command.env("OUTRIGGER__WASM__CACHE", tools_dir("wasm/compiled")?);
         let mut sidecar = Server::start(&format!("demo-{}", story.name), &mut command, None)?;
         let port = |documented: &str| ports.get(documented).cloned().unwrap_or_default();
         let api: u16 = port("34904").parse()?;
-        sidecar.wait_ready(|| if over_socket { Path::new(&socket).exists() } else { accepts(api) })?;
-        if let Some((_, function)) = story.function {
+        let web: Option<u16> = story.config.is_empty().then(|| port("8080").parse()).transpose()?;
+        let is_open = || if over_socket { UnixStream::connect(&socket).is_ok() } else { accepts(api) };
+        sidecar.wait_ready(|| is_open() && web.is_none_or(accepts))?;
+        for function in guests::functions(story) {
             let list = format!("http://127.0.0.1:{}/functions/{function}", port("34999"));
             wait_until("the function is there", COMPILED, || {
                 output(Command::new("curl").args(["-sS", "--fail", &list])).is_ok()
@@ -127,13 +135,23 @@ impl Play {
         }
         let endpoint = if over_socket { format!("unix:{socket}") } else { format!("127.0.0.1:{api}") };
         let app = app(story, programs, &port("9999"))?;
-        Ok(Self { sidecar, app, endpoint, ports, _backends: backends, _dir: dir })
+        Ok(Self { sidecar, app, endpoint, folder, ports, _backends: backends, _scratch: scratch })
     }
 
     /// Where what the configuration has at this port listens.
     pub(super) fn port(&self, documented: &str) -> &str {
         self.ports.get(documented).map(String::as_str).unwrap_or_default()
     }
+}
+
+/// Where clients of a story that is played for people look for its folder. Each play begins with an empty one.
+fn documented(story: &Story) -> Result<PathBuf> {
+    let folder = tools_dir("demo")?.join(story.name);
+    if folder.exists() {
+        std::fs::remove_dir_all(&folder).context("removing what was played before")?;
+    }
+    std::fs::create_dir(&folder).context("creating a folder for the story")?;
+    Ok(folder)
 }
 
 /// The story's configuration with our ports, and the files it names beside it.
@@ -150,24 +168,13 @@ fn configure(story: &Story, dir: &Path, ports: &BTreeMap<&str, String>, socket: 
     Ok(file)
 }
 
-/// The story's own configuration with our ports, and beside it the folder of functions it names.
-fn functions(
-    story: &Story,
-    language: Language,
-    function: &str,
-    dir: &Path,
-    ports: &BTreeMap<&str, String>,
-) -> Result<PathBuf> {
-    let from = root().join("demo").join(story.name);
-    let sources = from.join(function);
-    let component = component(language, &sources.join(format!("{function}.{}", language.extension())))?;
-    let folder = dir.join("functions");
-    std::fs::create_dir(&folder)?;
-    for file in [component, sources.join(format!("{function}.yaml"))] {
-        std::fs::copy(&file, folder.join(file.file_name().unwrap_or_default()))
-            .with_context(|| format!("copying {}", file.display()))?;
+/// The story's own configuration with our ports, and beside it the guests it names.
+fn own(story: &Story, dir: &Path, ports: &BTreeMap<&str, String>) -> Result<PathBuf> {
+    guests::place(story, dir)?;
+    let mut text = std::fs::read_to_string(root().join("demo").join(story.name).join("outrigger.yaml"))?;
+    for (documented, port) in ports {
+        text = text.replace(&format!(":{documented}\""), &format!(":{port}\""));
     }
-    let text = std::fs::read_to_string(from.join("outrigger.yaml"))?;
     let port = |documented: &str| ports.get(documented).cloned().unwrap_or_default();
     let head = format!(
         "api: {{ listeners: {{ main: {{ address: \"127.0.0.1:{}\" }} }} }}\nadmin: {{ address: \"127.0.0.1:{}\" }}\n",
@@ -175,7 +182,7 @@ fn functions(
         port("34999")
     );
     let file = dir.join("outrigger.yaml");
-    std::fs::write(&file, head + &text.replace(":8080\"", &format!(":{}\"", port("8080"))))?;
+    std::fs::write(&file, head + &text)?;
     Ok(file)
 }
 

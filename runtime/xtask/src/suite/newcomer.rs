@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::cases::Cases;
+use crate::demo::names_modules;
 use crate::process::scratch;
 use crate::quickstart;
 use crate::sidecar::release_binary;
@@ -44,11 +45,14 @@ pub(super) fn configs(cases: &mut Cases) -> Result<()> {
     Ok(())
 }
 
-/// `configs/*.yaml` and `demo/*/*.yaml`.
+/// `configs/*.yaml` and `demo/*/*.yaml`, but for those the suite `demos` plays with modules of their own.
 fn config_files() -> Result<Vec<PathBuf>> {
     let mut directories = vec![root().join("configs")];
     for entry in std::fs::read_dir(root().join("demo")).context("reading demo")? {
-        directories.push(entry?.path());
+        let directory = entry?.path();
+        if !names_modules(&directory) {
+            directories.push(directory);
+        }
     }
     let mut files = Vec::new();
     for directory in directories.iter().filter(|directory| directory.is_dir()) {

@@ -46,6 +46,28 @@ pub(super) fn functions(toolchain: &Toolchain, sources: &Path, into: &Path) -> R
     compile(toolchain, sources, components, &stems(&sources.join("examples"), "rs")?, into)
 }
 
+/// The library of a crate is a module; each feature makes another version of it.
+pub(super) fn versions(
+    toolchain: &Toolchain,
+    sources: &Path,
+    target: &str,
+    features: &[&str],
+    into: &Path,
+) -> Result<()> {
+    let dir = tools_dir("wasm/target")?;
+    let name = sources.file_name().unwrap_or_default().to_string_lossy();
+    for feature in std::iter::once("").chain(features.iter().copied()) {
+        let mut cargo = toolchain.command();
+        cargo.current_dir(sources).args(["build", "--quiet", "--locked", "--release", "--target", target]);
+        output(clean(cargo.args(["--features", feature, "--target-dir"]).arg(&dir)))?;
+        let built = dir.join(target).join("release").join(format!("{name}.wasm"));
+        let version = if feature.is_empty() { name.to_string() } else { format!("{name}-{feature}") };
+        std::fs::copy(&built, into.join(format!("{version}.wasm")))
+            .with_context(|| format!("copying {}", built.display()))?;
+    }
+    Ok(())
+}
+
 fn compile(toolchain: &Toolchain, sources: &Path, target: &str, names: &[String], into: &Path) -> Result<()> {
     let dir = tools_dir("wasm/target")?;
     let mut cargo = toolchain.command();
