@@ -26,7 +26,8 @@ pub struct AccessLogConfig {
     pub path: String,
     /// Text with `%{…}` placeholders: `time`, `method`, `path`, `protocol`, `host`, `status`, `bytes`, `received`,
     /// `duration_ms`, `peer`, `listener`, `route`, `cluster`, `upstream`, `attempts`, `reason`, `outcome`,
-    /// `request_id`, and `header:NAME` for a request header. Ignored when `json` is set.
+    /// `request_id`, `header:NAME` for a request header, and `filter_state:wasm.NAME` for what a WebAssembly filter has
+    /// set. Ignored when `json` is set.
     pub format: String,
     /// One JSON object per line, with the same names as keys.
     pub json: bool,

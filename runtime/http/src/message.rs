@@ -9,6 +9,7 @@ use outrigger_telemetry::trace::TraceContext;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::body::Body;
+use crate::filter_state::FilterState;
 use crate::h1;
 use crate::head::{RequestHead, ResponseHead};
 use crate::record::Record;
@@ -31,6 +32,8 @@ pub struct RequestExt {
     pub trace: Option<Box<TraceContext>>,
     /// The endpoint a filter has chosen for it.
     pub chosen: Option<Box<Chosen>>,
+    /// What its filters set and read, where there are any that do.
+    pub state: Option<Arc<FilterState>>,
 }
 
 /// An endpoint chosen for a request, out of those of the cluster it goes to.

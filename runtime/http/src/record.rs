@@ -10,6 +10,7 @@ use outrigger_telemetry::span::Span;
 
 use crate::access_log::AccessLog;
 use crate::body::Meter;
+use crate::filter_state::FilterState;
 use crate::head::RequestHead;
 
 /// Travels with a response to the codec, which completes it. Boxed: it holds the whole request head, and moving that
@@ -29,6 +30,8 @@ pub struct Record {
     pub attempts: u32,
     /// Why we answered ourselves, when we did.
     pub reason: Option<&'static str>,
+    /// What filters have set.
+    pub state: Option<Arc<FilterState>>,
     pub log: Option<Arc<AccessLog>>,
     pub observer: Option<Arc<dyn Observer>>,
     /// Ends with the record.
@@ -87,6 +90,7 @@ impl Record {
             upstream: None,
             attempts: 0,
             reason: None,
+            state: None,
             log: None,
             observer: None,
             span: None,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use outrigger_http::access_log::{AccessLog, AccessLogConfig};
-use outrigger_http::{Body, Handler, Record, Request, Response, ServerConfig};
+use outrigger_http::{Body, FilterState, Handler, Record, Request, Response, ServerConfig};
 use tokio::io::AsyncReadExt;
 
 struct Logged(Arc<AccessLog>);
@@ -18,6 +18,10 @@ impl Handler for Logged {
         response.body = Body::full("hello");
         let mut record = Record::new(request.conn, request.head, Instant::now());
         record.route = Some("shop".into());
+        let state = FilterState::default();
+        state.set(b"user", b"ann").unwrap();
+        state.set(b"user\0plan", b"a\nb").unwrap();
+        record.state = Some(Arc::new(state));
         record.log = Some(Arc::clone(&self.0));
         response.record = Some(Box::new(record));
         response
@@ -44,6 +48,13 @@ async fn text_lines_follow_the_format() {
 }
 
 #[tokio::test]
+async fn what_filters_have_set_is_told() {
+    let format = "%{filter_state:wasm.user} %{filter_state:wasm.user.plan} %{filter_state:wasm.other}";
+    let line = lines(&AccessLogConfig { format: format.into(), ..AccessLogConfig::default() }).await;
+    assert_eq!(line, "ann a\\u000ab -\n");
+}
+
+#[tokio::test]
 async fn json_lines_are_json() {
     let line = lines(&AccessLogConfig { json: true, ..AccessLogConfig::default() }).await;
     let value: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -60,6 +71,8 @@ async fn a_bad_format_names_what_is_wrong() {
         ("%{nope}", "unknown placeholder %{nope}"),
         ("%{status", "not closed"),
         ("%{header:a b}", "not a header name"),
+        ("%{filter_state:user}", "what a filter sets as `x` is `wasm.x`"),
+        ("%{filter_state:wasm.}", "names nothing"),
     ] {
         let config = AccessLogConfig { format: format.into(), ..AccessLogConfig::default() };
         assert!(AccessLog::check(&config).unwrap_err().message.contains(wrong), "{format}");

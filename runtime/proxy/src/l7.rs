@@ -100,7 +100,9 @@ impl Route {
         if let Action::Forward(_) = self.action {
             forward::sanitise(request, arrived.listener)?;
         }
-        let mut response = match self.filters.request(request, &mut passage).await {
+        let answer = self.filters.request(request, &mut passage).await;
+        record::filtered(log, request);
+        let mut response = match answer {
             Some(response) => response,
             None => {
                 let is_grpc = arrived.is_grpc;

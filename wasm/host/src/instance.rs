@@ -29,6 +29,8 @@ pub(crate) struct Blueprint {
     engine: Arc<Engine>,
     pre: InstancePre<State>,
     version: Version,
+    /// Whether it may set or read what filters set on a request.
+    pub(crate) has_properties: bool,
     /// Of the plugins that share its instances, which have the settings of an instance in common; there is one at least.
     pub(crate) crew: Box<[Arc<Plan>]>,
 }
@@ -81,7 +83,8 @@ impl Blueprint {
         let text = |error: wasmtime::Error| format!("{error:#}");
         let linker = linker(engine.wasmtime(), module).map_err(text)?;
         let pre = linker.instantiate_pre(module).map_err(text)?;
-        Ok(Self { engine, pre, version, crew })
+        let has_properties = module.imports().any(|import| import.name().ends_with("_property"));
+        Ok(Self { engine, pre, version, has_properties, crew })
     }
 }
 

@@ -41,9 +41,6 @@ pub(crate) const QUEUE_ITEMS: usize = 1000;
 pub(crate) const QUEUES: usize = 1000;
 pub(crate) const QUEUE_NAME: usize = 256;
 pub(crate) const QUEUE_TOTAL: usize = 16 << 20;
-/// Properties a filter sets on one request, and the bytes of all of them.
-pub(crate) const PROPERTIES: usize = 256;
-pub(crate) const PROPERTY_BYTES: usize = 1 << 20;
 /// How long a stream that is over may wait for the filter to be done with it, and how many of one instance may.
 pub(crate) const LINGER: Duration = Duration::from_secs(60);
 pub(crate) const LINGERING: usize = 1000;

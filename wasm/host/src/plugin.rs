@@ -178,10 +178,16 @@ impl Cell {
         self.run(&mut slot, |vm| {
             let (conn, route) = (Arc::clone(&request.conn), Arc::clone(route));
             let stream = Stream::new(conn, Some(route), observed);
-            vm.open(context, Stream { seat: plugin.seat, ..stream })?;
+            let state = request.ext.state.clone();
+            vm.open(context, Stream { seat: plugin.seat, state, ..stream })?;
             vm.request_headers(context, request.head.clone(), end)
         })?;
         Ok(context)
+    }
+
+    /// Whether its plugins may set or read what filters set on a request.
+    pub(crate) fn has_properties(&self) -> bool {
+        self.blueprint.has_properties
     }
 
     /// Calls the instance about a stream it knows.

@@ -19,6 +19,8 @@ pub(super) enum Item {
     Literal(String),
     Field(&'static str, Field),
     Header(HeaderName),
+    /// What a filter has set.
+    State(String),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +93,10 @@ impl Compiled {
             match item {
                 Item::Literal(text) => out.push_str(text),
                 Item::Header(name) => escaped(out, record.request.headers.get(name), false),
+                Item::State(name) => {
+                    let value = record.state.as_ref().and_then(|state| state.dotted(name));
+                    escaped(out, value.as_deref(), false);
+                }
                 Item::Field(name, field) if self.json => {
                     // Writing to a string does not fail.
                     let _ = write!(out, "{}\"{name}\":", if index == 0 { '{' } else { ',' });
@@ -109,10 +115,19 @@ fn item(name: &str) -> Result<Item, String> {
             .map_err(|_| format!("{header:?} is not a header name"))?;
         return Ok(Item::Header(header));
     }
+    if let Some(name) = name.strip_prefix("filter_state:") {
+        let set = name.strip_prefix("wasm.").filter(|name| !name.is_empty());
+        return set.map(|set| Item::State(set.to_owned())).ok_or_else(|| {
+            format!("%{{filter_state:{name}}} names nothing: what a filter sets as `x` is `wasm.x`")
+        });
+    }
     let known = FIELDS.iter().find(|(known, _)| *known == name);
     known.map(|(name, field)| Item::Field(name, *field)).ok_or_else(|| {
         let names: Vec<_> = FIELDS.iter().map(|(name, _)| *name).collect();
-        format!("unknown placeholder %{{{name}}}; known are {} and header:NAME", names.join(", "))
+        format!(
+            "unknown placeholder %{{{name}}}; known are {}, header:NAME and filter_state:wasm.NAME",
+            names.join(", ")
+        )
     })
 }
 

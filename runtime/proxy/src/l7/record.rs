@@ -86,6 +86,13 @@ pub(super) fn routed(log: &mut Log, route: &Arc<str>) {
     }
 }
 
+/// What filters set from here on is told too.
+pub(super) fn filtered(log: &mut Log, request: &Request) {
+    if let Some(record) = log {
+        record.state.clone_from(&request.ext.state);
+    }
+}
+
 pub(super) fn sent(log: &mut Log, cluster: &Cluster, report: &Report) {
     if let Some(record) = log {
         record.cluster = Some(Arc::clone(cluster.name()));

@@ -10,6 +10,9 @@ use http::Request;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use outrigger_http::chain::{Module, Modules, Tap, Visit};
+use outrigger_http::{FilterState, Response};
+use outrigger_net::{BoxFuture, ConnInfo};
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -81,6 +84,54 @@ fn a_client_that_stays_has_one_line_of_another_kind() {
     drop(client);
     logged(&file, "/one 200 3 - complete");
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), 1);
+}
+
+/// Sets something on the request when it comes, and something when the response does.
+#[derive(Debug, Clone, Default)]
+struct Notes(Arc<FilterState>);
+
+impl Module for Notes {
+    fn visit(&self, _: &Arc<str>) -> Box<dyn Visit> {
+        Box::new(Self::default())
+    }
+
+    fn tap(&self, _: &Arc<ConnInfo>) -> Option<Box<dyn Tap>> {
+        None
+    }
+}
+
+impl Visit for Notes {
+    fn request<'a>(
+        &'a mut self,
+        request: &'a mut outrigger_http::Request,
+    ) -> BoxFuture<'a, Option<Response>> {
+        self.0.set(b"asked", request.head.path().as_bytes()).unwrap();
+        request.ext.state = Some(Arc::clone(&self.0));
+        Box::pin(async { None })
+    }
+
+    fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()> {
+        self.0.set(b"told", response.head.status.as_str().as_bytes()).unwrap();
+        Box::pin(async {})
+    }
+}
+
+#[test]
+fn what_filters_set_on_either_way_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.log");
+    let format = "%{path} %{filter_state:wasm.asked} %{filter_state:wasm.told} %{filter_state:wasm.none}";
+    let config = json!({
+        "listeners": { "web": { "address": "127.0.0.1:0", "access_log": { "path": file, "format": format } } },
+        "routes": { "all": { "filters": { "wasm": ["notes"] }, "respond": { "status": 202 } } },
+    });
+    let modules = Modules::from([("notes".into(), Arc::new(Notes::default()) as Arc<dyn Module>)]);
+    let proxy = Proxy::start_with(config, modules);
+    let mut client = Client::connect(proxy.web());
+    client.write("GET /one HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.reply().status, 202);
+    drop(client);
+    logged(&file, "/one /one 202 -");
 }
 
 #[test]

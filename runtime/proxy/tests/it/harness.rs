@@ -19,6 +19,7 @@ pub(crate) struct Proxy {
     control: Workers,
     workers: Arc<Workers>,
     pub(crate) metrics: Metrics,
+    modules: Modules,
     running: Option<Running>,
 }
 
@@ -31,10 +32,15 @@ struct Running {
 impl Proxy {
     /// `config` has `listeners`, `routes` and `clusters`; one worker.
     pub(crate) fn start(config: Value) -> Self {
+        Self::start_with(config, Modules::new())
+    }
+
+    /// With these filters.
+    pub(crate) fn start_with(config: Value, modules: Modules) -> Self {
         let control = Workers::start(1).unwrap();
         let workers = Arc::new(Workers::start(1).unwrap());
         let metrics = Metrics::new();
-        let mut proxy = Self { control, workers, metrics, running: None };
+        let mut proxy = Self { control, workers, metrics, modules, running: None };
         proxy.apply(config).unwrap();
         proxy
     }
@@ -68,7 +74,7 @@ impl Proxy {
         let _inside = handle.enter();
         let clusters =
             Clusters::compile(&cluster_config, &old).map_err(|problems| format!("{problems:?}"))?;
-        let compiled = compile(&proxy_config, &clusters, &Modules::new(), &self.metrics, previous.as_ref())
+        let compiled = compile(&proxy_config, &clusters, &self.modules, &self.metrics, previous.as_ref())
             .map_err(|problems| format!("{problems:?}"))?;
         clusters.activate();
         let (send, receive) = std::sync::mpsc::channel();

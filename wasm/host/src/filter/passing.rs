@@ -55,8 +55,12 @@ impl Passing {
     async fn forth(&mut self, request: &mut Request) -> Option<Response> {
         self.is_grpc = request.head.is_grpc();
         let end = http_body::Body::is_end_stream(&request.body);
-        let begun =
-            self.plugin.cell().map(|cell| (cell, cell.begin(&self.plugin, request, &self.route, end)));
+        let begun = self.plugin.cell().map(|cell| {
+            if cell.has_properties() {
+                request.ext.state.get_or_insert_default();
+            }
+            (cell, cell.begin(&self.plugin, request, &self.route, end))
+        });
         let Some((cell, Ok(context))) = begun else { return self.plugin.refusal(self.is_grpc) };
         let (plugin, cell) = (Arc::clone(&self.plugin), Arc::clone(cell));
         let exchange = Arc::new(Exchange { plugin, cell, context });

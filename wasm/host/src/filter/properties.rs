@@ -3,16 +3,15 @@
 use std::net::SocketAddr;
 
 use http::Version;
-use outrigger_http::{RequestHead, ResponseHead};
+use outrigger_http::{RequestHead, ResponseHead, reply};
 use outrigger_net::{Address, Peer};
 
 use super::abi::Status;
 use super::control::nanoseconds;
 use super::map;
-use super::memory::{Answer, Guest, Place, Span, bytes, give};
+use super::memory::{Answer, Guest, Place, Span, both, bytes, give};
 use super::state::State;
-use super::stream::{Properties, Stream};
-use crate::limits::{PROPERTIES, PROPERTY_BYTES};
+use super::stream::Stream;
 
 pub(crate) fn get(guest: &mut Guest<'_>, path: Span, place: Place) -> Answer {
     let path = bytes(guest, path)?;
@@ -20,31 +19,26 @@ pub(crate) fn get(guest: &mut Guest<'_>, path: Span, place: Place) -> Answer {
     give(guest, &value, place)
 }
 
-/// Properties a filter sets are its own, for the rest of the request.
+/// What a filter sets is read by all filters of the request; on a connection it is the filter's own.
 pub(crate) fn set(guest: &mut Guest<'_>, path: Span, value: Span) -> Answer {
-    let (path, value) = (bytes(guest, path)?, bytes(guest, value)?);
-    Ok(keep(&mut guest.data_mut().stream_mut()?.properties, path, value)?)
+    let (memory, state) = both(guest)?;
+    let (path, value) = (path.of(memory)?, value.of(memory)?);
+    let state = state.stream_mut()?.state.get_or_insert_default();
+    Ok(state.set(plain(path), value).map_err(|_| Status::BadArgument)?)
 }
 
-fn keep(properties: &mut Properties, path: Vec<u8>, value: Vec<u8>) -> Result<(), Status> {
-    let others = properties.iter().filter(|(known, _)| **known != path);
-    let (count, size) =
-        others.fold((0, 0), |(n, size), (path, value)| (n + 1, size + path.len() + value.len()));
-    if path.is_empty() || count >= PROPERTIES || size + path.len() + value.len() > PROPERTY_BYTES {
-        return Err(Status::BadArgument);
-    }
-    properties.insert(path, value);
-    Ok(())
+/// Some SDKs end a path with the separator.
+fn plain(path: &[u8]) -> &[u8] {
+    path.strip_suffix(&[0]).unwrap_or(path)
 }
 
 fn value(state: &State, path: &[u8]) -> Option<Vec<u8>> {
     let stream = state.stream().ok();
-    if let Some(own) = stream.and_then(|stream| stream.properties.get(path)) {
-        return Some(own.clone());
-    }
-    // Some SDKs end a path with the separator.
-    let text = std::str::from_utf8(path.strip_suffix(&[0]).unwrap_or(path)).ok()?;
+    let set = |path: &[u8]| Some(stream?.state.as_ref()?.get(path)?.to_vec());
+    let path = plain(path);
+    let Ok(text) = std::str::from_utf8(path) else { return set(path) };
     let (first, rest) = text.split_once('\0').unwrap_or((text, ""));
+    // What is ours to tell no filter can tell the others.
     match (first, rest) {
         ("plugin_name", "") => text_of(&state.plan.name),
         ("plugin_root_id", "") => text_of(&state.plan.root_id),
@@ -58,10 +52,25 @@ fn value(state: &State, path: &[u8]) -> Option<Vec<u8>> {
         ("response", rest) => response(stream?, rest),
         ("source", rest) => peer(stream?, rest),
         ("destination", rest) => address(&stream?.conn.local, rest),
+        ("connection_id", "") => number(stream?.conn.id),
         ("connection", rest) => connection(stream?, rest),
-        _ => None,
+        ("filter_state", rest) => set(rest.strip_prefix("wasm.")?.as_bytes()),
+        (name, _) if ABSENT.contains(&name) => None,
+        _ => set(path),
     }
 }
+
+/// What other hosts have there is not in our configuration.
+const ABSENT: [&str; 8] = [
+    "metadata",
+    "xds",
+    "node",
+    "cluster_metadata",
+    "route_metadata",
+    "listener_metadata",
+    "upstream_host_metadata",
+    "upstream_filter_state",
+];
 
 fn request(stream: &Stream, path: &str) -> Option<Vec<u8>> {
     let head = stream.request.head.as_ref()?;
@@ -92,6 +101,7 @@ fn response(stream: &Stream, path: &str) -> Option<Vec<u8>> {
     let head = stream.response.head.as_ref()?;
     match path {
         "code" => number(head.status.as_u16().into()),
+        "code_details" => details(stream, head),
         "size" => number(stream.response.size),
         "total_size" => number(stream.response.size + fields_size(head)),
         "grpc_status" => {
@@ -104,6 +114,14 @@ fn response(stream: &Stream, path: &str) -> Option<Vec<u8>> {
             let name = http::HeaderName::from_bytes(path.strip_prefix("headers\0")?.as_bytes()).ok()?;
             head.headers.joined(&name).map(|value| value.into_owned())
         }
+    }
+}
+
+/// Who is behind the status: the upstream, or we for a reason of ours.
+fn details(stream: &Stream, head: &ResponseHead) -> Option<Vec<u8>> {
+    match stream.upstream {
+        Some(_) => text_of("via_upstream"),
+        None => text_of(head.headers.get_str(&reply::REASON)?),
     }
 }
 
@@ -175,23 +193,4 @@ fn text_of(text: &str) -> Option<Vec<u8>> {
 
 fn number(number: u64) -> Option<Vec<u8>> {
     Some(number.to_le_bytes().to_vec())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_one_request_carries_has_its_bounds() {
-        let mut properties = Properties::new();
-        let mut set = |path: usize, size: usize| keep(&mut properties, vec![b'p'; path], vec![0; size]);
-        assert_eq!(set(0, 1), Err(Status::BadArgument));
-        assert_eq!(set(1, PROPERTY_BYTES), Err(Status::BadArgument));
-        assert_eq!(set(PROPERTY_BYTES, 1), Err(Status::BadArgument), "paths count too");
-        set(1, PROPERTY_BYTES - 1).unwrap();
-        assert_eq!(set(2, 0), Err(Status::BadArgument));
-        set(1, 0).unwrap();
-        assert_eq!((2..1000).filter(|path| set(*path, 1).is_ok()).count(), PROPERTIES - 1);
-        set(1, 10).unwrap();
-    }
 }

@@ -1,6 +1,5 @@
 //! One request and its response, as a filter sees them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::SystemTime;
@@ -8,16 +7,13 @@ use std::time::SystemTime;
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use outrigger_http::{Chosen, Headers, RequestHead, ResponseHead, Upstream};
+use outrigger_http::{Chosen, FilterState, Headers, RequestHead, ResponseHead, Upstream};
 use outrigger_net::ConnInfo;
 use tokio::task::JoinHandle;
 
 use super::abi::{Action, Side};
 use super::local::Local;
 use super::measures::Observed;
-
-/// What a filter has set, by path.
-pub(crate) type Properties = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// A stream context.
 #[derive(Debug)]
@@ -35,7 +31,8 @@ pub(crate) struct Stream {
     pub(crate) local: Option<Local>,
     /// A second answer does not count, nor one after the response's head has left.
     pub(crate) answered: bool,
-    pub(crate) properties: Properties,
+    /// What filters have set. It is the request's, if that has one.
+    pub(crate) state: Option<Arc<FilterState>>,
     /// Where the filter wants the request to go.
     pub(crate) chosen: Option<Chosen>,
     /// When it is traced or timed.
@@ -304,7 +301,7 @@ impl Stream {
             response: Message::default(),
             local: None,
             answered: false,
-            properties: Properties::new(),
+            state: None,
             chosen: None,
             observed,
             upstream: None,

@@ -18,6 +18,7 @@ mod layotto;
 mod lifecycle;
 mod logs;
 mod observed;
+mod properties;
 mod rig;
 mod settings;
 mod shared;
