@@ -14,6 +14,7 @@ mod guest;
 mod headers;
 mod hostile;
 mod imports;
+mod isolation;
 mod layotto;
 mod lifecycle;
 mod logs;
