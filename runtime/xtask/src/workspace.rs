@@ -25,6 +25,23 @@ pub(crate) enum Profile {
     Dev,
     /// What suites and benchmarks run.
     Release,
+    /// What is shipped: slow to build, and the smallest.
+    Dist,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Dev => "dev",
+            Self::Release => "release",
+            Self::Dist => "dist",
+        }
+    }
+
+    /// Under the target directory.
+    fn folder(self) -> &'static str {
+        if self == Self::Dev { "debug" } else { self.name() }
+    }
 }
 
 /// Cargo, started in the checkout with the lock file held as it is.
@@ -62,23 +79,17 @@ pub(crate) fn build(package: &str, binary: &str, features: &str, profile: Profil
 
 /// Builds binaries, given with their packages, in one run of cargo, so that what they share is compiled once.
 pub(crate) fn build_all(binaries: &[(&str, &str)], features: &str, profile: Profile) -> Result<Vec<PathBuf>> {
-    let mut arguments = vec!["build"];
+    let mut arguments = vec!["build", "--profile", profile.name()];
     for (package, binary) in binaries {
         arguments.extend(["--package", package, "--bin", binary]);
     }
     if !features.is_empty() {
         arguments.extend(["--features", features]);
     }
-    if profile == Profile::Release {
-        arguments.push("--release");
-    }
     let wants_protoc =
         features.split(',').any(|feature| feature.ends_with("full") || feature.ends_with("etcd"));
     run(&mut if wants_protoc { cargo_with_protoc(&arguments)? } else { cargo(&arguments) })?;
-    let dir = target_dir()?.join(match profile {
-        Profile::Dev => "debug",
-        Profile::Release => "release",
-    });
+    let dir = target_dir()?.join(profile.folder());
     Ok(binaries.iter().map(|(_, binary)| dir.join(binary)).collect())
 }
 

@@ -60,8 +60,8 @@ pub(super) struct Play {
 impl Programs {
     pub(super) fn build(profile: Profile) -> Result<Self> {
         let outrigger = match profile {
-            Profile::Dev => build("outrigger", "outrigger", "full", profile)?,
             Profile::Release => release_binary()?.to_owned(),
+            Profile::Dev | Profile::Dist => build("outrigger", "outrigger", "full", profile)?,
         };
         Ok(Self { outrigger, examples: build_examples("outrigger-sdk")? })
     }

@@ -1,4 +1,5 @@
-//! What the engine costs those who do not use it: the program with and without it, on disk and in memory.
+//! What the engine costs those who do not use it: the program as it is shipped, with and without it, on disk and in
+//! memory.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,7 +10,7 @@ use anyhow::{Context, Result};
 use super::super::{Options, median};
 use super::Goal;
 use crate::process::scratch;
-use crate::sidecar::{Sidecar, release_binary};
+use crate::sidecar::Sidecar;
 use crate::table::Table;
 use crate::usage;
 use crate::workspace::{Profile, build};
@@ -25,11 +26,12 @@ pub(super) fn run(_: &Options, goals: &mut Vec<Goal>) -> Result<String> {
     let dir = scratch()?;
     let lean = dir.path().join("outrigger");
     // Both builds have the same name; the full one is linked last, and stays.
-    let built = build("outrigger", "outrigger", WITHOUT, Profile::Release)?;
+    let built = build("outrigger", "outrigger", WITHOUT, Profile::Dist)?;
     std::fs::copy(&built, &lean).with_context(|| format!("copying {}", built.display()))?;
+    let full = build("outrigger", "outrigger", "full", Profile::Dist)?;
     let mut table = Table::new(&["program", "size MB", "RSS at rest MB", "of it data MB"]);
     let mut found = Vec::new();
-    for (name, binary) in [("without `wasm`", lean.as_path()), ("with it, no module", release_binary()?)] {
+    for (name, binary) in [("without `wasm`", lean.as_path()), ("with it, no module", full.as_path())] {
         let size = std::fs::metadata(binary)?.len() as f64 / MB;
         let (resident, data) = at_rest(binary)?;
         table.row([name.to_owned(), format!("{size:.1}"), format!("{resident:.1}"), format!("{data:.1}")]);
