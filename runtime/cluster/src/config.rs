@@ -122,6 +122,11 @@ impl Default for PoolConfig {
 }
 
 impl ClusterConfig {
+    /// Whether there is nothing to connect to: functions take requests and no connections.
+    pub fn is_only_functions(&self) -> bool {
+        !self.endpoints.is_empty() && self.endpoints.iter().all(|endpoint| endpoint.address().is_none())
+    }
+
     /// Everything that cannot work, with paths inside this cluster's section.
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = Vec::new();

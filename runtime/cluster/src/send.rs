@@ -118,7 +118,8 @@ impl Cluster {
             if let Some(span) = span {
                 end(span, &result);
             }
-            if let Some(verdict) = verdict_of(&result, trial.endpoint.identity().http2) {
+            let verdict = verdict_of(&result, trial.endpoint.identity().http2);
+            if let Some(verdict) = verdict.filter(|_| result.is_ok() || !self.is_absent(&trial.endpoint)) {
                 trial.judge(verdict, at);
             }
             if !self.should_retry(&result, policy, report.attempts, how.deadline, &replay, at) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::config::Balance;
+use crate::config::{Balance, Location};
 use crate::endpoint::{Checked, Endpoint};
 use crate::pick::Draw;
 
@@ -24,6 +24,8 @@ pub(crate) struct EndpointSet {
     /// When the next endpoint's time out is over. Looked at by whoever picks, so no timer is needed.
     pub(crate) review_at: Option<Instant>,
     pub(crate) panic: bool,
+    /// Whether any of those that may be picked are functions.
+    pub(crate) has_functions: bool,
 }
 
 impl EndpointSet {
@@ -41,7 +43,9 @@ impl EndpointSet {
             panic_percent.is_some_and(|percent| usable.len() * 100 < members.len() * usize::from(percent));
         let all: Box<[Member]> = members.into();
         let usable = if panic { all.clone() } else { usable };
-        Self { draw: Draw::new(&usable, balance), all, usable, review_at, panic }
+        let is_function = |member: &Member| matches!(member.endpoint.location(), Location::Function(_));
+        let has_functions = usable.iter().any(is_function);
+        Self { draw: Draw::new(&usable, balance), all, usable, review_at, panic, has_functions }
     }
 
     pub(crate) fn empty() -> Self {
@@ -52,6 +56,7 @@ impl EndpointSet {
             usable: none,
             review_at: None,
             panic: false,
+            has_functions: false,
         }
     }
 

@@ -66,7 +66,8 @@ impl From<Address> for EndpointConfig {
 struct Long {
     /// Where it listens. This or `function`.
     address: Option<Address>,
-    /// A function of this process: its name. One that is not there (yet) is like an endpoint that refuses connections.
+    /// A function of this process: its name. One that is not there yet is passed over; alone it is like an endpoint that
+    /// refuses connections. It gets requests from the moment it is there.
     function: Option<Box<str>>,
     /// Its share of the traffic relative to the others, 1 to 1000. Default 1.
     #[serde(default = "one")]

@@ -152,8 +152,13 @@ fn sni_names(
 
 fn cluster(path: &str, name: &str, clusters: &Clusters, problems: &mut Vec<Problem>) -> Option<Arc<Cluster>> {
     let found = clusters.get(name).cloned();
-    if found.is_none() {
-        problems.push(dangling(path, "cluster", name, clusters.names()));
+    match &found {
+        None => problems.push(dangling(path, "cluster", name, clusters.names())),
+        Some(cluster) if cluster.config().is_only_functions() => {
+            let message = format!("cluster `{name}` has only functions, and those take no connections");
+            problems.push(Problem::new(path, message));
+        }
+        Some(_) => {}
     }
     found
 }

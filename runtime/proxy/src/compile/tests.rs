@@ -9,7 +9,9 @@ use super::*;
 fn clusters(metrics: &Metrics) -> Clusters {
     let none = Clusters::empty(Context::new(metrics.clone(), tokio::runtime::Handle::current()));
     let cluster = |endpoint| json!({ "endpoints": [endpoint] });
-    let config = json!({ "cart-v1": cluster("127.0.0.1:9"), "cart-v2": cluster("127.0.0.1:10") });
+    let config = json!({ "cart-v1": cluster("127.0.0.1:9"), "cart-v2": cluster("127.0.0.1:10"),
+        "hello": { "endpoints": [{ "function": "hello" }] },
+        "mixed": { "endpoints": [{ "function": "hello" }, "127.0.0.1:9"] } });
     let config = serde_json::from_value(config).unwrap();
     Clusters::compile(&config, &none).unwrap_or_else(|problems| panic!("{problems:?}"))
 }
@@ -100,6 +102,19 @@ fn references_must_exist() {
         json!({ "listeners": { "db": tcp }, "routes": { "r": { "listeners": ["db"], "respond": {} } } }),
         &[("routes.r.listeners.0", "does not speak HTTP")],
     );
+}
+
+#[test]
+fn connections_do_not_go_to_functions() {
+    let to = |cluster| listener(json!({ "address": "127.0.0.1:0", "protocol": "tcp", "cluster": cluster }));
+    check(to("hello"), &[("listeners.l.cluster", "`hello` has only functions")]);
+    check(to("mixed"), &[]);
+    let names = json!({ "a.example": "hello", "b.example": "mixed" });
+    check(
+        listener(json!({ "address": "127.0.0.1:0", "protocol": "tls_passthrough", "sni": names })),
+        &[("listeners.l.sni.a.example", "`hello` has only functions")],
+    );
+    check(route(json!({ "backends": [{ "cluster": "hello" }] })), &[]);
 }
 
 #[test]
