@@ -823,7 +823,7 @@ pub struct FunctionVersion {
     pub errors: u64,
     #[prost(uint64, tag = "8")]
     pub in_flight: u64,
-    /// When it was brought in, or refused: milliseconds since 1970.
+    /// When it was brought in, refused, or begun to be compiled: milliseconds since 1970.
     #[prost(uint64, tag = "9")]
     pub since_ms: u64,
 }
@@ -852,6 +852,8 @@ pub mod function_version {
         Draining = 4,
         /// It never answered a call.
         Refused = 5,
+        /// It is on its way: being compiled, and then tried out. Which one it is shows when it is there.
+        Compiling = 6,
     }
     impl State {
         /// String value of the enum field names used in the ProtoBuf definition.
@@ -866,6 +868,7 @@ pub mod function_version {
                 Self::Previous => "STATE_PREVIOUS",
                 Self::Draining => "STATE_DRAINING",
                 Self::Refused => "STATE_REFUSED",
+                Self::Compiling => "STATE_COMPILING",
             }
         }
         /// Creates an enum from field names used in the ProtoBuf definition.
@@ -877,6 +880,7 @@ pub mod function_version {
                 "STATE_PREVIOUS" => Some(Self::Previous),
                 "STATE_DRAINING" => Some(Self::Draining),
                 "STATE_REFUSED" => Some(Self::Refused),
+                "STATE_COMPILING" => Some(Self::Compiling),
                 _ => None,
             }
         }

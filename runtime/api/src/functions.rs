@@ -5,11 +5,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use outrigger_blocks::Result;
+pub use outrigger_blocks::function::MAX_MODULE;
 use outrigger_blocks::function::{FunctionLog, FunctionReport};
 use tonic::async_trait;
-
-/// The largest module.
-pub const MAX_MODULE: usize = 32 << 20;
 
 /// A version to bring in.
 #[derive(Clone, Debug, Default)]

@@ -10,6 +10,7 @@ mod functions;
 mod grants;
 mod line;
 mod log;
+mod module;
 mod report;
 mod schedule;
 mod summons;
@@ -19,7 +20,6 @@ mod version;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use http::{Request, Response};
 use outrigger_cluster::Body;
 use outrigger_component_api::{Result, async_trait};
@@ -28,11 +28,11 @@ pub use config::{EventTrigger, FunctionConfig, Grants, ScheduleTrigger, check_na
 pub use functions::{Deployed, Functions, Prepared};
 pub use grants::{GrantProblem, Known, Section};
 pub use log::{FunctionLog, LogLine};
+pub use module::{MAX_MODULE, Module, sha256};
 pub use report::{FunctionReport, Origin, VersionReport, VersionState};
 pub use schedule::{Clock, Times};
 pub use summons::{ReadTimes, Summons};
 pub use taker::Taker;
-pub use version::sha256;
 
 use crate::bindings::InputEvent;
 use crate::caller::Caller;
@@ -55,7 +55,7 @@ pub struct Load {
     pub name: Arc<str>,
     /// Names the version in logs and metrics: the beginning of the module's digest.
     pub version: Arc<str>,
-    pub module: Bytes,
+    pub module: Module,
     pub config: FunctionConfig,
     /// Takes what it writes, to its log and to its standard output and error.
     pub log: Arc<FunctionLog>,

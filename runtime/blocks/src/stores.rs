@@ -147,7 +147,7 @@ fn missing<M: Member>(members: &BTreeMap<String, Arc<M>>, name: &str) -> Error {
     Error::new(ErrorKind::NotConfigured, message)
 }
 
-fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(crate) fn join<'a>(names: impl Iterator<Item = &'a str>) -> String {
     /// Enough to recognise one's own configuration.
     const SHOWN: usize = 10;
     names.take(SHOWN).collect::<Vec<_>>().join(", ")

@@ -184,16 +184,6 @@ fn write(path: &Path, code: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// In hexadecimal, as file names and settings have it.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    digest(&SHA256, bytes).as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;

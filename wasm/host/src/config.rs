@@ -36,7 +36,8 @@ pub struct WasmConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct FunctionsConfig {
     /// A folder of functions: `NAME.wasm`, and beside it `NAME.yaml` with the settings of an entry of `functions`, without
-    /// `file`. Files that come, change or go are functions that are deployed, replaced or removed. Default: none.
+    /// `file`. Files that come, change or go are functions that are deployed, replaced or removed. Routes reach them through
+    /// clusters with `endpoints: [{ function: NAME }]`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// Threads that run functions; they run nothing else. A change takes effect with the next start. Default: one for each

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use outrigger_blocks::function::Module as Binary;
 use outrigger_http::Problem;
 use tokio::runtime::Handle;
 
-use crate::compile::Binary;
 use crate::config::{Failure, PluginConfig, bytes_of};
 use crate::filter::measures::Measures;
 use crate::filter::state::{Plan, Services};
@@ -51,8 +51,8 @@ impl Crew {
 impl Wanted {
     pub(crate) fn new(name: &str, config: &PluginConfig, binary: Binary) -> Result<Self, Vec<Problem>> {
         match &config.sha256 {
-            Some(sha256) if !sha256.eq_ignore_ascii_case(&binary.sha256) => {
-                let message = format!("the file has another digest: {}", binary.sha256);
+            Some(sha256) if !binary.is(sha256) => {
+                let message = format!("the file has another digest: {}", binary.sha256());
                 Err(vec![Problem::new("sha256", message)])
             }
             _ => Ok(Self { name: name.into(), config: config.clone(), binary }),
@@ -66,13 +66,14 @@ impl Wanted {
     fn shares_with(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.config, &other.config);
         self.vm_id() == other.vm_id()
-            && self.binary.sha256 == other.binary.sha256
+            && self.binary.sha256() == other.binary.sha256()
             && ours.vm_config == theirs.vm_config
             && (ours.memory, ours.deadline, ours.failure) == (theirs.memory, theirs.deadline, theirs.failure)
     }
 
     fn seated(self, seat: usize, crew: &Arc<Crew>, measures: Arc<Measures>) -> Plugin {
-        let Self { name, config, binary: Binary { sha256, .. } } = self;
+        let Self { name, config, binary } = self;
+        let sha256 = Arc::clone(binary.sha256());
         Plugin { name, config, sha256, measures, crew: Arc::clone(crew), seat }
     }
 
@@ -113,10 +114,10 @@ mod tests {
 
     #[test]
     fn what_is_of_one_instance_is_the_same_for_all_who_share_it() {
-        let wanted = |name: &str, sha256: &str, besides: serde_json::Value| {
+        let wanted = |name: &str, content: &str, besides: serde_json::Value| {
             let mut config = json!({ "file": "x", "vm_id": "v" });
             config.as_object_mut().unwrap().extend(besides.as_object().unwrap().clone());
-            let binary = Binary { bytes: bytes::Bytes::new(), sha256: sha256.to_owned() };
+            let binary = Binary::from(content.as_bytes().to_vec());
             Wanted::new(name, &serde_json::from_value(config).unwrap(), binary).unwrap()
         };
         let crews = crews(vec![

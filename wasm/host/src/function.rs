@@ -33,7 +33,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
 use async_trait::async_trait;
-use outrigger_blocks::function::{Function, FunctionHost, Load};
+use outrigger_blocks::function::{Function, FunctionHost, Load, MAX_MODULE};
 use outrigger_blocks::{Blocks, Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
@@ -45,12 +45,12 @@ use self::measures::{Families, Measures};
 use self::runner::{House, Runner};
 use self::state::{Ctx, Program};
 use self::threads::Threads;
-use crate::compile::{Binary, CompileError};
+use crate::compile::CompileError;
 use crate::config::WasmConfig;
 use crate::filter::metrics::Defined;
 use crate::filter::state::Clusters;
 use crate::host::{Core, Host, Running, open};
-use crate::{aot, imports, limits};
+use crate::{imports, limits};
 
 /// Makes functions of components. Without a function there are neither threads nor an engine: they are made for the first
 /// one.
@@ -121,13 +121,12 @@ impl FunctionEngine {
 #[async_trait]
 impl FunctionHost for FunctionEngine {
     async fn load(&self, load: Load) -> Result<Arc<dyn Function>> {
-        if load.module.len() as u64 > limits::MAX_FILE {
+        if load.module.bytes().len() > MAX_MODULE {
             return Err(Error::invalid("it is larger than 32 MiB"));
         }
         let running = self.core.running().map_err(Error::internal)?;
         let site = self.site(running)?;
-        let binary = Binary { sha256: aot::sha256(&load.module), bytes: load.module.clone() };
-        let compiled = running.compiler.compiled(binary, open(self.cache.as_ref())).await;
+        let compiled = running.compiler.compiled(load.module.clone(), open(self.cache.as_ref())).await;
         let component: Component = compiled.map_err(|error| uncompiled(&error))?;
         check::imports(&component, &load.config.grants)?;
         let pre = site.linker.instantiate_pre(&component);

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use outrigger_blocks::Blocks;
+use outrigger_blocks::function::Module as Binary;
 use outrigger_cluster::Clusters as AllClusters;
 use outrigger_http::Problem;
 use outrigger_http::chain::{Module, Modules};
@@ -14,7 +15,7 @@ use outrigger_telemetry::Metrics;
 use tokio::runtime::Handle;
 
 use crate::aot::Cache;
-use crate::compile::{Binary, Compiler, read};
+use crate::compile::Compiler;
 use crate::config::{PluginConfig, WasmConfig};
 use crate::crew::{Crew, Parts, Wanted, crews};
 use crate::engine::Engine;
@@ -296,10 +297,10 @@ impl Host {
         let running = self.core.running().map_err(at_file)?;
         let binary = running.read(&config.file).await.map_err(at_file)?;
         let kept = previous.functions.as_ref().and_then(|functions| functions.table.named(name));
-        if let Some(kept) = kept.filter(|kept| kept.is(config, &binary.sha256)) {
+        if let Some(kept) = kept.filter(|kept| kept.is(config, binary.sha256())) {
             return Ok(Arc::clone(kept));
         }
-        let sha256 = binary.sha256.clone();
+        let sha256 = Arc::clone(binary.sha256());
         let plan = function_plan(name, config);
         let tried = self.try_out(running, vec![plan], binary, cache).await;
         let Tried { blueprint, id } = tried.map_err(|untried| at_file(untried.why))?;
@@ -345,8 +346,8 @@ impl Host {
 impl Running {
     async fn read(&self, file: &Path) -> Result<Binary, String> {
         let file = file.to_owned();
-        let binary = self.compiler.run(move || read(&file)).await.and_then(|read| read);
-        binary.map_err(|error| error.to_string())
+        let read = self.compiler.run(move || Binary::read(&file)).await.map_err(|error| error.to_string())?;
+        read.map_err(|error| error.message().to_owned())
     }
 }
 
@@ -378,7 +379,7 @@ impl Plugins {
     fn crew(&self, wanted: &[Wanted]) -> Option<Vec<Entry>> {
         let same = |wanted: &Wanted| {
             let entry = self.entries.get(&wanted.name)?;
-            entry.plugin.is(&wanted.config, &wanted.binary.sha256).then(|| entry.clone())
+            entry.plugin.is(&wanted.config, wanted.binary.sha256()).then(|| entry.clone())
         };
         let kept: Vec<Entry> = wanted.iter().map(same).collect::<Option<_>>()?;
         let plugins: Vec<_> = kept.iter().map(|entry| &entry.plugin).collect();

@@ -8,8 +8,6 @@ use wasmtime::{StoreLimits, StoreLimitsBuilder};
 pub(crate) const PAGE: usize = 64 << 10;
 /// What no setting can exceed.
 pub(crate) const MAX_MEMORY: usize = 1 << 30;
-/// The largest module that is compiled.
-pub(crate) const MAX_FILE: u64 = 32 << 20;
 /// How long compiling one may take before the configuration that wants it is refused.
 pub(crate) const COMPILE: Duration = Duration::from_secs(180);
 /// How long one may wait until those before it are compiled.

@@ -25,7 +25,7 @@ use crate::patience::Patience;
 pub(crate) struct Plugin {
     pub(crate) name: Arc<str>,
     pub(crate) config: PluginConfig,
-    pub(crate) sha256: String,
+    pub(crate) sha256: Arc<str>,
     pub(crate) measures: Arc<Measures>,
     pub(crate) crew: Arc<Crew>,
     /// Which of the crew.
@@ -60,7 +60,7 @@ pub(crate) struct Gone;
 impl Plugin {
     /// Whether the same settings and the same file would make the same plugin.
     pub(crate) fn is(&self, config: &PluginConfig, sha256: &str) -> bool {
-        self.config == *config && self.sha256 == sha256
+        self.config == *config && *self.sha256 == *sha256
     }
 
     /// Makes the instances, each on its worker: some have to do before their first request. A new configuration is also

@@ -26,7 +26,11 @@ struct Nothing;
 impl FunctionHost for Host {
     async fn load(&self, load: Load) -> Result<Arc<dyn Function>> {
         load.log.write(&load.version, "info", "loading");
-        if load.module == "bad" { Err(Error::invalid("it is no component")) } else { Ok(Arc::new(Nothing)) }
+        if load.module.bytes() == "bad" {
+            Err(Error::invalid("it is no component"))
+        } else {
+            Ok(Arc::new(Nothing))
+        }
     }
 }
 

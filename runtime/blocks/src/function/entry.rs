@@ -28,11 +28,13 @@ pub(super) struct Rest {
     pub(super) leaving: Vec<Weak<Version>>,
     /// The last that was refused, unless one came in since.
     pub(super) refused: Option<VersionReport>,
+    /// Since when a version is on its way.
+    pub(super) coming: Option<SystemTime>,
 }
 
 impl Entry {
     pub(super) fn new(name: Arc<str>, log: Arc<FunctionLog>, origin: Origin) -> Self {
-        let rest = Rest { origin, leaving: Vec::new(), refused: None };
+        let rest = Rest { origin, leaving: Vec::new(), refused: None, coming: None };
         Self { name, log, line: ArcSwap::default(), rest: Mutex::new(rest) }
     }
 
@@ -47,16 +49,10 @@ impl Entry {
     pub(super) fn refuse(&self, sha256: Arc<str>, reason: &str) {
         let version = version_of(&sha256);
         self.log.write(&version, "error", format!("refused: {reason}"));
-        self.rest.lock().refused = Some(VersionReport {
-            version,
-            sha256,
-            state: VersionState::Refused { reason: reason.to_owned() },
-            weight: 0,
-            calls: 0,
-            errors: 0,
-            in_flight: 0,
-            since: SystemTime::now(),
-        });
+        let state = VersionState::Refused { reason: reason.to_owned() };
+        let mut rest = self.rest.lock();
+        rest.refused = Some(VersionReport::uncalled(version, sha256, state, SystemTime::now()));
+        rest.coming = None;
     }
 
     pub(super) fn deployed(&self) -> Option<Deployed> {
@@ -88,7 +84,10 @@ impl Entry {
         let rest = self.rest.lock();
         let leaving = rest.leaving.iter().filter_map(Weak::upgrade);
         let leaving = leaving.map(|it| state(&it, VersionState::Draining, 0));
-        let versions = current.chain(candidate).chain(previous).chain(leaving).chain(rest.refused.clone());
+        let nothing = Arc::<str>::default;
+        let compiling = |since| VersionReport::uncalled(nothing(), nothing(), VersionState::Compiling, since);
+        let others = rest.refused.clone().into_iter().chain(rest.coming.map(compiling));
+        let versions = current.chain(candidate).chain(previous).chain(leaving).chain(others);
         FunctionReport {
             name: Arc::clone(&self.name),
             origin: rest.origin,
@@ -100,7 +99,9 @@ impl Entry {
     /// Why there is nothing to call.
     pub(super) fn unusable(&self) -> Error {
         let name = &self.name;
-        let reason = match self.rest.lock().refused.as_ref().map(|refused| refused.state.clone()) {
+        let rest = self.rest.lock();
+        let reason = match rest.refused.as_ref().map(|refused| &refused.state) {
+            _ if rest.coming.is_some() => ": it is being compiled".to_owned(),
             Some(VersionState::Refused { reason }) => format!(": {reason}"),
             _ => String::new(),
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -14,8 +14,8 @@ use super::config::check_name;
 use super::entry::Entry;
 use super::line::{Line, Next};
 use super::report::{FunctionReport, Origin};
-use super::version::{UnderWay, Version, sha256, version_of};
-use super::{FunctionConfig, FunctionHost, FunctionLog, Load, Triggers};
+use super::version::{UnderWay, Version, version_of};
+use super::{FunctionConfig, FunctionHost, FunctionLog, Load, Module, Triggers};
 
 /// Every function of this process, by name. A function is switched in one step: a call has one version from its
 /// beginning to its end, and one that is no longer called goes when its last call does.
@@ -74,13 +74,13 @@ impl Functions {
     /// [`InvalidArgument`](ErrorKind::InvalidArgument) for a bad name, bad settings, another digest than was asked for and
     /// a bad module, [`Unsupported`](ErrorKind::Unsupported) in a program without functions, else as
     /// [`FunctionHost::load`].
-    pub async fn prepare(&self, name: &str, module: Bytes, config: FunctionConfig) -> Result<Prepared> {
+    pub async fn prepare(&self, name: &str, module: Module, config: FunctionConfig) -> Result<Prepared> {
         check_name(name)?;
         if let Some((path, message)) = config.problems().into_iter().next() {
             return Err(Error::invalid(format!("{path}: {message}")));
         }
-        let sha256 = sha256(&module);
-        if config.sha256.as_ref().is_some_and(|wanted| !wanted.eq_ignore_ascii_case(&sha256)) {
+        let sha256 = Arc::clone(module.sha256());
+        if config.sha256.as_ref().is_some_and(|wanted| !module.is(wanted)) {
             return Err(Error::invalid(format!("sha256: the module has another digest: {sha256}")));
         }
         let host = self.host.get().ok_or_else(|| {
@@ -107,7 +107,24 @@ impl Functions {
             let entry = self.entry_or_new(&name, log, origin);
             entry.advance(entry.line.load().put(version, weight));
             let mut rest = entry.rest.lock();
-            (rest.origin, rest.refused) = (origin, None);
+            (rest.origin, rest.refused, rest.coming) = (origin, None, None);
+        });
+    }
+
+    /// Puts a version behind the current one: what a rollback returns to. For those that were here before.
+    pub fn put_behind(&self, prepared: Prepared) {
+        let Prepared { name, version, .. } = prepared;
+        if let Ok(entry) = self.find(&name) {
+            self.change(|| entry.advance(entry.line.load().backed(version)));
+        }
+    }
+
+    /// Notes that a version is on its way; its name must be one. What is put in force or refused is here.
+    pub fn expect(&self, name: &str, origin: Origin) {
+        let name = Arc::<str>::from(name);
+        self.change(|| {
+            let entry = self.entry_or_new(&name, Arc::default(), origin);
+            entry.rest.lock().coming = Some(SystemTime::now());
         });
     }
 
@@ -123,7 +140,9 @@ impl Functions {
         config: FunctionConfig,
         origin: Origin,
     ) -> Result<Arc<str>> {
-        match self.prepare(name, module.clone(), config).await {
+        let module = Module::from(module);
+        let sha256 = Arc::clone(module.sha256());
+        match self.prepare(name, module, config).await {
             Ok(prepared) => {
                 let version = Arc::clone(prepared.version());
                 self.put(prepared, origin);
@@ -131,25 +150,29 @@ impl Functions {
             }
             Err(error) => {
                 if let Ok(entry) = self.find(name) {
-                    entry.refuse(sha256(&module), error.message());
+                    entry.refuse(sha256, error.message());
                 }
                 Err(error)
             }
         }
     }
 
-    /// Notes that a version was refused, also of a function that has none; its name must be one.
-    pub fn refuse(&self, name: &str, module: &[u8], reason: &str, origin: Origin) {
+    /// Notes that a version was refused, also of a function that has none; its name must be one. The digest is its
+    /// module's, and empty where that could not be read.
+    pub fn refuse(&self, name: &str, sha256: &Arc<str>, reason: &str, origin: Origin) {
         let name = Arc::<str>::from(name);
         self.change(|| {
-            self.entry_or_new(&name, Arc::default(), origin).refuse(sha256(module), reason);
+            self.entry_or_new(&name, Arc::default(), origin).refuse(Arc::clone(sha256), reason);
         });
     }
 
     /// Forgets what was refused: nobody wants it any more.
     pub fn settle(&self, name: &str) {
         if let Ok(entry) = self.find(name) {
-            self.change(|| entry.rest.lock().refused = None);
+            self.change(|| {
+                let mut rest = entry.rest.lock();
+                (rest.refused, rest.coming) = (None, None);
+            });
         }
     }
 

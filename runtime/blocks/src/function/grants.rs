@@ -8,7 +8,7 @@ use outrigger_component_api::{Error, ErrorKind, Result, nearest};
 use super::Grants;
 use crate::Blocks;
 use crate::invoke::{is_ambiguous, matches};
-use crate::stores::{Member, Stores};
+use crate::stores::{Member, Stores, join};
 
 /// A section of the grants: what is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -88,7 +88,7 @@ pub struct GrantProblem {
 }
 
 /// The names grants can give. A section that is left out is not checked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known(BTreeMap<Section, BTreeSet<String>>);
 
 impl Known {
@@ -213,9 +213,11 @@ fn problem(section: Section, grant: &str, known: Option<&BTreeSet<String>>) -> O
         _ => {}
     }
     let known = known.filter(|known| !known.contains(name))?;
-    Some(match nearest(name, known.iter().map(String::as_str)) {
+    let names = || known.iter().map(String::as_str);
+    Some(match nearest(name, names()) {
         Some(near) => format!("{noun} '{name}' is not configured; did you mean '{near}'?"),
-        None => format!("{noun} '{name}' is not configured"),
+        None if known.is_empty() => format!("{noun} '{name}' is not configured; there is none"),
+        None => format!("{noun} '{name}' is not configured; there are: {}", join(names())),
     })
 }
 
@@ -335,8 +337,13 @@ mod tests {
         };
         check(Section::State, "cart", None);
         check(Section::State, "crat", Some("state store 'crat' is not configured; did you mean 'cart'?"));
-        check(Section::State, "elsewhere", Some("state store 'elsewhere' is not configured"));
-        check(Section::State, "cart/key", Some("state store 'cart/key' is not configured"));
+        let elsewhere = "state store 'elsewhere' is not configured; there are: cart, orders";
+        check(Section::State, "elsewhere", Some(elsewhere));
+        check(
+            Section::State,
+            "cart/key",
+            Some("state store 'cart/key' is not configured; there are: cart, orders"),
+        );
         check(Section::State, "", Some("'' names no state store"));
         check(Section::Secrets, "vault/db", None);
         check(
@@ -347,6 +354,9 @@ mod tests {
         check(Section::Secrets, "/db", Some("'/db' names no secret store"));
         check(Section::Secrets, "vault/", Some("'vault/' ends in a slash; 'vault' alone is all of its"));
         check(Section::Secrets, "*/db", Some("'*/db' is not possible: '*' alone is every secret store"));
+        let none = Known::default().with(Section::Lock, Vec::<String>::new());
+        let told = &grants(Section::Lock, &["x"]).problems(&none)[0];
+        assert_eq!(told.message, "lock store 'x' is not configured; there is none");
         // Which applications there are shows only later.
         check(Section::Invoke, "anybody/path", None);
         check(Section::Invoke, "/path", Some("'/path' names no app or function"));

@@ -53,6 +53,12 @@ impl<V> Line<V> {
         (Self { current: Some(version), candidate: None, previous }, leaving.chain(candidate).collect())
     }
 
+    /// With a version to return to, and nothing else changed.
+    pub(super) fn backed(&self, version: Arc<V>) -> Next<V> {
+        let leaving = self.previous.clone().into_iter().collect();
+        (Self { previous: Some(version), ..self.clone() }, leaving)
+    }
+
     /// With the candidate in place of the current one; `None` without one.
     pub(super) fn promoted(&self) -> Option<Next<V>> {
         let (candidate, _) = self.candidate.clone()?;
@@ -122,6 +128,8 @@ mod tests {
         check(Some(line(("b", None, "a")).put(new(), 10)), ("b", Some(("new", 10)), "a"), &[]);
         check(Some(line(("b", Some(("c", 5)), "a")).put(new(), 10)), ("b", Some(("new", 10)), "a"), &["c"]);
         check(Some(line(("b", Some(("c", 5)), "a")).put(new(), 100)), ("new", None, "b"), &["a", "c"]);
+        check(Some(line(("b", Some(("c", 5)), "")).backed(new())), ("b", Some(("c", 5)), "new"), &[]);
+        check(Some(line(("b", None, "a")).backed(new())), ("b", None, "new"), &["a"]);
         check(line(("b", Some(("c", 5)), "a")).promoted(), ("c", None, "b"), &["a"]);
         check(line(("b", Some(("c", 5)), "a")).weighted(50), ("b", Some(("c", 50)), "a"), &[]);
         check(line(("b", Some(("c", 5)), "a")).weighted(100), ("c", None, "b"), &["a"]);

@@ -34,7 +34,8 @@ pub struct FunctionReport {
     pub origin: Origin,
     /// What the current version can be called for.
     pub triggers: Triggers,
-    /// The current one, the candidate, the previous one, those that drain, and the last that was refused.
+    /// The current one, the candidate, the previous one, those that drain, the last that was refused, and whether another
+    /// is on its way.
     pub versions: Vec<VersionReport>,
 }
 
@@ -68,9 +69,16 @@ pub enum VersionState {
     Refused {
         reason: String,
     },
+    /// It is on its way; which one it is shows when it is there.
+    Compiling,
 }
 
 impl FunctionReport {
+    /// Whether one is on its way.
+    pub fn is_coming(&self) -> bool {
+        self.versions.iter().any(|version| version.state == VersionState::Compiling)
+    }
+
     /// Whether a version waits to be promoted.
     pub fn has_candidate(&self) -> bool {
         self.versions.iter().any(|version| version.state == VersionState::Candidate)
@@ -85,6 +93,7 @@ impl VersionState {
             Self::Previous => "previous",
             Self::Draining => "draining",
             Self::Refused { .. } => "refused",
+            Self::Compiling => "compiling",
         }
     }
 }
@@ -102,5 +111,15 @@ impl VersionReport {
             in_flight: counts.in_flight,
             since: version.since,
         }
+    }
+
+    /// One that answers no calls.
+    pub(super) fn uncalled(
+        version: Arc<str>,
+        sha256: Arc<str>,
+        state: VersionState,
+        since: SystemTime,
+    ) -> Self {
+        Self { version, sha256, state, weight: 0, calls: 0, errors: 0, in_flight: 0, since }
     }
 }

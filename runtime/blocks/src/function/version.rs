@@ -9,7 +9,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use outrigger_cluster::{Body, BodyError};
-use ring::digest::{SHA256, digest};
 use tokio::sync::Notify;
 
 use super::{Function, FunctionConfig};
@@ -138,13 +137,6 @@ impl http_body::Body for Answer {
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
-}
-
-/// The digest of a module, in hexadecimal.
-pub fn sha256(module: &[u8]) -> Arc<str> {
-    let digest = digest(&SHA256, module);
-    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
-    digits.collect::<String>().into()
 }
 
 pub(super) fn version_of(sha256: &str) -> Arc<str> {

@@ -160,7 +160,7 @@ fn connection(stream: &Stream, path: &str) -> Option<Vec<u8>> {
         "tls_version" => text_of(tls?.version),
         "uri_san_peer_certificate" => text_of(peer()?.uri_sans.first()?),
         "dns_san_peer_certificate" => text_of(peer()?.dns_sans.first()?),
-        "sha256_peer_certificate_digest" => text_of(&crate::aot::sha256(&peer()?.der)),
+        "sha256_peer_certificate_digest" => text_of(&outrigger_blocks::function::sha256(&peer()?.der)),
         _ => None,
     }
 }

@@ -26,7 +26,7 @@ pub(crate) struct Parts {
     pub(crate) name: Arc<str>,
     pub(crate) id: Arc<str>,
     pub(crate) config: LayottoFunctionConfig,
-    pub(crate) sha256: String,
+    pub(crate) sha256: Arc<str>,
     pub(crate) blueprint: Arc<Blueprint>,
     pub(crate) services: Services,
     pub(crate) crashes: Crashes,
@@ -38,7 +38,7 @@ pub(crate) struct Function {
     /// What requests name it by.
     pub(crate) id: Arc<str>,
     config: LayottoFunctionConfig,
-    sha256: String,
+    sha256: Arc<str>,
     blueprint: Arc<Blueprint>,
     services: Services,
     crashes: Crashes,
@@ -93,7 +93,7 @@ impl Function {
 
     /// Whether the same settings and the same file would make the same function.
     pub(crate) fn is(&self, config: &LayottoFunctionConfig, sha256: &str) -> bool {
-        self.config == *config && self.sha256 == sha256
+        self.config == *config && *self.sha256 == *sha256
     }
 
     pub(crate) fn max_body(&self) -> usize {

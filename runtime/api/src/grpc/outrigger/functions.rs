@@ -163,6 +163,7 @@ fn version(report: VersionReport) -> proto::FunctionVersion {
         VersionState::Previous => (function_version::State::Previous, String::new()),
         VersionState::Draining => (function_version::State::Draining, String::new()),
         VersionState::Refused { reason } => (function_version::State::Refused, reason),
+        VersionState::Compiling => (function_version::State::Compiling, String::new()),
     };
     proto::FunctionVersion {
         version: report.version.to_string(),

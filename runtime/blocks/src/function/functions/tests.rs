@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use super::*;
 use crate::bindings::InputEvent;
 use crate::caller::Caller;
-use crate::function::{Door, Function, Tick, VersionState};
+use crate::function::{Door, Function, Tick, VersionState, sha256};
 use crate::pubsub::{Answer, Event};
 
 /// Modules are texts; `bad` is refused, `500` answers so, `slow` waits until it is let go.
@@ -36,7 +36,7 @@ impl Drop for Text {
 impl FunctionHost for Fake {
     async fn load(&self, load: Load) -> Result<Arc<dyn Function>> {
         self.loaded.fetch_add(1, Ordering::SeqCst);
-        let text = String::from_utf8(load.module.to_vec()).unwrap();
+        let text = String::from_utf8(load.module.bytes().to_vec()).unwrap();
         if text == "bad" {
             return Err(Error::invalid("it traps at start"));
         }
@@ -170,12 +170,19 @@ async fn a_refused_version_leaves_the_old_one_and_its_reason() {
 #[tokio::test]
 async fn one_that_never_ran_is_listed_and_not_called() {
     let (functions, _) = functions();
-    functions.refuse("cart", b"bad", "it is no component", Origin::Folder);
+    functions.refuse("cart", &sha256(b"bad"), "it is no component", Origin::Folder);
     assert_eq!(states(&functions), [("refused", 0, 0)]);
     assert!(!functions.has("cart") && functions.all().is_empty());
     let error = call(&functions).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.message(), "the function 'cart' has no version that runs: it is no component");
+    functions.expect("cart", Origin::Folder);
+    assert_eq!(states(&functions), [("refused", 0, 0), ("compiling", 0, 0)]);
+    assert!(functions.report("cart").unwrap().is_coming() && !functions.has("cart"));
+    let error = call(&functions).await.unwrap_err();
+    assert_eq!(error.message(), "the function 'cart' has no version that runs: it is being compiled");
+    functions.refuse("cart", &sha256(b"bad"), "it is no component", Origin::Folder);
+    assert!(!functions.report("cart").unwrap().is_coming());
     deploy(&functions, "one", 100).await.unwrap();
     assert_eq!(answer(&functions).await, "one");
 }

@@ -41,7 +41,7 @@ struct Fake {
 #[async_trait]
 impl FunctionHost for Host {
     async fn load(&self, load: Load) -> Result<Arc<dyn Function>> {
-        let version = String::from_utf8(load.module.to_vec()).unwrap().into();
+        let version = String::from_utf8(load.module.bytes().to_vec()).unwrap().into();
         Ok(Arc::new(Fake { version, heard: Arc::clone(&self.0) }))
     }
 }

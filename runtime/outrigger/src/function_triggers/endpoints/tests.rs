@@ -24,7 +24,7 @@ struct Fake(String);
 #[async_trait]
 impl FunctionHost for Host {
     async fn load(&self, load: Load) -> Result<Arc<dyn Function>> {
-        Ok(Arc::new(Fake(String::from_utf8(load.module.to_vec()).unwrap())))
+        Ok(Arc::new(Fake(String::from_utf8(load.module.bytes().to_vec()).unwrap())))
     }
 }
 
