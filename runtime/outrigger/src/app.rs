@@ -209,7 +209,7 @@ impl App {
 
     async fn follow_functions(&self, next: &Snapshot) {
         let now = self.snapshot();
-        self.functions.follow(&next.loaded.config, &next.functions, &now.functions).await;
+        self.functions.follow(&next.loaded, &self.registry, &next.functions, &now.functions).await;
     }
 
     /// In the background: nobody can call us before they know of us.

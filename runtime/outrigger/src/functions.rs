@@ -3,6 +3,7 @@
 
 mod configured;
 mod fetch;
+mod files;
 mod folder;
 mod operate;
 mod settings;
@@ -10,15 +11,19 @@ mod watching;
 
 use std::{
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
 use outrigger_blocks::{
     Blocks,
-    function::{FunctionConfig, Origin},
+    function::{FunctionConfig, Known, Origin},
 };
 use outrigger_cluster::Context;
+use outrigger_component_api::Registry;
 use tokio::{
     runtime::Handle,
     sync::{Mutex, Notify},
@@ -26,7 +31,7 @@ use tokio::{
 };
 
 use crate::{
-    config::{Config, Loaded, Problems},
+    config::{Config, Loaded, Problems, check::grants},
     outbound::Outbound,
     wasm,
 };
@@ -35,6 +40,10 @@ use folder::Folder;
 pub use configured::Configured;
 pub use fetch::server;
 pub use settings::check;
+
+/// How long the process waits for the functions of a folder before it listens. Longer, and whoever looks after it might
+/// take it for dead; those that are not there by then come when they are compiled.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Where functions come from, as long as the process lives.
 pub struct Managed {
@@ -47,6 +56,10 @@ pub struct Managed {
     wanted: parking_lot::Mutex<Option<PathBuf>>,
     watching: parking_lot::Mutex<Option<JoinHandle<()>>>,
     nudge: Arc<Notify>,
+    /// What functions can be granted in the configuration in force.
+    known: parking_lot::Mutex<Arc<Known>>,
+    /// The folder has not been looked through yet.
+    is_arriving: AtomicBool,
 }
 
 impl Managed {
@@ -59,6 +72,8 @@ impl Managed {
             wanted: parking_lot::Mutex::default(),
             watching: parking_lot::Mutex::default(),
             nudge: Arc::default(),
+            known: parking_lot::Mutex::default(),
+            is_arriving: AtomicBool::new(false),
         }
     }
 
@@ -74,30 +89,59 @@ impl Managed {
     }
 
     /// Puts what was compiled in force, and follows the folder.
-    pub async fn follow(self: &Arc<Self>, config: &Config, next: &Configured, previous: &Configured) {
+    pub async fn follow(
+        self: &Arc<Self>,
+        loaded: &Loaded,
+        registry: &Registry,
+        next: &Configured,
+        previous: &Configured,
+    ) {
+        *self.known.lock() = Arc::new(grants::known(&loaded.config, &loaded.tree, registry));
         next.install(&self.blocks.functions, previous);
-        self.follow_folder(wasm::folder(&config.wasm)).await;
+        self.follow_folder(wasm::folder(&loaded.config.wasm), PATIENCE).await;
     }
 
-    async fn follow_folder(self: &Arc<Self>, wanted: Option<&Path>) {
+    /// Returns when the folder was looked through once, or after so long.
+    async fn follow_folder(self: &Arc<Self>, wanted: Option<&Path>, patience: Duration) {
         if self.wanted.lock().as_deref() == wanted {
             // A name may be free by now. Whoever follows the folder looks: that may take its time.
             return self.nudge.notify_one();
         }
         *self.wanted.lock() = wanted.map(Path::to_owned);
-        let mut folder = self.folder.lock().await;
-        self.leave_folder();
-        *folder = wanted.and_then(|path| watching::open(self, path));
-        if let Some(folder) = folder.as_mut() {
-            folder.scan(&self.blocks.functions).await;
+        self.stop_watching();
+        let looked = {
+            let mut folder = self.folder.lock().await;
+            self.leave_folder();
+            let opened = wanted.and_then(|path| watching::open(self, path));
+            self.is_arriving.store(opened.is_some(), Relaxed);
+            let (opened, looked) = opened.unzip();
+            *folder = opened;
+            looked
+        };
+        let Some(looked) = looked else { return };
+        if tokio::time::timeout(patience, looked).await.is_err() {
+            let functions = self.arriving().join(", ");
+            tracing::warn!(functions, "functions of the folder are still being compiled");
+        }
+    }
+
+    /// The functions that lay in the folder when it was first looked into and are still being compiled.
+    pub fn arriving(&self) -> Vec<Arc<str>> {
+        if !self.is_arriving.load(Relaxed) {
+            return Vec::new();
+        }
+        let listed = self.blocks.functions.list().into_iter();
+        listed.filter(|function| function.is_coming()).map(|function| function.name).collect()
+    }
+
+    fn stop_watching(&self) {
+        if let Some(task) = self.watching.lock().take() {
+            task.abort();
         }
     }
 
     /// The folder in force is another one, or none any more.
     fn leave_folder(&self) {
-        if let Some(task) = self.watching.lock().take() {
-            task.abort();
-        }
         for function in self.blocks.functions.list() {
             if function.origin == Origin::Folder {
                 self.blocks.functions.remove(&function.name).ok();
@@ -107,9 +151,7 @@ impl Managed {
 
     /// Nothing is brought in any more; calls under way finish, at most this long. How many are left.
     pub async fn drain(&self, limit: Duration) -> u64 {
-        if let Some(task) = self.watching.lock().take() {
-            task.abort();
-        }
+        self.stop_watching();
         self.blocks.functions.drain(limit).await
     }
 }

@@ -19,6 +19,8 @@ use crate::{
 const PROCESS: &str = "runtime_startup";
 /// The application's name there.
 const APP: &str = "app";
+/// The name of those functions there that are still being compiled.
+const FUNCTIONS: &str = "functions";
 /// How long the application may take to accept a connection.
 const APP_PROBE: Duration = Duration::from_millis(500);
 
@@ -45,6 +47,7 @@ impl Actuator for Operator {
             let (components, beside) = tokio::join!(reports(&app), probe_app(&beside));
             parts.extend(by_name(components));
             parts.extend(beside.map(|health| (APP.to_owned(), health)));
+            parts.extend(functions(&app).map(|health| (FUNCTIONS.to_owned(), health)));
         }
         HealthReport::of(parts)
     }
@@ -82,6 +85,14 @@ fn process(phase: Phase, probe: Probe) -> Health {
         (Phase::Stopping, Probe::Readiness) => Health::Down { reason: "shutdown".to_owned() },
         (Phase::Running | Phase::Stopping, _) => Health::Up,
     }
+}
+
+/// Whoever sends requests here wants the functions that lay in the folder at the start; those that come later are no
+/// reason to stop.
+fn functions(app: &App) -> Option<Health> {
+    let arriving = app.functions.arriving();
+    let reason = || format!("being compiled: {}", arriving.join(", "));
+    (!arriving.is_empty()).then(|| Health::Down { reason: reason() })
 }
 
 /// All components, asked at the same time.

@@ -1,6 +1,6 @@
 //! What one struct cannot know of another: that a name refers to something, that settings fit their component's type.
 
-mod grants;
+pub mod grants;
 mod triggers;
 
 use std::{
@@ -34,6 +34,7 @@ pub fn all(config: &Config, tree: &Node, registry: &Registry, problems: &mut Vec
     checker.subscriptions();
     checker.inputs();
     checker.triggers();
+    checker.backends();
     checker.apps();
     checker.addresses();
     if let Err(error) = outrigger_telemetry::logs::check_level(&config.log.level) {

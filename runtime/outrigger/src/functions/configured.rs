@@ -2,11 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::Bytes;
 use futures_util::future::join_all;
 use outrigger_blocks::{
     Error, ErrorKind, Result,
-    function::{FunctionConfig, Functions, Origin, Prepared, sha256},
+    function::{FunctionConfig, Functions, Module, Origin, Prepared},
 };
 use parking_lot::Mutex;
 
@@ -70,21 +69,21 @@ async fn wanted(
         return Ok(kept(Arc::clone(&pinned.sha256)));
     }
     let module = module(managed, name, config).await?;
-    let sha256 = sha256(&module);
+    let sha256 = Arc::clone(module.sha256());
     if previous.is_some_and(|previous| previous.sha256 == sha256) {
         return Ok(kept(sha256));
     }
     let functions = &managed.blocks.functions;
-    let prepared = functions.prepare(name, module.clone(), config.clone()).await.map_err(|error| {
+    let prepared = functions.prepare(name, module, config.clone()).await.map_err(|error| {
         if functions.origin(name).is_some() {
-            functions.refuse(name, &module, error.message(), Origin::Config);
+            functions.refuse(name, &sha256, error.message(), Origin::Config);
         }
         (at_fault(config, &error), error)
     })?;
     Ok(Wanted { prepared: Mutex::new(Some(prepared)), ..kept(sha256) })
 }
 
-async fn module(managed: &Managed, name: &str, config: &FunctionConfig) -> Result<Bytes, Wrong> {
+async fn module(managed: &Managed, name: &str, config: &FunctionConfig) -> Result<Module, Wrong> {
     match (&config.file, &config.url) {
         (Some(file), _) => fetch::read(file).await.map_err(|error| ("file", error)),
         (None, Some(url)) => fetch::fetch(&managed.outbound, name, url).await.map_err(|error| ("url", error)),

@@ -4,10 +4,11 @@ use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use bytes::Bytes;
 use http::Uri;
-use outrigger_api::functions::MAX_MODULE;
-use outrigger_blocks::{Error, ErrorKind, Result};
+use outrigger_blocks::{
+    Error, ErrorKind, Result,
+    function::{MAX_MODULE, Module},
+};
 use outrigger_component_api::{HttpRequest, HttpServer};
-use tokio::io::AsyncReadExt as _;
 
 use crate::outbound::Outbound;
 
@@ -15,7 +16,7 @@ use crate::outbound::Outbound;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Fetches a module. Whoever asks compares its digest.
-pub(super) async fn fetch(outbound: &Outbound, name: &str, url: &str) -> Result<Bytes> {
+pub(super) async fn fetch(outbound: &Outbound, name: &str, url: &str) -> Result<Module> {
     let invalid = || Error::invalid(format!("{url} is no http:// or https:// address"));
     let uri: Uri = url.parse().map_err(|_| invalid())?;
     let server = server(&uri).ok_or_else(invalid)?;
@@ -28,7 +29,7 @@ pub(super) async fn fetch(outbound: &Outbound, name: &str, url: &str) -> Result<
         kind => Error::new(kind, format!("{url}: {}", error.message())).with_source(error),
     })?;
     match response.status {
-        200 => Ok(response.body),
+        200 => Ok(response.body.into()),
         status => Err(Error::unavailable(format!("{url} was answered with {status} {}", response.reason))),
     }
 }
@@ -47,14 +48,8 @@ pub fn server(uri: &Uri) -> Option<HttpServer> {
 }
 
 /// Reads a module's file.
-pub(super) async fn read(file: &Path) -> Result<Bytes> {
-    let unread = |error: std::io::Error| Error::invalid(format!("cannot read {}: {error}", file.display()));
-    let opened = tokio::fs::File::open(file).await.map_err(unread)?;
-    let mut bytes = Vec::new();
-    let most = u64::try_from(MAX_MODULE).unwrap_or(u64::MAX);
-    opened.take(most + 1).read_to_end(&mut bytes).await.map_err(unread)?;
-    if bytes.len() > MAX_MODULE {
-        return Err(Error::invalid(format!("{} is larger than 32 MiB", file.display())));
-    }
-    Ok(bytes.into())
+pub(super) async fn read(file: &Path) -> Result<Module> {
+    let file = file.to_owned();
+    let read = tokio::task::spawn_blocking(move || Module::read(&file)).await;
+    read.map_err(|error| Error::internal("reading a module failed").with_source(error))?
 }

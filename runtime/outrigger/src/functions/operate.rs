@@ -5,11 +5,11 @@ use std::{path::Path, sync::Arc};
 use outrigger_api::functions::{Change, Changed, Deployment, FunctionAdmin};
 use outrigger_blocks::{
     Error, ErrorKind, Result,
-    function::{FunctionConfig, FunctionLog, FunctionReport, Origin},
+    function::{FunctionConfig, FunctionLog, FunctionReport, Module, Origin},
 };
 use outrigger_component_api::async_trait;
 
-use super::{Managed, folder::Slot, settings};
+use super::{Managed, files::Slot, settings};
 use crate::{app::App, operator::Operator};
 
 impl Managed {
@@ -19,31 +19,34 @@ impl Managed {
         let (functions, name) = (&self.blocks.functions, deployment.name.as_str());
         self.refuse_configured(name)?;
         let config = self.settings(&deployment)?;
-        let prepared = functions.prepare(name, deployment.module.clone(), config.clone()).await;
+        let module = Module::from(deployment.module.clone());
+        let prepared = functions.prepare(name, module.clone(), config.clone()).await;
         let prepared = prepared.inspect_err(|error| {
             if let Some(origin) = functions.origin(name) {
-                functions.refuse(name, &deployment.module, error.message(), origin);
+                functions.refuse(name, module.sha256(), error.message(), origin);
             }
         })?;
         let candidate = config.weight < 100 && functions.has(name);
         let slot = if candidate { Slot::Candidate } else { Slot::Current };
         if let Some(folder) = folder.as_mut() {
-            folder.keep(name, slot, deployment.module, &config).await.map_err(unkept)?;
+            folder.keep(name, slot, &module, &config).await.map_err(unkept)?;
         }
         let origin = if folder.is_some() { Origin::Folder } else { Origin::Operator };
         tracing::info!(function = name, version = %prepared.version(), weight = config.weight, "function deployed");
         functions.put(prepared, origin);
-        Ok(Changed { function: functions.report(name)?, kept: folder.is_some() && !candidate })
+        Ok(Changed { function: functions.report(name)?, kept: folder.is_some() })
     }
 
     /// What it is told: what the operator says, or else what it has been told so far.
     fn settings(&self, deployment: &Deployment) -> Result<FunctionConfig> {
         let now = || self.blocks.functions.get(&deployment.name);
+        let known = Arc::clone(&self.known.lock());
         let mut config = match &deployment.config {
             // The environment is ours, and not for whoever can deploy to read.
-            Some(text) => settings::read(Path::new("config"), text, &|_| None)?,
+            Some(text) => settings::read(Path::new("config"), text, &|_| None, &known)?,
             None => {
                 let mut config = now().map(|now| FunctionConfig::clone(&now.config)).unwrap_or_default();
+                settings::are_known(&config, &known)?;
                 config.weight = FunctionConfig::default().weight;
                 config
             }
@@ -75,7 +78,8 @@ impl Managed {
                     let now = functions.get(name).map(|now| now.sha256).unwrap_or_default();
                     folder.go_back(name, &now).await.map_err(unkept)?
                 }
-                Change::Promote | Change::Weight(_) => false,
+                Change::Weight(weight) => folder.weigh(name, weight).await.map_err(unkept)?,
+                Change::Promote => false,
             },
             _ => false,
         };

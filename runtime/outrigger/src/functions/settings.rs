@@ -4,7 +4,7 @@ use std::path::Path;
 
 use outrigger_blocks::{
     Error, Result,
-    function::{FunctionConfig, check_name},
+    function::{FunctionConfig, GrantProblem, Known, check_name},
 };
 
 use crate::{
@@ -38,14 +38,16 @@ pub(super) fn within(name: &str, path: &str) -> String {
     if path.is_empty() { format!("functions.{name}") } else { format!("functions.{name}.{path}") }
 }
 
-/// Reads a text with the settings of a function: YAML, or JSON. Its own words say where its module is.
-pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>) -> Result<FunctionConfig> {
+/// Reads a text with the settings of a function: YAML, or JSON. What it is granted has to be `known`.
+pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>, known: &Known) -> Result<FunctionConfig> {
     let tree = span::parse(label, text, env).map_err(|problems| told(&problems))?;
     let (config, mut problems) = read::read::<FunctionConfig>(&tree, &[]);
     let mut report = |path: &str, message: String| problems.push(problem(label, &tree, path, message));
     if let Some(config) = &config {
         let found = config.problems().into_iter().chain(function_triggers::problems(config));
         found.for_each(|(path, message)| report(&path, message));
+        let grants = config.grants.problems(known);
+        grants.into_iter().for_each(|it: GrantProblem| report(&it.path, it.message));
         for (path, given) in [("file", config.file.is_some()), ("url", config.url.is_some())] {
             if given {
                 report(path, "is for the section `functions`: the module is brought along here".to_owned());
@@ -56,6 +58,16 @@ pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>) -> Result<Funct
         Some(config) if problems.is_empty() => Ok(config),
         _ => Err(told(&problems)),
     }
+}
+
+/// The same of grants that were known when they were read.
+///
+/// # Errors
+/// [`InvalidArgument`](outrigger_blocks::ErrorKind::InvalidArgument) naming each grant of what is not there any more.
+pub(super) fn are_known(config: &FunctionConfig, known: &Known) -> Result<()> {
+    let problems = config.grants.problems(known);
+    let told: Vec<_> = problems.iter().map(|it| format!("{}: {}", it.path, it.message)).collect();
+    if told.is_empty() { Ok(()) } else { Err(Error::invalid(told.join("; "))) }
 }
 
 fn problem(label: &Path, tree: &Node, path: &str, message: String) -> Problem {
@@ -73,12 +85,15 @@ fn told(problems: &[Problem]) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use outrigger_blocks::function::Section;
+
     use super::*;
 
     #[test]
     fn a_text_of_its_own_is_read_with_its_places() {
         let check = |text: &str, expected: &str| {
-            let told = read(Path::new("cart.yaml"), text, &|_| None).unwrap_err();
+            let known = Known::default().with(Section::State, ["cart"]);
+            let told = read(Path::new("cart.yaml"), text, &|_| None, &known).unwrap_err();
             assert_eq!(told.message(), expected);
         };
         check("reuse: 0", "cart.yaml:1:8: reuse: must be at least 1");
@@ -92,9 +107,17 @@ mod tests {
              expected, or 6 with seconds in front",
         );
         check("grant: {}", "cart.yaml:1:1: grant: unknown key `grant` (did you mean `grants`?)");
-        let config =
-            read(Path::new("cart.yaml"), "{\"grants\": {\"state\": [\"cart\"]}}", &|_| None).unwrap();
+        check(
+            "grants:\n  state: [cart, crat]",
+            "cart.yaml:2:17: grants.state[1]: state store 'crat' is not configured; did you mean 'cart'?",
+        );
+        let good = |text: &str| read(Path::new("cart.yaml"), text, &|_| None, &Known::default()).unwrap();
+        let config = good("{\"grants\": {\"state\": [\"cart\"]}}");
         assert_eq!(config.grants.state, ["cart"]);
-        assert_eq!(read(Path::new("cart.yaml"), "", &|_| None).unwrap(), FunctionConfig::default());
+        assert_eq!(good(""), FunctionConfig::default());
+        are_known(&config, &Known::default()).unwrap();
+        let gone = are_known(&config, &Known::default().with(Section::State, ["orders"])).unwrap_err();
+        let expected = "grants.state[0]: state store 'cart' is not configured; there are: orders";
+        assert_eq!(gone.message(), expected);
     }
 }

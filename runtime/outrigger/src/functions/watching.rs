@@ -5,13 +5,14 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use super::{Managed, folder::Folder};
 use crate::reload::watch::FolderWatch;
 
-/// Makes the folder if it is not there, and follows it from now on. Whoever called looks into it first.
-pub(super) fn open(managed: &Arc<Managed>, path: &Path) -> Option<Folder> {
+/// Makes the folder if it is not there, and follows it from now on. The receiver is told when it was looked through for
+/// the first time.
+pub(super) fn open(managed: &Arc<Managed>, path: &Path) -> Option<(Folder, oneshot::Receiver<()>)> {
     let folder = match Folder::open(path) {
         Ok(folder) => folder,
         Err(error) => {
@@ -19,29 +20,51 @@ pub(super) fn open(managed: &Arc<Managed>, path: &Path) -> Option<Folder> {
             return None;
         }
     };
-    match FolderWatch::new(path) {
-        Ok(watch) => {
-            let task =
-                managed.control.spawn(follow(Arc::downgrade(managed), Arc::clone(&managed.nudge), watch));
-            *managed.watching.lock() = Some(task);
-        }
-        Err(error) => {
-            tracing::error!(folder = %path.display(), %error, "the folder of functions cannot be watched");
-        }
-    }
-    Some(folder)
+    let watch = FolderWatch::new(path).inspect_err(|error| {
+        tracing::error!(folder = %path.display(), %error, "the folder of functions cannot be watched");
+    });
+    let (done, looked) = oneshot::channel();
+    let task = follow(Arc::downgrade(managed), Arc::clone(&managed.nudge), watch.ok(), done);
+    *managed.watching.lock() = Some(managed.control.spawn(task));
+    Some((folder, looked))
 }
 
 /// Owned by `Managed`, which aborts it; it does not keep what owns it.
-async fn follow(managed: Weak<Managed>, nudge: Arc<Notify>, mut watch: FolderWatch) {
+async fn follow(
+    managed: Weak<Managed>,
+    nudge: Arc<Notify>,
+    mut watch: Option<FolderWatch>,
+    done: oneshot::Sender<()>,
+) {
+    if look(&managed).await {
+        // Whoever asked may have lost patience.
+        done.send(()).ok();
+    }
     loop {
         tokio::select! {
-            () = watch.changed() => {}
+            () = changed(watch.as_mut()) => {}
             () = nudge.notified() => {}
         }
-        let Some(managed) = managed.upgrade() else { return };
-        if let Some(folder) = managed.folder.lock().await.as_mut() {
-            folder.scan(&managed.blocks.functions).await;
+        if !look(&managed).await {
+            return;
         }
+    }
+}
+
+/// Whether there still is somebody to look for.
+async fn look(managed: &Weak<Managed>) -> bool {
+    let Some(managed) = managed.upgrade() else { return false };
+    if let Some(folder) = managed.folder.lock().await.as_mut() {
+        let known = Arc::clone(&managed.known.lock());
+        folder.scan(&managed.blocks.functions, &known).await;
+        managed.is_arriving.store(false, std::sync::atomic::Ordering::Relaxed);
+    }
+    true
+}
+
+async fn changed(watch: Option<&mut FolderWatch>) {
+    match watch {
+        Some(watch) => watch.changed().await,
+        None => std::future::pending().await,
     }
 }

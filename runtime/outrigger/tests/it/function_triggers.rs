@@ -137,6 +137,29 @@ functions: { hello: { file: hello.wasm, bindings: [tick] } }
 }
 
 #[test]
+fn a_binding_needs_the_application_only_where_no_function_can_take_it() {
+    let folder = folder("");
+    let check = |more: &str, complains: bool| {
+        folder.configure(&format!(
+            "components: {{ tick: {{ type: bindings.cron, settings: {{ schedule: '@daily' }} }} }}\n{more}"
+        ));
+        let output = folder.command(&["check", "outrigger.yaml"]).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        let expected = "components.tick: its events are given to the application: set app.port";
+        assert_eq!(
+            (told.contains(expected), output.status.success()),
+            (complains, !complains),
+            "{more}: {told}"
+        );
+    };
+    check("", true);
+    check("functions: { hello: { file: hello.wasm } }", true);
+    check("functions: { hello: { file: hello.wasm, bindings: [tick] } }", false);
+    check("wasm: { functions: { folder: deployed } }", false);
+    check("app: { port: 8080 }", false);
+}
+
+#[test]
 fn triggers_that_lead_nowhere_are_told_with_their_places() {
     let folder = folder(
         "components: { events: { type: pubsub.in-memory }, tick: { type: bindings.cron, settings: { schedule: '@daily' } } }

@@ -29,15 +29,11 @@ routes: { all: { backends: [{ cluster: own }] } }
 clusters: { own: { endpoints: [{ function: hello }] } }
 ";
 
-/// Functions of the folder: the configuration does not know their names, so a cluster does. It gives a function that is
-/// not there yet the next chance at once.
+/// Functions of the folder: the configuration does not know their names, so a cluster does.
 const FOLDER: &str = "
 listeners: { web: { address: '127.0.0.1:0' } }
 routes: { all: { backends: [{ cluster: own }] } }
-clusters:
-  own:
-    endpoints: [{ function: hello }]
-    health: { passive: { consecutive_5xx: 0, consecutive_gateway: 0, connect_backoff: 0s } }
+clusters: { own: { endpoints: [{ function: hello }] } }
 wasm: { functions: { folder: deployed } }
 ";
 
@@ -187,15 +183,58 @@ fn the_command_line_deploys_weighs_takes_back_and_removes() {
     assert_eq!(says(&program).as_deref(), Some("first"));
     assert!(done(cli(&folder, admin, &["list"])).lines().any(|line| line.contains("previous")));
 
-    // What was deployed is found again.
+    put(&source, &answering("third"));
+    done(cli(&folder, admin, &["deploy", "src", "--weight", "20"]));
+    assert_eq!(post(admin, "/functions/hello/weight", "{\"weight\": 40}").json()["kept"], true);
+
+    // What was deployed is found again: who answers, who gets a share, and who did before.
+    let deployed = states(&program);
+    assert_eq!(deployed.iter().map(|(_, weight)| *weight).collect::<Vec<_>>(), [60, 40, 0]);
     program.stop();
     let program = folder.run();
-    assert_eq!(says(&program).as_deref(), Some("first"));
+    assert_eq!(states(&program), deployed);
+    wait_for(&program, "first");
+    wait_for(&program, "third");
     let admin = program.admin();
+    done(cli(&folder, admin, &["rollback", "hello"]));
+    assert!((0..20).all(|_| says(&program).as_deref() == Some("first")));
     done(cli(&folder, admin, &["remove", "hello"]));
     assert_eq!(get(program.web(), "/").status, 503);
     assert!(failed(cli(&folder, admin, &["remove", "hello"])).contains("there is no function 'hello'"));
     assert_eq!(fs::read_dir(folder.path("deployed")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_route_names_a_function_of_the_folder_through_a_cluster() {
+    let config = "listeners: { web: { address: '127.0.0.1:0' } }
+routes: { all: { backends: [{ cluster: hello }] } }
+wasm: { functions: { folder: deployed } }
+";
+    let folder = Folder::with(config);
+    let told = failed(folder.command(&["check", "outrigger.yaml"]).output().unwrap());
+    let expected = "outrigger.yaml:4:38: routes.all.backends[0].cluster: there is no cluster `hello`; a function of the \
+                    folder needs one: `clusters: { hello: { endpoints: [{ function: hello }] } }`";
+    assert!(told.contains(expected), "{told}");
+    // As it says.
+    folder.configure(&format!("{config}clusters: {{ hello: {{ endpoints: [{{ function: hello }}] }} }}\n"));
+    let program = folder.run();
+    assert_eq!(get(program.web(), "/").status, 503);
+    put(&folder.path("hello.wasm"), &answering("hello"));
+    done(cli(&folder, program.admin(), &["deploy", "hello.wasm"]));
+    assert_eq!(says(&program).as_deref(), Some("hello"), "at once");
+    let refused = send(
+        program.admin(),
+        "PUT",
+        "/functions/other?config=grants:%20%7Bstate:%20%5Bcrat%5D%7D",
+        &[("content-type", "application/wasm")],
+        "no component",
+    );
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.body.contains("grants.state[0]: state store 'crat' is not configured"),
+        "{}",
+        refused.body
+    );
 }
 
 #[test]

@@ -254,6 +254,7 @@ pub(crate) fn configs() -> Vec<PathBuf> {
     files.retain(|file| file.extension().is_some_and(|e| e == "yaml"));
     files.retain(|file| cfg!(feature = "redis") || !file.ends_with("redis.yaml"));
     files.retain(|file| cfg!(feature = "etcd") || !file.ends_with("etcd.yaml"));
+    files.retain(|file| cfg!(feature = "wasm") || !file.ends_with("functions.yaml"));
     files.sort();
     files
 }

@@ -75,12 +75,9 @@ pub(super) fn run(args: DeployArgs) -> anyhow::Result<ExitCode> {
         patience: PATIENCE,
     })?;
     let Changed { function, kept } = serde_json::from_slice(&answer).context("reading the answer")?;
-    let candidate = function.versions.iter().any(|version| version.state == "candidate");
     print!("{}", list::table(&[function]));
-    match (kept, candidate) {
-        (true, _) => {}
-        (_, true) => println!("a candidate is gone after a restart; `outrigger fn promote` makes it current"),
-        _ => println!("it lasts until the process ends; wasm.functions.folder in its configuration keeps it"),
+    if !kept {
+        println!("it lasts until the process ends; wasm.functions.folder in its configuration keeps it");
     }
     Ok(ExitCode::SUCCESS)
 }

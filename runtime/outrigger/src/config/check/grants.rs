@@ -16,7 +16,7 @@ pub(super) fn problems(config: &Config, tree: &Node, registry: &Registry) -> Vec
 }
 
 /// Everything the files name. A function's name stands for a cluster, too; which applications there are shows only later.
-fn known(config: &Config, tree: &Node, registry: &Registry) -> Known {
+pub fn known(config: &Config, tree: &Node, registry: &Registry) -> Known {
     let mut known =
         Known::default().with(Section::Http, config.clusters.keys().chain(config.functions.keys()));
     for section in Section::ALL.into_iter().filter(|section| block(*section).is_some()) {
@@ -74,9 +74,9 @@ mod tests {
         let told: Vec<_> = told.iter().map(|(path, message)| format!("{path}: {message}")).collect();
         let expected = [
             "functions.bad.grants.state[0]: state store 'crat' is not configured; did you mean 'cart'?",
-            "functions.bad.grants.state[1]: state store 'bus' is not configured",
-            "functions.bad.grants.pubsub[0]: pub/sub component 'bsu' is not configured",
-            "functions.bad.grants.lock[0]: lock store 'cart' is not configured",
+            "functions.bad.grants.state[1]: state store 'bus' is not configured; there are: cart",
+            "functions.bad.grants.pubsub[0]: pub/sub component 'bsu' is not configured; there are: bus",
+            "functions.bad.grants.lock[0]: lock store 'cart' is not configured; there is none",
             "functions.bad.grants.http[0]: cluster 'bakend' is not configured; did you mean 'backend'?",
         ];
         assert_eq!(told, expected);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use outrigger_blocks::function::{EventTrigger, FunctionConfig, ScheduleTrigger};
 use outrigger_component_api::BlockKind;
+use outrigger_proxy::config::BackendConfig;
 
 use super::{Checker, Step, below, keys, suggestion};
 use crate::function_triggers;
@@ -26,6 +27,32 @@ impl<'c> Checker<'c> {
     pub(super) fn is_taken(&self, binding: &str) -> bool {
         let mut functions = self.config.functions.values();
         functions.any(|function| function.bindings.iter().any(|taken| taken == binding))
+    }
+
+    /// Functions of a folder are known only later: their names stand for nothing yet.
+    pub(super) fn backends(&mut self) {
+        let config = self.config;
+        if crate::wasm::folder(&config.wasm).is_none() {
+            return;
+        }
+        let is_known =
+            |name: &String| config.clusters.contains_key(name) || config.functions.contains_key(name);
+        let names = || config.clusters.keys().chain(config.functions.keys()).map(String::as_str);
+        for (route, settings) in &config.routes {
+            for (index, BackendConfig { cluster, .. }) in settings.backends.iter().enumerate() {
+                if is_known(cluster) || self.exists(&["clusters", cluster]) {
+                    continue;
+                }
+                let mut at = keys(&["routes", route, "backends"]);
+                at.extend([Step::Index(index), Step::Key("cluster".to_owned())]);
+                let hint = suggestion(cluster, names());
+                let message = format!(
+                    "there is no cluster `{cluster}`{hint}; a function of the folder needs one: \
+                     `clusters: {{ {cluster}: {{ endpoints: [{{ function: {cluster} }}] }} }}`"
+                );
+                self.report(&at, message);
+            }
+        }
     }
 
     fn events(&mut self, name: &str, function: &'c FunctionConfig) {

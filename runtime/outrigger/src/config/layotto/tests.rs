@@ -1,5 +1,8 @@
 //! The translation of small files, and of those that ship with the program.
 
+#[cfg(feature = "wasm")]
+mod functions;
+
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value as Json, json};
