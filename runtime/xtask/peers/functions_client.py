@@ -231,6 +231,20 @@ def why_it_trapped_is_in_its_log():
 
 
 @of()
+def what_a_block_refused_is_in_its_log():
+    status, _, body = ask("/stale")
+    assert status >= 500 and b"stale" not in body, (status, body)
+    until(lambda: "the etag is stale" in log(), "the refusal in the log", PATIENCE)
+
+
+@of("javascript")
+def what_it_threw_is_in_its_log_with_the_calls():
+    ask("/stale")
+    lines = [line["text"] for line in json.loads(log())["lines"] if line["level"] == "error"]
+    assert any("at write (/counter.js:" in line for line in lines), lines
+
+
+@of()
 def its_counter_is_a_metric():
     ask("/log")
     text = ask("/metrics", port=ADMIN)[2].decode()

@@ -5,11 +5,11 @@ import * as metrics from "outrigger:functions/metrics@0.1.0";
 import * as pubsub from "outrigger:functions/pubsub@0.1.0";
 import * as secrets from "outrigger:functions/secrets@0.1.0";
 import * as state from "outrigger:functions/state@0.1.0";
-import { bytes, text } from "./outrigger.js";
+import { bytes, logged, text } from "./outrigger.js";
 
 const STORE = "store";
 
-export const http = {
+export const http = logged(log, {
   handle(request) {
     const [, place, key] = request.path.split("?")[0].split("/");
     switch (place) {
@@ -21,13 +21,15 @@ export const http = {
         return said();
       case "trap":
         throw new Error("trapped as told");
+      case "stale":
+        return json(200, write("stale", 1, { ifMatch: "9", firstWrite: false }));
       default:
         return { status: 404, headers: [], body: bytes("nothing here\n") };
     }
   },
-};
+});
 
-export const invoke = {
+export const invoke = logged(log, {
   handle(call) {
     const [place, key] = call.method.split("/");
     switch (place) {
@@ -39,9 +41,9 @@ export const invoke = {
         throw `there is no ${call.method}`;
     }
   },
-};
+});
 
-export const event = {
+export const event = logged(log, {
   handle(event) {
     const { key, then } = JSON.parse(text(event.data));
     write(`${event.topic}/${key}`, event.attempt);
@@ -49,19 +51,19 @@ export const event = {
     if (then === "trap" && event.attempt < 2) throw new Error("trapped as told");
     return { tag: then === "drop" ? "drop" : "success" };
   },
-};
+});
 
-export const schedule = {
+export const schedule = logged(log, {
   handle(tick) {
     increment(`ticks/${tick.name}`);
   },
-};
+});
 
-export const binding = {
+export const binding = logged(log, {
   handle(input) {
     increment(`inputs/${input.binding}`);
   },
-};
+});
 
 function json(status, value) {
   return { status, headers: [["content-type", "application/json"]], body: bytes(JSON.stringify(value)) };

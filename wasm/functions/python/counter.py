@@ -26,6 +26,8 @@ class Http(wit_world.exports.Http):
                 return said()
             case ["", "trap"]:
                 raise RuntimeError("trapped as told")
+            case ["", "stale"]:
+                return response(200, write("stale", 1, if_match="9"))
             case _:
                 return Response(404, [], b"nothing here\n")
 

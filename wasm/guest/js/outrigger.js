@@ -1,5 +1,6 @@
 // For functions in JavaScript: texts as the bytes that blocks take, and back. QuickJS, which they run on, has neither
-// TextEncoder nor TextDecoder; it has no console either, for which there is outrigger:functions/log.
+// TextEncoder nor TextDecoder; it has no console either, for which there is outrigger:functions/log. What a function does
+// not catch, it cannot show: that is written here.
 
 /** The UTF-8 of a text. */
 export function bytes(text) {
@@ -17,3 +18,25 @@ export function text(bytes) {
 
 // Arguments of one call.
 const PIECE = 4096;
+
+/** A trigger that writes what it throws to `log`, outrigger:functions/log: what it is, and the calls that led to it. */
+export function logged(log, trigger) {
+  return {
+    handle(input) {
+      try {
+        return trigger.handle(input);
+      } catch (error) {
+        // A text is an answer: how invocations, schedules and bindings fail.
+        if (typeof error !== "string") log.write("error", told(error));
+        throw error;
+      }
+    },
+  };
+}
+
+/** Lines about what was thrown. The error of a block says nothing itself, but has with it what there is to say. */
+function told(error) {
+  if (!(error instanceof Error)) return `threw ${JSON.stringify(error)}`;
+  const what = error.payload === undefined ? `${error}` : `${error.name}: ${JSON.stringify(error.payload)}`;
+  return `${what}\n${error.stack}`;
+}

@@ -35,6 +35,7 @@ impl http::Handler for Counter {
             ["", "echo"] => echo(&request)?,
             ["", "log"] => said(),
             ["", "trap"] => panic!("trapped as told"),
+            ["", "stale"] => stale()?,
             _ => http::Response::text("nothing here\n").status(404),
         })
     }
@@ -49,6 +50,11 @@ fn echo(request: &http::Request) -> Result<http::Response, Failure> {
         "body": String::from_utf8_lossy(&request.body),
     });
     Ok(http::Response::json(&seen)?.status(201).with("x-echo", "one").with("x-echo", "two"))
+}
+
+fn stale() -> Result<http::Response, Failure> {
+    let options = state::Options { if_match: Some("9".to_owned()), ..state::Options::default() };
+    Ok(http::Response::json(&state::Store::named("store").set_with("stale", "1", options)?)?)
 }
 
 fn said() -> http::Response {

@@ -13,7 +13,10 @@ impl Host for Guest {
             Level::Warn => Kind::Warn,
             Level::Error => Kind::Error,
         };
-        self.program.journal.write(kind, &message);
+        // Each line bears the function's name: nothing it writes looks like a line of ours.
+        for line in message.lines() {
+            self.program.journal.write(kind, line);
+        }
         Ok(())
     }
 }

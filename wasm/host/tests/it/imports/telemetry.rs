@@ -16,6 +16,7 @@ async fn what_a_function_says_and_counts_is_shown_with_its_name() {
     let house = House::new();
     let calls = [
         call("outrigger:functions/log@0.1.0", "write").number(3).text("careful"),
+        call("outrigger:functions/log@0.1.0", "write").number(4).text("first\nsecond\r\n"),
         call(METRICS, "count").text("orders_total").number(2),
         call(METRICS, "count").text("orders_total").number(1),
         call(METRICS, "gauge").text("depth").number((-7_i64).cast_unsigned()),
@@ -36,7 +37,8 @@ async fn what_a_function_says_and_counts_is_shown_with_its_name() {
     }
     assert!(!shown.contains("outrigger_mine"));
     let lines = house.lines();
-    assert_eq!(lines[0], ("warn", "careful".to_owned()));
+    let said = [("warn", "careful"), ("error", "first"), ("error", "second")];
+    assert_eq!(lines[..3], said.map(|(level, line)| (level, line.to_owned())));
     let refused = |text: &str| lines.iter().any(|(level, line)| *level == "warn" && line.contains(text));
     assert!(refused("metric 'orders_total': it is a Counter already"), "{lines:?}");
     assert!(refused("metric 'outrigger_mine_total'"), "{lines:?}");

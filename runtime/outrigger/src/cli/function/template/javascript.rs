@@ -16,7 +16,7 @@ fn source(template: &Template<'_>) -> String {
     if counts {
         imports.push("import * as state from \"outrigger:functions/state@0.1.0\";");
     }
-    imports.push("import { bytes, text } from \"./outrigger.js\";");
+    imports.push("import { bytes, logged, text } from \"./outrigger.js\";");
     let handlers = template.triggers.iter().map(|trigger| handler(*trigger, counts));
     let parts: Vec<&str> = handlers.chain(counts.then_some(INCREMENT)).collect();
     format!("// {}: see README.md.\n\n{}\n\n{}", template.name, imports.join("\n"), parts.join("\n"))
@@ -33,48 +33,48 @@ fn handler(trigger: Trigger, counts: bool) -> &'static str {
     }
 }
 
-const HTTP: &str = r#"export const http = {
+const HTTP: &str = r#"export const http = logged(log, {
   handle(request) {
     return { status: 200, headers: [], body: bytes(`hello from ${request.path}\n`) };
   },
-};
+});
 "#;
 
-const COUNTS: &str = r#"export const http = {
+const COUNTS: &str = r#"export const http = logged(log, {
   handle(request) {
     const visits = increment(request.path);
     return { status: 200, headers: [], body: bytes(`${request.path} was visited ${visits} times\n`) };
   },
-};
+});
 "#;
 
-const EVENT: &str = r#"export const event = {
+const EVENT: &str = r#"export const event = logged(log, {
   handle(event) {
     log.write("info", `${event.id} of ${event.topic}: ${text(event.data)}`);
     return { tag: "success" }; // or "retry", or "drop"
   },
-};
+});
 "#;
 
-const SCHEDULE: &str = r#"export const schedule = {
+const SCHEDULE: &str = r#"export const schedule = logged(log, {
   handle(tick) {
     log.write("info", `${tick.name} was due at ${tick.due}`);
   },
-};
+});
 "#;
 
-const BINDING: &str = r#"export const binding = {
+const BINDING: &str = r#"export const binding = logged(log, {
   handle(input) {
     log.write("info", `${input.binding} read ${input.data.length} bytes`);
   },
-};
+});
 "#;
 
-const INVOKE: &str = r#"export const invoke = {
+const INVOKE: &str = r#"export const invoke = logged(log, {
   handle(call) {
     return { contentType: "text/plain", data: bytes(`${call.caller} called ${call.method}\n`) };
   },
-};
+});
 "#;
 
 const INCREMENT: &str = r#"// Starts again when somebody else wrote between reading and writing.
