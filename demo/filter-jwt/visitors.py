@@ -7,21 +7,28 @@ import hmac
 import http.client
 import json
 import os
+import re
 import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs
 
 SECRET = os.environ.get("TOKEN_SECRET", "as secret as a demo can be")
 WEB = int(os.environ.get("WEB_PORT", "8080"))
+ADMIN = int(os.environ.get("ADMIN_PORT", "34999"))
 SHOP = int(os.environ.get("APP_PORT", "9999"))
 TOKENS = int(os.environ.get("TOKENS_PORT", "9998"))
+# Where `cargo xtask demo filter-jwt` has put the configuration.
+FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).parents[2] / ".tools/demo/filter-jwt"))
 
 seen = []  # The headers of each request that reached the shop.
 asked = []  # The tokens the filter asked about.
 revoked = set()
 away = threading.Event()  # The service that is asked hangs up.
+broken = threading.Event()  # It answers 500, whatever it says with it.
+slow = threading.Event()  # It takes two seconds.
 
 
 class Quiet(BaseHTTPRequestHandler):
@@ -30,8 +37,8 @@ class Quiet(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def answer(self, body):
-        self.send_response(200)
+    def answer(self, body, status=200):
+        self.send_response(status)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -53,7 +60,9 @@ class Tokens(Quiet):
             return
         token = form["token"][0]
         asked.append(token)
-        self.answer(json.dumps({"active": token not in revoked}).encode())
+        if slow.is_set():
+            time.sleep(2)
+        self.answer(json.dumps({"active": token not in revoked}).encode(), 500 if broken.is_set() else 200)
 
 
 def serve(port, handler):
@@ -80,9 +89,18 @@ def tampered():
 
 
 def visit(headers):
-    connection = http.client.HTTPConnection("127.0.0.1", WEB, timeout=10)
+    return ask(WEB, "GET", "/", headers)
+
+
+def reload():
+    """The sidecar reads its configuration again."""
+    return ask(ADMIN, "POST", "/reload")
+
+
+def ask(port, method, path, headers={}):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     try:
-        connection.request("GET", "/", headers=headers)
+        connection.request(method, path, headers=headers)
         answer = connection.getresponse()
         return answer.status, answer.read().decode().strip(), answer.headers
     finally:
@@ -124,12 +142,18 @@ def run(report):
     claims = {name: value for name, value in seen[-1].items() if name.startswith("x-claim-")} if seen else {}
     report.check("the forged ones are gone", claims, claims == {"x-claim-sub": "eva", "x-claim-scope": "read"})
 
+    # A header may have any byte above 0x7f, and need not be text.
+    report.step("a token that is no text", (401, "it is not a token"), {"authorization": "Bearer \xff"})
+    report.step("a good token, and a header that is no text", (200, "welcome"), bearer(good) | {"x-cat": "\xff"}, both)
+    report.check("the shop has that header", seen[-1].get("x-cat") if seen else None, seen and seen[-1].get("x-cat") == "\xff")
+
     bad = [
         ("an expired token", "it has expired", token(exp=int(time.time()) - 1)),
         ("a token of tomorrow", "it is not valid yet", token(nbf=int(time.time()) + 3600)),
         ("a token for the bank", "it is meant for somebody else", token(aud=["bank", "post"])),
         ("a tampered token", "its signature is wrong", tampered()),
         ("a token signed by somebody else", "its signature is wrong", token(secret="guessed")),
+        ("a token signed with nothing", "its signature is wrong", token(secret="")),
         ("a token without a signature", "it is not signed with HS256", token(alg="none")),
         ("half a token", "it is not a token", good.split(".")[0]),
     ]
@@ -139,8 +163,38 @@ def run(report):
     revoked.add(good)
     report.step("the good token, once it is revoked", (401, "it was revoked"), bearer(good), (0, 1))
     report.step("another one of hers", (200, "welcome"), bearer(token(jti="2")), both)
+    slow.set()
+    report.step("one whose good word takes two seconds", (200, "welcome"), bearer(token(jti="3")), both)
+    slow.clear()
+    nobody = (503, "nobody can say whether it was revoked")
+    broken.set()
+    report.step("one whose good word is an error", nobody, bearer(token(jti="4")), (0, 1))
+    broken.clear()
     away.set()
-    report.step("nobody to ask", (503, "nobody can say whether it was revoked"), bearer(token()))
+    report.step("nobody to ask", nobody, bearer(token()))
+    away.clear()
+    empty(report)
+
+
+def empty(report):
+    """With no secret everybody could sign: the sidecar stays with the one it has."""
+    file = FOLDER / "outrigger.yaml"
+    configured = file.read_text()
+
+    def write(text):
+        # In one step: the sidecar watches it.
+        fresh = FOLDER / ".outrigger.new"
+        fresh.write_text(text)
+        fresh.rename(file)
+
+    for setting in ("secret", "audience", "introspection"):
+        write(re.sub(f"^( *{setting}:).*$", r'\1 ""', configured, flags=re.MULTILINE))
+        status, said, _ = reload()
+        right = status == 422 and "proxy_on_configure" in said
+        report.check(f"a configuration whose {setting} is empty is refused", status, right)
+        write(configured)
+    report.step("a token signed with nothing, after that", (401, "its signature is wrong"), bearer(token(secret="")))
+    report.step("a good token, after that", (200, "welcome"), bearer(token(jti="5")), (1, 1))
 
 
 def main():

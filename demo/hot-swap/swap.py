@@ -3,6 +3,7 @@ of it: requests, failures, the versions that answered, and whether the filter's 
 
 import collections
 import http.client
+import itertools
 import os
 import sys
 import threading
@@ -14,9 +15,14 @@ ADMIN = int(os.environ.get("ADMIN_PORT", "34999"))
 # Where `cargo xtask demo hot-swap` has put the modules, and the sidecar reads the filter.
 FOLDER = Path(os.environ.get("DEMO_FOLDER", Path(__file__).parents[2] / ".tools/demo/hot-swap"))
 
+HERD = 16  # Clients that begin it, all at once.
 CLIENTS = 4
 RATE = 50  # Requests a second, of each client.
 BETWEEN = float(os.environ.get("BETWEEN", "2.5"))  # Seconds from one swap to the next.
+
+
+def connect():
+    return http.client.HTTPConnection("127.0.0.1", WEB, timeout=10)
 
 
 class Refused(Exception):
@@ -30,7 +36,8 @@ class Load:
         self.lock = threading.Lock()
         self.ended = threading.Event()
         self.versions = {"function": collections.Counter(), "filter": collections.Counter()}
-        self.last = {}  # When each version last answered.
+        self.last = {}  # When what each version answered last was asked.
+        self.settled = 0  # From then on only the version of the last swap is to be seen.
         self.counts = []
         self.requests = 0
         self.failures = []
@@ -47,19 +54,25 @@ class Load:
             client.join(timeout=20)
 
     def client(self):
-        connection = http.client.HTTPConnection("127.0.0.1", WEB, timeout=10)
+        connection = connect()
         due = time.monotonic()
         while not self.ended.wait(max(0, due - time.monotonic())):
             due = max(due + 1 / RATE, time.monotonic() - 1)
-            try:
-                connection.request("GET", "/")
-                answer = connection.getresponse()
-                self.saw(answer.status, answer.read().decode(), answer.headers)
-            except (OSError, http.client.HTTPException) as error:
-                connection.close()
-                self.failed(repr(error))
+            self.ask(connection)
 
-    def saw(self, status, body, headers):
+    def ask(self, connection, meanwhile=lambda: None):
+        """Something may be done before the answer is read."""
+        asked = time.monotonic()
+        try:
+            connection.request("GET", "/")
+            meanwhile()
+            answer = connection.getresponse()
+            self.saw(asked, answer.status, answer.read().decode(), answer.headers)
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            self.failed(repr(error))
+
+    def saw(self, asked, status, body, headers):
         stamp, count = headers["x-stamp"], headers["x-count"]
         if status != 200 or body not in ("1", "2") or stamp not in ("1", "2") or count is None:
             return self.failed(f"{status} {body!r}, stamped {stamp!r} and {count!r}")
@@ -68,7 +81,7 @@ class Load:
             self.counts.append(int(count))
             for kind, version in (("function", body), ("filter", stamp)):
                 self.versions[kind][version] += 1
-                self.last[kind, version] = time.monotonic()
+                self.last[kind, version] = max(asked, self.last.get((kind, version), asked))
 
     def failed(self, why):
         with self.lock:
@@ -137,26 +150,65 @@ def watch(load, start, seconds):
         show(load, start)
 
 
+def meet(load):
+    """The first requests of all, at the same moment: what is wrong with their numbers, if anything is."""
+    barrier = threading.Barrier(HERD)
+
+    def first():
+        connection = connect()
+        barrier.wait(timeout=20)
+        load.ask(connection)
+        connection.close()
+
+    herd = [threading.Thread(target=first, daemon=True) for _ in range(HERD)]
+    for client in herd:
+        client.start()
+    for client in herd:
+        client.join(timeout=30)
+    print(f"       {HERD} clients begin at once, and are numbers {sorted(load.counts)}", flush=True)
+    return [] if in_turn(load.counts, HERD) else ["those who came first have not a number each"]
+
+
+def in_turn(counts, expected):
+    """Whether none was left out, and none given twice."""
+    counts = sorted(counts)
+    return len(counts) == expected and all(later == one + 1 for one, later in itertools.pairwise(counts))
+
+
 def swap(load, start, step):
-    """What is wrong with it, if anything is."""
+    """What is wrong with it, if anything is. One client asks before it and reads its answer when it is over: what is seen
+    late was not answered late."""
+    wrong, connection = [], connect()
+    load.ask(connection, meanwhile=lambda: wrong.append(swapped(load, start, step)))
+    connection.close()
+    return next(filter(None, wrong), None) or late(load, step)
+
+
+def swapped(load, start, step):
     what, kind, version, change = step
-    old = "1" if version == "2" else "2"
     before, began = load.answers(kind, version), time.monotonic()
     print(f"       {what}", flush=True)
     try:
         change()
-    except Refused as error:
+    except (OSError, Refused) as error:
         return f"{what}: {error}"
     while load.answers(kind, version) == before:
         if load.failures or time.monotonic() > began + 30:
             return f"{what}: and it never answered"
         time.sleep(0.005)
     print(f"       it answers after {(time.monotonic() - began) * 1000:.0f} ms", flush=True)
-    settled = time.monotonic() + 1
+    load.settled = time.monotonic() + 1
     watch(load, start, BETWEEN)
+    return None
+
+
+def late(load, step):
+    what, kind, version, _ = step
+    old = "1" if version == "2" else "2"
     with load.lock:
-        late = load.last[kind, old] > settled
-    return f"{what}: and the other one still answered a second later" if late else None
+        if load.last.get((kind, old), 0) > load.settled:
+            return f"{what}: and the other one still answered a second later"
+    return None
 
 
 def run(load, start):
@@ -171,13 +223,14 @@ def run(load, start):
 def main():
     print("            requests    failed function 1 function 2  filter 1  filter 2     count")
     start = time.monotonic()
-    with Load() as load:
-        wrong = run(load, start)
+    load = Load()
+    wrong = meet(load)
+    with load:
+        wrong += run(load, start)
     if load.failures:
         show(load, start)
         wrong.append(f"{len(load.failures)} requests failed, the first with {load.failures[0]}")
-    counts = sorted(load.counts)
-    if counts and counts != list(range(counts[0], counts[0] + len(counts))):
+    if not in_turn(load.counts, load.requests - len(load.failures)):
         wrong.append("the count left numbers out, or had some twice")
     for what in wrong:
         print(f"WRONG {what}")

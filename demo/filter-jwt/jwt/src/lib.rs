@@ -21,7 +21,7 @@ proxy_wasm::main! {{
 const PREFIX: &str = "x-claim-";
 
 /// How long a request waits for the word of whoever gave the token out.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Default, Deserialize)]
 struct Settings {
@@ -35,6 +35,20 @@ struct Settings {
     claims: Vec<String>,
 }
 
+impl Settings {
+    fn read(configuration: &[u8]) -> Result<Self, String> {
+        let settings: Self = serde_json::from_slice(configuration).map_err(|error| error.to_string())?;
+        let Self { secret, audience, introspection, .. } = &settings;
+        // What is signed with an empty secret anybody can sign.
+        for (name, value) in [("secret", secret), ("audience", audience), ("introspection", introspection)] {
+            if value.is_empty() {
+                return Err(format!("`{name}` is empty"));
+            }
+        }
+        Ok(settings)
+    }
+}
+
 #[derive(Default)]
 struct Plugin {
     settings: Rc<Settings>,
@@ -45,7 +59,7 @@ impl Context for Plugin {}
 impl RootContext for Plugin {
     fn on_configure(&mut self, _: usize) -> bool {
         let configuration = self.get_plugin_configuration().unwrap_or_default();
-        match serde_json::from_slice(&configuration) {
+        match Settings::read(&configuration) {
             Ok(settings) => self.settings = Rc::new(settings),
             Err(error) => {
                 let _ = hostcalls::log(LogLevel::Error, &format!("the configuration: {error}"));
@@ -77,12 +91,12 @@ struct Introspection {
 
 impl HttpContext for Jwt {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some(credentials) = self.get_http_request_header("authorization") else {
+        // Headers are asked for as bytes: whoever sends one that is no text must not stop the filter with it.
+        let Some(credentials) = self.get_http_request_header_bytes("authorization") else {
             return self.answer(401, "Bearer", "there is no token");
         };
-        let token = match credentials.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return self.refuse("it is not a token"),
+        let Some(token) = bearer(&credentials) else {
+            return self.refuse("it is not a token");
         };
         let Settings { secret, audience, .. } = &*self.settings;
         match token::check(token, secret, audience, self.get_current_time()) {
@@ -95,6 +109,11 @@ impl HttpContext for Jwt {
 
 impl Context for Jwt {
     fn on_http_call_response(&mut self, _: u32, _: usize, size: usize, _: usize) {
+        // Only then it is the word of whoever was asked (RFC 7662, section 2.2).
+        if self.get_http_call_response_header_bytes(":status").as_deref() != Some(b"200") {
+            self.unknown();
+            return;
+        }
         let body = self.get_http_call_response_body(0, size).unwrap_or_default();
         match serde_json::from_slice(&body) {
             Ok(Introspection { active: true }) => self.let_in(),
@@ -124,7 +143,7 @@ impl Jwt {
 
     fn let_in(&self) {
         // Every header that looks like one of ours is forged. The token stays here: the application needs no password.
-        for (name, _) in self.get_http_request_headers() {
+        for (name, _) in self.get_http_request_headers_bytes() {
             if name.starts_with(PREFIX) || name == "authorization" {
                 self.set_http_request_header(&name, None);
             }
@@ -156,4 +175,9 @@ impl Jwt {
         self.send_http_response(status, headers, Some(format!("{why}\n").as_bytes()));
         Action::Pause
     }
+}
+
+fn bearer(credentials: &[u8]) -> Option<&str> {
+    let (scheme, token) = std::str::from_utf8(credentials).ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }

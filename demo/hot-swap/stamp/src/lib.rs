@@ -15,6 +15,15 @@ struct Stamp;
 impl Context for Stamp {}
 
 impl RootContext for Stamp {
+    fn on_configure(&mut self, _: usize) -> bool {
+        // Before there are requests: a value that is absent has no number to replace it by, so of two workers that meet
+        // there both would count 1.
+        match self.get_shared_data("count") {
+            (None, _) => self.set_shared_data("count", Some(&0_u64.to_le_bytes()), None).is_ok(),
+            (Some(_), _) => true,
+        }
+    }
+
     fn create_http_context(&self, _: u32) -> Option<Box<dyn HttpContext>> {
         Some(Box::new(Self))
     }
@@ -38,8 +47,7 @@ impl Stamp {
     fn count(&self) -> Option<u64> {
         loop {
             let (value, cas) = self.get_shared_data("count");
-            let bytes = value.unwrap_or_default().try_into().unwrap_or_default();
-            let next = u64::from_le_bytes(bytes) + 1;
+            let next = u64::from_le_bytes(value?.try_into().ok()?) + 1;
             match self.set_shared_data("count", Some(&next.to_le_bytes()), cas) {
                 Ok(()) => return Some(next),
                 // Another worker was faster.
