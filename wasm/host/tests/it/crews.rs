@@ -86,6 +86,23 @@ async fn an_instance_starts_once_and_each_of_its_plugins_is_configured() {
 }
 
 #[tokio::test]
+async fn data_is_shared_by_those_who_share_no_instance_too() {
+    let code = r#"
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+          (if (i32.eqz (call $get_shared @"key" (i32.const 8) (i32.const 12) (i32.const 16)))
+            (then (call $ok (call $add (i32.const 0) @"x-shared" (call $got)))))
+          (call $ok (call $property @"plugin_name" (i32.const 8) (i32.const 12)))
+          (call $ok (call $set_shared @"key" (call $got) (i32.const 0)))
+          (i32.const 0))"#;
+    for (settings, shared) in [(json!({ "memory": 16 << 20 }), Some("p")), (json!({ "vm_id": "w" }), None)] {
+        let rig = with(&filter(code), &[("p", json!({})), ("q", settings)]).await;
+        assert_eq!(get_by(&rig, "p").await.asked("x-shared"), None);
+        assert_eq!(get_by(&rig, "q").await.asked("x-shared").as_deref(), shared);
+        assert_eq!((rig.crashes_of("p"), rig.crashes_of("q")), (0, 0));
+    }
+}
+
+#[tokio::test]
 async fn a_change_of_one_is_a_new_instance_for_all() {
     let module = filter(COUNTS);
     let plugins = |config: &str| [("p", json!({ "config": config })), ("q", json!({}))];
