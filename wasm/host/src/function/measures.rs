@@ -170,13 +170,8 @@ impl Measures {
 
     /// A call comes in.
     pub(crate) fn begin(self: &Arc<Self>, trigger: Trigger, trace: Option<&TraceContext>) -> Record {
-        let span = self.families.tracer.child(Kind::Server, format!("function {}", self.name), trace);
-        let span = span.map(|mut span| {
-            span.set("faas.name", self.name.to_string());
-            span.set("faas.version", self.version.to_string());
-            span.set("faas.trigger", trigger.name());
-            span
-        });
+        let trace = trace.filter(|trace| trace.is_sampled());
+        let span = trace.and_then(|trace| self.span(trigger, trace));
         Record {
             measures: Arc::clone(self),
             trigger,
@@ -184,6 +179,15 @@ impl Measures {
             since: Instant::now(),
             span,
         }
+    }
+
+    fn span(&self, trigger: Trigger, trace: &TraceContext) -> Option<Span> {
+        let name = format!("function {}", self.name);
+        let mut span = self.families.tracer.child(Kind::Server, name, Some(trace))?;
+        span.set("faas.name", self.name.to_string());
+        span.set("faas.version", self.version.to_string());
+        span.set("faas.trigger", trigger.name());
+        Some(span)
     }
 
     pub(crate) fn live(&self) -> Live {

@@ -46,7 +46,8 @@ pub(crate) struct Ctx {
     pub(crate) guest: Guest,
     pub(crate) limiter: Limiter,
     table: ResourceTable,
-    wasi: WasiCtx,
+    /// Made when it is asked for: most calls do without.
+    wasi: Option<WasiCtx>,
     http: WasiHttpCtx,
 }
 
@@ -109,13 +110,6 @@ impl Guest {
 
 impl Ctx {
     pub(crate) fn new(program: Arc<Program>) -> Self {
-        let output = |kind| Output::new(kind, Arc::clone(&program.journal));
-        // No files, no environment, no arguments, no network.
-        let wasi = WasiCtx::builder()
-            .stdout(output(Kind::Stdout))
-            .stderr(output(Kind::Stderr))
-            .max_random_size(u64::from(RANDOM))
-            .build();
         let memory = program.config.memory;
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS);
@@ -123,10 +117,20 @@ impl Ctx {
             limiter: Limiter::new(memory),
             guest: Guest { program, call: None, left: 0, handles: table(memory), held: 0 },
             table: table(memory),
-            wasi,
+            wasi: None,
             http,
         }
     }
+}
+
+/// No files, no environment, no arguments, no network.
+fn wasi(program: &Program) -> WasiCtx {
+    let output = |kind| Output::new(kind, Arc::clone(&program.journal));
+    WasiCtx::builder()
+        .stdout(output(Kind::Stdout))
+        .stderr(output(Kind::Stderr))
+        .max_random_size(u64::from(RANDOM))
+        .build()
 }
 
 fn table(memory: usize) -> ResourceTable {
@@ -137,7 +141,8 @@ fn table(memory: usize) -> ResourceTable {
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        let ctx = self.wasi.get_or_insert_with(|| wasi(&self.guest.program));
+        WasiCtxView { ctx, table: &mut self.table }
     }
 }
 
