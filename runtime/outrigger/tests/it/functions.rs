@@ -1,5 +1,7 @@
 //! Functions of the running program: brought in by each of the ways there are, switched under load, taken back, kept.
 
+mod swap;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -39,24 +41,31 @@ wasm: { functions: { folder: deployed } }
 
 /// A component that answers every request with a text.
 fn answering(text: &str) -> Vec<u8> {
+    component(&format!(
+        r#"(data (i32.const 1024) "{text}")
+           (func (export "outrigger:functions/http@0.1.0#handle")
+             (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+             (i32.store (i32.const 16) (i32.const 200))
+             (i64.store (i32.const 20) (i64.const 0))
+             (i32.store (i32.const 28) (i32.const 1024))
+             (i32.store (i32.const 32) (i32.const {length}))
+             (i32.const 16))"#,
+        length = text.len()
+    ))
+}
+
+/// A component of a module with a memory, and with these fields: at least what answers requests.
+fn component(fields: &str) -> Vec<u8> {
     let code = format!(
         r#"(module
           (memory (export "memory") 2)
-          (data (i32.const 1024) "{text}")
           (global $heap (mut i32) (i32.const 4096))
           (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
             (local $at i32)
             (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
             (global.set $heap (i32.add (local.get $at) (local.get $size)))
             (local.get $at))
-          (func (export "outrigger:functions/http@0.1.0#handle")
-            (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
-            (i32.store (i32.const 16) (i32.const 200))
-            (i64.store (i32.const 20) (i64.const 0))
-            (i32.store (i32.const 28) (i32.const 1024))
-            (i32.store (i32.const 32) (i32.const {length}))
-            (i32.const 16)))"#,
-        length = text.len()
+          {fields})"#
     );
     let mut resolve = Resolve::default();
     resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wasm/wit")).unwrap();

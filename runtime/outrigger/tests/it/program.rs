@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    str::FromStr,
     sync::mpsc,
     time::{Duration, Instant},
 };
@@ -196,6 +197,13 @@ impl Program {
         self.web.expect("a listener named web")
     }
 
+    /// Resident memory that holds data, in bytes.
+    pub(crate) fn data(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
+    }
+
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_raw(self.process.id().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
@@ -233,6 +241,11 @@ impl Drop for Program {
             let _ = self.process.wait();
         }
     }
+}
+
+/// What a variable says, with which a test is made longer by hand.
+pub(crate) fn setting<T: FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok()?.parse().ok()
 }
 
 /// Waits until `condition` holds.

@@ -1,17 +1,14 @@
 //! Filters swapped under load: no request fails, what they share stays, and a module that is no good changes nothing.
 //! `OUTRIGGER_SWAP_SECONDS` and `OUTRIGGER_SWAPS` make it longer, `OUTRIGGER_TEST_PROGRAM` names another build.
 
-use std::{
-    str::FromStr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{marks, put};
 use crate::{
     backend::Backend,
     http::{get, post},
     load::{Load, Seen, failures},
-    program::{Folder, Program, eventually},
+    program::{Folder, Program, eventually, setting},
 };
 
 /// A filter that counts requests over all workers in shared data, and tells its version and the count.
@@ -59,10 +56,6 @@ fn asked(program: &Program) -> Option<(u32, usize)> {
     let answer = get(program.web(), "/");
     let number = |name, radix| u32::from_str_radix(answer.header(name)?, radix).ok();
     Some((number("x-by", 10)?, number("x-count", 16)? as usize))
-}
-
-fn setting<T: FromStr>(name: &str) -> Option<T> {
-    std::env::var(name).ok()?.parse().ok()
 }
 
 fn config(backend: &Backend) -> String {
@@ -166,7 +159,7 @@ fn a_module_that_cannot_start_is_refused_while_the_old_one_serves() {
     put(&folder, &marks("good"));
     let program = folder.run();
     assert_eq!(super::by(&program).as_deref(), Some("good"));
-    let before = data(&program);
+    let before = program.data();
     for (code, reason) in [
         ("unreachable", "it trapped"),
         ("(loop (br 0))", "it computed for longer than its deadline of 1s"),
@@ -179,17 +172,10 @@ fn a_module_that_cannot_start_is_refused_while_the_old_one_serves() {
         assert_eq!(super::by(&program).as_deref(), Some("good"));
     }
     // The bomb had its 32 MiB at most, and they are gone with it.
-    assert!(data(&program) < before + (16 << 20), "{before} B grew to {} B", data(&program));
+    assert!(program.data() < before + (16 << 20), "{before} B grew to {} B", program.data());
     put(&folder, &marks("next"));
     assert_eq!(post(program.admin(), "/reload", "").status, 200);
     assert_eq!(super::by(&program).as_deref(), Some("next"));
-}
-
-/// Resident memory that holds data.
-fn data(program: &Program) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
 #[test]
@@ -204,9 +190,9 @@ fn memory_does_not_grow_with_the_number_of_swaps() {
         assert_eq!(super::by(&program), Some(format!("v{n}")));
     };
     (0..10).for_each(&mut swap);
-    let before = data(&program);
+    let before = program.data();
     (10..10 + swaps).for_each(&mut swap);
-    let grown = data(&program).saturating_sub(before);
+    let grown = program.data().saturating_sub(before);
     println!("{swaps} swaps: {} KiB more than {} KiB", grown >> 10, before >> 10);
     assert!(grown < 50 << 20, "{grown} B after {swaps} swaps");
 }

@@ -1,0 +1,130 @@
+//! Functions swapped under load: no request fails, and a component that is no good changes nothing.
+//! `OUTRIGGER_SWAP_SECONDS` and `OUTRIGGER_SWAPS` make it longer, `OUTRIGGER_TEST_PROGRAM` names another build.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{FOLDER, ROUTE, answering, component, put, says, wait_for};
+use crate::{
+    http::{get, post},
+    load::{Load, Seen, failures},
+    program::{Folder, Program, eventually, setting},
+    pubsub::runtime,
+};
+
+/// Lets requests run while `meanwhile` does something to the function's file in a folder that is followed.
+fn under_load(rate: u32, meanwhile: impl FnOnce(&Path, &Program)) -> Vec<Seen> {
+    let folder = Folder::with(FOLDER);
+    fs::create_dir(folder.path("deployed")).unwrap();
+    let file = folder.path("deployed/hello.wasm");
+    put(&file, &answering("0"));
+    let program = folder.run();
+    let runtime = runtime();
+    let load = runtime.block_on(async { Load::start(program.web(), "/", rate, 40) });
+    meanwhile(&file, &program);
+    runtime.block_on(load.stop())
+}
+
+#[test]
+fn swaps_fail_no_request() {
+    let seconds: Option<u32> = setting("OUTRIGGER_SWAP_SECONDS");
+    let (swaps, rate) = (seconds.unwrap_or(4), if seconds.is_some() { 2000 } else { 300 });
+    let begun = Instant::now();
+    let seen = under_load(rate, |file, program| {
+        for version in 1..=swaps {
+            put(file, &answering(&version.to_string()));
+            wait_for(program, &version.to_string());
+            std::thread::sleep((Duration::from_secs(1) * version).saturating_sub(begun.elapsed()));
+        }
+    });
+    assert_eq!(failures(&seen), [""; 0]);
+    assert!(seen.len() as u32 > swaps * rate / 4, "{} requests are no load", seen.len());
+    println!("{} requests, {swaps} swaps, {:?}, none failed", seen.len(), begun.elapsed());
+}
+
+/// The check above is worth something: it sees a version that fails, and a moment without one.
+#[test]
+fn a_swap_that_costs_requests_is_noticed() {
+    let traps = r#"(func (export "outrigger:functions/http@0.1.0#handle")
+        (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)"#;
+    let seen = under_load(200, |file, program| {
+        put(file, &component(traps));
+        eventually("requests fail", || says(program).is_none().then_some(()));
+        put(file, &answering("2"));
+        wait_for(program, "2");
+    });
+    assert!(!failures(&seen).is_empty());
+
+    let seen = under_load(200, |file, program| {
+        fs::remove_file(file).unwrap();
+        eventually("it is gone", || (get(program.web(), "/").status == 503).then_some(()));
+        put(file, &answering("1"));
+        wait_for(program, "1");
+    });
+    assert!(!failures(&seen).is_empty());
+}
+
+/// A function of the section, which only a reload changes.
+fn configured() -> (Folder, Program) {
+    let folder = Folder::with(&format!("{ROUTE}functions: {{ hello: {{ file: hello.wasm }} }}\n"));
+    let folder = folder.arguments(&["--no-watch"]);
+    put(&folder.path("hello.wasm"), &answering("0"));
+    let program = folder.run();
+    assert_eq!(says(&program).as_deref(), Some("0"));
+    (folder, program)
+}
+
+#[test]
+fn a_component_that_cannot_start_is_refused_while_the_old_one_serves() {
+    // Asks for pages and touches each for as long as it gets some.
+    let bomb = "(local $at i32) (loop (local.set $at (memory.grow (i32.const 1)))
+        (if (i32.eq (local.get $at) (i32.const -1)) (then unreachable))
+        (i32.store (i32.mul (local.get $at) (i32.const 65536)) (i32.const 1)) (br 0))";
+    let starting = |code: &str| {
+        component(&format!(
+            r#"(func $start {code}) (start $start)
+               (func (export "outrigger:functions/http@0.1.0#handle")
+                 (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)"#
+        ))
+    };
+    let (folder, program) = configured();
+    let before = program.data();
+    for (code, reason) in [
+        ("unreachable", "it cannot be started: it trapped"),
+        ("(loop (br 0))", "it computed for longer than 1s (`cpu`)"),
+        (bomb, "it was denied more than 67108864 bytes of `memory`"),
+    ] {
+        put(&folder.path("hello.wasm"), &starting(code));
+        let answer = post(program.admin(), "/reload", "");
+        assert_eq!(answer.status, 422, "{code}: {}", answer.body);
+        assert!(answer.body.contains(reason), "{code}: {}", answer.body);
+        assert_eq!(says(&program).as_deref(), Some("0"));
+    }
+    // The bomb had its 64 MiB at most, and they are gone with it.
+    let after = program.data();
+    assert!(after < before + (16 << 20), "{before} B grew to {after} B");
+    reload(&folder, &program, "next");
+}
+
+fn reload(folder: &Folder, program: &Program, text: &str) {
+    put(&folder.path("hello.wasm"), &answering(text));
+    let answer = post(program.admin(), "/reload", "");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert_eq!(says(program).as_deref(), Some(text));
+}
+
+#[test]
+fn memory_does_not_grow_with_the_number_of_swaps() {
+    let swaps: usize = setting("OUTRIGGER_SWAPS").unwrap_or(30);
+    let (folder, program) = configured();
+    let swap = |n: usize| reload(&folder, &program, &format!("v{n}"));
+    (0..10).for_each(swap);
+    let before = program.data();
+    (10..10 + swaps).for_each(swap);
+    let grown = program.data().saturating_sub(before);
+    println!("{swaps} swaps: {} KiB more than {} KiB", grown >> 10, before >> 10);
+    assert!(grown < 50 << 20, "{grown} B after {swaps} swaps");
+}
