@@ -139,7 +139,7 @@ fn measure(
     }
     for _ in 0..options.rounds() {
         for (contestant, load, rounds) in &mut running {
-            round(contestant, load, options, rounds)
+            round(contestant.pid(), load, options, rounds)
                 .with_context(|| format!("measuring {}", contestant.peer))?;
         }
     }
@@ -149,10 +149,11 @@ fn measure(
     Ok(running.into_iter().map(|(contestant, _, rounds)| (contestant.peer, rounds)).collect())
 }
 
-pub(super) fn round(contestant: &Running, load: &Load, options: &Options, rounds: &mut Rounds) -> Result<()> {
-    let before = usage::cpu_time(contestant.pid())?;
+/// One round of a load on the process `pid`.
+pub(super) fn round(pid: u32, load: &Load, options: &Options, rounds: &mut Rounds) -> Result<()> {
+    let before = usage::cpu_time(pid)?;
     let measured = load.run(options.round())?;
-    let used = usage::cpu_time(contestant.pid())?.saturating_sub(before);
+    let used = usage::cpu_time(pid)?.saturating_sub(before);
     let requests = measured.requests as f64;
     rounds.cpu_us.push(used.as_secs_f64() * 1e6 / requests);
     rounds.p50.push(measured.p50);

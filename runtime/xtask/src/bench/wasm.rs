@@ -1,21 +1,49 @@
-//! `bench wasm`: what a filter costs a request, here and in Envoy running the same module; what a filter that spins
-//! does to everybody else; and what the engine costs those who do not use it. Goals are compared, not asserted.
+//! `bench wasm`: what a filter costs a request, here and in Envoy running the same module; what a function costs beside an
+//! answer of the proxy's own, and what a second thread is worth to it; what either does to everybody else when it spins;
+//! and what the engine costs those who do not use it. Goals are compared, not asserted.
 
 mod filter;
+mod functions;
 mod isolation;
 mod size;
+
+use std::fmt;
 
 use anyhow::Result;
 
 use super::Options;
 use crate::table::Table;
 
-/// Something measured that was to stay under a limit.
+/// Something measured that was to stay within a limit.
 struct Goal {
     what: String,
     found: f64,
-    at_most: f64,
+    limit: Limit,
     unit: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Limit {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Limit {
+    fn holds(self, found: f64) -> bool {
+        match self {
+            Self::AtMost(most) => found <= most,
+            Self::AtLeast(least) => found >= least,
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(most) => write!(f, "≤ {most}"),
+            Self::AtLeast(least) => write!(f, "≥ {least}"),
+        }
+    }
 }
 
 pub(super) fn run(options: &Options) -> Result<String> {
@@ -23,6 +51,7 @@ pub(super) fn run(options: &Options) -> Result<String> {
     let mut goals = Vec::new();
     for (name, section) in [
         ("filter", filter::run as fn(&Options, &mut Vec<Goal>) -> Result<String>),
+        ("functions", functions::run),
         ("isolation", isolation::run),
         ("size", size::run),
     ] {
@@ -38,12 +67,12 @@ pub(super) fn run(options: &Options) -> Result<String> {
 
 fn verdicts(goals: &[Goal]) -> String {
     let mut table = Table::new(&["what", "found", "goal", ""]);
-    for Goal { what, found, at_most, unit } in goals {
-        let verdict = if found <= at_most { "met" } else { "missed" };
+    for Goal { what, found, limit, unit } in goals {
+        let verdict = if limit.holds(*found) { "met" } else { "missed" };
         table.row([
             what.clone(),
             format!("{found:.2} {unit}"),
-            format!("≤ {at_most} {unit}"),
+            format!("{limit} {unit}"),
             verdict.to_owned(),
         ]);
     }
@@ -56,8 +85,14 @@ mod tests {
 
     #[test]
     fn a_goal_is_met_up_to_its_limit() {
-        let goal = |found| Goal { what: "x".into(), found, at_most: 3.0, unit: "MB" };
-        assert!(verdicts(&[goal(3.0)]).contains("| met"));
-        assert!(verdicts(&[goal(3.1)]).contains("| missed"));
+        let check = |found, limit, expected| {
+            let goal = Goal { what: "x".into(), found, limit, unit: "MB" };
+            assert!(verdicts(&[goal]).contains(expected));
+        };
+        check(3.0, Limit::AtMost(3.0), "| ≤ 3 MB | met");
+        check(3.1, Limit::AtMost(3.0), "| ≤ 3 MB | missed");
+        check(1.6, Limit::AtLeast(1.6), "| ≥ 1.6 MB | met");
+        check(1.5, Limit::AtLeast(1.6), "| ≥ 1.6 MB | missed");
+        check(f64::NAN, Limit::AtLeast(1.6), "| ≥ 1.6 MB | missed");
     }
 }

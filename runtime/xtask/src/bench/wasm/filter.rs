@@ -9,7 +9,7 @@ use super::super::load::Load;
 use super::super::peer::{Certificate, Job, Peer, Running, Wire};
 use super::super::proxy::{Rounds, round};
 use super::super::{Options, median};
-use super::Goal;
+use super::{Goal, Limit};
 use crate::table::Table;
 use crate::wasm::{Language, filters};
 
@@ -42,7 +42,7 @@ pub(super) fn run(options: &Options, goals: &mut Vec<Goal>) -> Result<String> {
     }
     for _ in 0..options.rounds() {
         for contestant in &mut contestants {
-            round(&contestant.running, &contestant.load, options, &mut contestant.rounds)
+            round(contestant.running.pid(), &contestant.load, options, &mut contestant.rounds)
                 .with_context(|| format!("measuring {}", contestant.running.peer))?;
         }
     }
@@ -83,7 +83,12 @@ fn cost(contestants: &[Contestant], peer: Peer, module: &str) -> Option<f64> {
 
 fn judge(contestants: &[Contestant], goals: &mut Vec<Goal>) {
     let Some(ours) = cost(contestants, Peer::Outrigger, JUDGED) else { return };
-    let goal = |what: &str, found, at_most, unit| Goal { what: what.to_owned(), found, at_most, unit };
+    let goal = |what: &str, found, at_most, unit| Goal {
+        what: what.to_owned(),
+        found,
+        limit: Limit::AtMost(at_most),
+        unit,
+    };
     goals.push(goal("a filter of headers, CPU per request", ours, AT_MOST_US, "µs"));
     if let Some(envoy) = cost(contestants, Peer::Envoy, JUDGED) {
         goals.push(goal("the same beside Envoy", ours / envoy, AT_MOST_OF_ENVOY, "times"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::super::{Options, median};
-use super::Goal;
+use super::{Goal, Limit};
 use crate::process::scratch;
 use crate::sidecar::Sidecar;
 use crate::table::Table;
@@ -38,7 +38,12 @@ pub(super) fn run(_: &Options, goals: &mut Vec<Goal>) -> Result<String> {
         found.push((size, resident));
     }
     if let [(size, resident), (full_size, full_resident)] = found[..] {
-        let goal = |what: &str, found, at_most| Goal { what: what.to_owned(), found, at_most, unit: "MB" };
+        let goal = |what: &str, found, at_most| Goal {
+            what: what.to_owned(),
+            found,
+            limit: Limit::AtMost(at_most),
+            unit: "MB",
+        };
         goals.push(goal("growth of the program", full_size - size, AT_MOST_ON_DISK));
         goals.push(goal(
             "growth of its memory without a module",
