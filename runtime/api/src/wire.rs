@@ -18,7 +18,7 @@ pub(crate) fn caller<'a>(app_id: &'a str, metadata: &MetadataMap) -> Result<Call
             Deadline::after(Instant::now(), timeout)
         }
     };
-    Ok(Caller { app_id, deadline, trace: trace::sent_along(metadata.as_ref()) })
+    Ok(Caller { deadline, trace: trace::sent_along(metadata.as_ref()), ..Caller::new(app_id) })
 }
 
 /// At most eight digits and a unit, as "gRPC over HTTP2" has it.

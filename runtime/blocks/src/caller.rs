@@ -3,6 +3,8 @@
 use outrigger_resilience::Deadline;
 use outrigger_telemetry::trace::TraceContext;
 
+use crate::function::Chain;
+
 /// What a front door knows about the other side of one call.
 #[derive(Clone, Debug)]
 pub struct Caller<'a> {
@@ -12,11 +14,13 @@ pub struct Caller<'a> {
     pub deadline: Deadline,
     /// Where in a trace the caller stands, if it said so.
     pub trace: Option<TraceContext>,
+    /// The functions of this process that wait for the call.
+    pub chain: Chain,
 }
 
 impl<'a> Caller<'a> {
     /// A caller who waits as long as it takes and is not being traced.
     pub fn new(app_id: &'a str) -> Self {
-        Self { app_id, deadline: Deadline::NEVER, trace: None }
+        Self { app_id, deadline: Deadline::NEVER, trace: None, chain: Chain::default() }
     }
 }

@@ -4,6 +4,7 @@
 //! version of each answers.
 
 mod calls;
+mod chain;
 mod config;
 mod entry;
 mod functions;
@@ -24,6 +25,7 @@ use http::{Request, Response};
 use outrigger_cluster::Body;
 use outrigger_component_api::{Result, async_trait};
 
+pub use chain::Chain;
 pub use config::{EventTrigger, FunctionConfig, Grants, ScheduleTrigger, check_name};
 pub use functions::{Deployed, Functions, Prepared};
 pub use grants::{GrantProblem, Known, Section};

@@ -141,6 +141,11 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 }
 
 fn failed(error: SendError) -> Error {
+    // A function was called by one that waits for it, and it says who is in whose way.
+    let told = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<Error>());
+    if let (SendErrorKind::Loop, Some(told)) = (error.kind, told) {
+        return Error::new(told.kind(), told.message().to_owned());
+    }
     let kind = match error.kind {
         SendErrorKind::Timeout | SendErrorKind::TryTimeout => ErrorKind::Timeout,
         SendErrorKind::RequestBody => ErrorKind::Cancelled,

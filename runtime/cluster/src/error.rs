@@ -33,7 +33,8 @@ pub enum SendErrorKind {
     Overflow,
     /// The cluster's breaker is open.
     BreakerOpen,
-    /// Connecting to the endpoint would lead back to the listener the bytes come from.
+    /// Connecting to the endpoint would lead back to the listener the bytes come from. A function: those that wait for the
+    /// request are in its way, or too many.
     Loop,
     /// The endpoint is a function, to which there are no connections.
     NoConnection,
@@ -154,7 +155,7 @@ impl fmt::Display for SendErrorKind {
             Self::Unhealthy => "no endpoint of the cluster is healthy",
             Self::Overflow => "the cluster is at its limit",
             Self::BreakerOpen => "the cluster's breaker is open",
-            Self::Loop => "the endpoint is the listener itself",
+            Self::Loop => "it would lead back to where it comes from",
             Self::ConnectFailed => "connecting failed",
             Self::ConnectTimeout => "connecting took too long",
             Self::Tls => "the TLS handshake failed",

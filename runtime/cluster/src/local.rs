@@ -34,7 +34,7 @@ pub trait Service: Send + Sync + 'static {
 /// A request to a service.
 #[derive(Debug)]
 pub struct LocalCall {
-    /// With an absolute URI. Its body is no connection's: any thread may read it.
+    /// With an absolute URI, and the extensions of one that was made in this process. Its body is no connection's: any thread may read it.
     pub request: Request<Body>,
     /// Until when the head of the response must have come.
     pub deadline: Deadline,

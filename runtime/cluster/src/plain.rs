@@ -24,7 +24,8 @@ static HERE: LazyLock<Arc<ConnInfo>> = LazyLock::new(|| {
 
 impl Cluster {
     /// [`send`](Self::send) for a request as the `http` crate has it. Its authority is the URI's, or its `Host`'s;
-    /// fields that concern one connection only are left out. Each attempt gets a span below `trace`.
+    /// fields that concern one connection only are left out. Each attempt gets a span below `trace`. Its extensions reach
+    /// services of this process.
     ///
     /// # Errors
     /// As for `send`.
@@ -57,5 +58,6 @@ fn ours(request: http::Request<Body>) -> Request {
     head.version = if parts.version == Version::HTTP_2 { Version::HTTP_2 } else { Version::HTTP_11 };
     head.headers = parts.headers.into();
     strip_hop_by_hop(&mut head.headers, false);
-    Request { head, body, conn: Arc::clone(&HERE), ext: RequestExt::default() }
+    let ext = RequestExt { told: parts.extensions, ..RequestExt::default() };
+    Request { head, body, conn: Arc::clone(&HERE), ext }
 }

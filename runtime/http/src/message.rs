@@ -34,6 +34,8 @@ pub struct RequestExt {
     pub chosen: Option<Box<Chosen>>,
     /// What its filters set and read, where there are any that do.
     pub state: Option<Arc<FilterState>>,
+    /// What whoever made it in this process tells one that takes it in this process.
+    pub told: http::Extensions,
 }
 
 /// An endpoint chosen for a request, out of those of the cluster it goes to.

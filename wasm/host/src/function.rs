@@ -26,6 +26,7 @@ pub(crate) mod state;
 mod stream;
 mod threads;
 mod turns;
+mod waits;
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -102,6 +103,7 @@ impl FunctionEngine {
             threads: Arc::new(threads),
             blocks: Weak::clone(&self.blocks),
             slots: Arc::new(Semaphore::new(limits::FUNCTION_INSTANCES as usize)),
+            waits: Arc::default(),
         };
         Ok(self.site.get_or_init(|| Site { house, linker }))
     }

@@ -20,6 +20,7 @@ impl Functions {
         door: Door,
         request: Request<Body>,
     ) -> Result<Response<Body>> {
+        caller.chain.admit(name)?;
         let call = self.begin(name)?;
         match call.function().serve(caller, door, request).await {
             Ok(response) => {

@@ -33,7 +33,9 @@ impl Exchange<'_> {
         let (mut feed, body) = Feed::of(replay.next().ok_or_else(body_spent)?);
         let deadline = self.attempt.earlier(self.total);
         let trace = self.span.and_then(Span::context).or(self.ext.trace.as_deref()).cloned();
-        let call = LocalCall { request: request(self.head, body)?, deadline, trace };
+        let mut request = request(self.head, body)?;
+        request.extensions_mut().clone_from(&self.ext.told);
+        let call = LocalCall { request, deadline, trace };
         let mut answering = service.call(call);
         let answer = poll_fn(|cx| {
             feed.poll(cx);

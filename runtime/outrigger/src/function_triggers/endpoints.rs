@@ -37,20 +37,22 @@ struct Endpoint {
 #[async_trait]
 impl Service for Endpoint {
     async fn call(&self, call: LocalCall) -> Result<Response<Body>, SendError> {
-        let LocalCall { request, deadline, trace } = call;
-        let caller = &Caller { app_id: self.blocks.app_id(), deadline, trace };
+        let LocalCall { mut request, deadline, trace } = call;
+        let chain = request.extensions_mut().remove().unwrap_or_default();
+        let caller = &Caller { app_id: self.blocks.app_id(), deadline, trace, chain };
         self.blocks.functions.serve(&self.name, caller, self.door, request).await.map_err(failed)
     }
 }
 
 /// What a cluster makes of it: busy is asked elsewhere, absent is like nobody listening, a request that the function cannot
-/// be given is the client's fault, and whatever else ended without an answer is the function's.
+/// be given is the client's fault, functions that wait for each other are a loop, and whatever else ended without an answer is the function's.
 fn failed(error: Error) -> SendError {
     let kind = match error.kind() {
         ErrorKind::Timeout => SendErrorKind::TryTimeout,
         ErrorKind::RateLimited => SendErrorKind::Refused,
         ErrorKind::Unavailable | ErrorKind::NotConfigured => SendErrorKind::ConnectFailed,
         ErrorKind::InvalidArgument => SendErrorKind::RequestBody,
+        ErrorKind::FailedPrecondition => SendErrorKind::Loop,
         _ => SendErrorKind::FunctionFailed,
     };
     SendError::with_source(kind, error)

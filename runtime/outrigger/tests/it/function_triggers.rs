@@ -1,9 +1,11 @@
 //! What calls functions, through the whole program: routes, names, events, schedules and input bindings.
 
+use std::time::{Duration, Instant};
+
 use outrigger_sdk::{Client, Options};
 
 use crate::{
-    component::all_triggers,
+    component::{all_triggers, calling},
     http::{get, send},
     program::{Folder, Program, eventually},
     pubsub::runtime,
@@ -157,6 +159,48 @@ fn a_binding_needs_the_application_only_where_no_function_can_take_it() {
     check("functions: { hello: { file: hello.wasm, bindings: [tick] } }", false);
     check("wasm: { functions: { folder: deployed } }", false);
     check("app: { port: 8080 }", false);
+}
+
+#[test]
+fn functions_that_wait_for_each_other_are_told() {
+    let folder = Folder::with(
+        "app: { id: shop }
+functions:
+  a: { file: calling.wasm, concurrency: 1, deadline: 20s, grants: { invoke: ['*'] } }
+  b: { file: calling.wasm, concurrency: 1, deadline: 20s, grants: { invoke: ['*'] } }
+  c: { file: calling.wasm, deadline: 20s, grants: { invoke: ['*'] } }
+",
+    );
+    std::fs::write(folder.path("calling.wasm"), calling()).unwrap();
+    let program = folder.run();
+    let (api, began) = (program.api(), Instant::now());
+    let ask = move |function: &str, others: &str| {
+        send(api, "POST", "/x", &[("dapr-app-id", function), ("content-type", "text/plain")], others)
+    };
+    let check = |function: &str, others: &str, expected: &str| {
+        let answer = ask(function, others);
+        let is_told = answer.status == 200 && answer.body.starts_with(expected);
+        assert!(is_told, "{function} {others}: {} {}", answer.status, answer.body);
+    };
+    check("a", "b", "end");
+    check("a", "cb", "end");
+    check("a", "a", "'a' has no turn left, and its callers are in the way: a → a");
+    check("a", "cba", "'a' has no turn left, and its callers are in the way: a → c → b → a");
+    check("c", "ccccccc", "end");
+    let deep = format!("more than 8 calls are inside each other: {}", ["c"; 9].join(" → "));
+    check("c", "cccccccccccc", &deep);
+
+    // Each has what the other wants, now and then.
+    let callers = [("a", "b"), ("b", "a")].map(|(function, other)| {
+        std::thread::spawn(move || (0..50).map(|_| ask(function, other)).collect::<Vec<_>>())
+    });
+    let answers: Vec<_> = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
+    for answer in &answers {
+        let told = answer.body == "end" || answer.body.contains("its callers are in the way");
+        assert!(answer.status == 200 && told, "{} {}", answer.status, answer.body);
+    }
+    assert!(answers.iter().any(|answer| answer.body == "end"));
+    assert!(began.elapsed() < Duration::from_secs(20), "nobody waits until the deadline");
 }
 
 #[test]

@@ -221,7 +221,7 @@ wasm: { functions: { folder: deployed } }
 ";
     let folder = Folder::with(config);
     let told = failed(folder.command(&["check", "outrigger.yaml"]).output().unwrap());
-    let expected = "outrigger.yaml:4:38: routes.all.backends[0].cluster: there is no cluster `hello`; a function of the \
+    let expected = "outrigger.yaml:4:40: routes.all.backends[0].cluster: there is no cluster `hello`; a function of the \
                     folder needs one: `clusters: { hello: { endpoints: [{ function: hello }] } }`";
     assert!(told.contains(expected), "{told}");
     // As it says.

@@ -135,7 +135,7 @@ async fn invoke(blocks: &Blocks, asking: &Asking, id: &str, request: http::Reque
 
 impl Asking {
     fn caller<'a>(&self, blocks: &'a Blocks) -> Caller<'a> {
-        Caller { app_id: blocks.app_id(), deadline: self.deadline, trace: self.trace.clone() }
+        Caller { deadline: self.deadline, trace: self.trace.clone(), ..Caller::new(blocks.app_id()) }
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum Crash {
     Late,
     #[error("there was no room for an instance before its deadline")]
     NoRoom,
+    #[error("there is no room for an instance, and those that wait for it take some of that")]
+    Crowded,
     #[error("it computed for longer than {0:?} (`cpu`)")]
     Overrun(Duration),
     #[error("it trapped: {0}")]
@@ -47,13 +49,14 @@ pub(crate) struct Overrun;
 impl Crash {
     /// Whether it was the function's doing: what it waited for may have been slow.
     pub(crate) fn is_its_own(&self) -> bool {
-        !matches!(self, Self::Late | Self::NoRoom)
+        !matches!(self, Self::Late | Self::NoRoom | Self::Crowded)
     }
 
     pub(crate) fn error(&self, function: &str) -> Error {
         let kind = match self {
             Self::Late => ErrorKind::Timeout,
             Self::NoRoom => ErrorKind::Unavailable,
+            Self::Crowded => ErrorKind::FailedPrecondition,
             Self::Overrun(_) | Self::Trapped(_) | Self::Panicked => ErrorKind::Internal,
         };
         Error::new(kind, format!("function '{function}' failed: {self}"))

@@ -74,6 +74,11 @@ impl Instance {
         self.store.data_mut().guest.end();
     }
 
+    /// Whether there is nobody left in it to call.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.store.data().guest.is_gone
+    }
+
     pub(crate) fn age(&self) -> Duration {
         self.made.elapsed()
     }

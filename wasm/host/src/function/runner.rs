@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Release};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use outrigger_blocks::function::Chain;
 use outrigger_blocks::{Blocks, Body, Caller, Deadline, Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::InstancePre;
 
 use super::backoff::Backoff;
@@ -19,6 +20,7 @@ use super::message;
 use super::state::{Call, Ctx, Program};
 use super::threads::{Task, Threads};
 use super::turns::{Place, Turn, Turns};
+use super::waits::Waits;
 use crate::engine::Engine;
 use crate::limits::TRIAL;
 
@@ -30,6 +32,8 @@ pub(crate) struct House {
     pub(crate) blocks: Weak<Blocks>,
     /// Places for instances, over all functions.
     pub(crate) slots: Arc<Semaphore>,
+    /// Calls of functions by functions that wait.
+    pub(crate) waits: Arc<Waits>,
 }
 
 pub(crate) struct Runner {
@@ -148,10 +152,11 @@ impl Runner {
         work: W,
     ) -> Result<Task<W::Answer>> {
         let Entry { mut record, place, until } = entry;
-        match self.admit(place, until).await {
+        match self.admit(place, until, &caller.chain).await {
             Ok((blocks, turn)) => {
                 let trace = record.trace().or(caller.trace.as_ref()).cloned();
-                let call = Call { blocks, deadline: until, trace };
+                let call =
+                    Call { blocks, deadline: until, trace, chain: caller.chain.with(&self.program.name) };
                 let runner = Arc::clone(self);
                 self.house.threads.spawn(async move {
                     let _turn = turn;
@@ -165,8 +170,8 @@ impl Runner {
         }
     }
 
-    async fn admit(&self, place: Place, until: Deadline) -> Result<(Arc<Blocks>, Turn)> {
-        let turn = self.turns.take(place, &self.program.name, until).await?;
+    async fn admit(&self, place: Place, until: Deadline, callers: &Chain) -> Result<(Arc<Blocks>, Turn)> {
+        let turn = self.turns.take(place, &self.program.name, until, (callers, &self.house.waits)).await?;
         // Those before it may have crashed.
         self.is_well()?;
         let blocks =
@@ -203,7 +208,7 @@ impl Runner {
 
     async fn attempt<W: Work>(&self, call: Call, work: W) -> Result<W::Answer, Crash> {
         let until = call.deadline;
-        let mut instance = self.instance(until).await?;
+        let mut instance = self.instance(until, call.is_nested()).await?;
         // Goes before the instance does.
         let mut mark = Mark(work.broken());
         instance.begin(Some(call), self.program.config.cpu);
@@ -222,21 +227,16 @@ impl Runner {
         result.map_err(|crash| self.explain(crash, &mut instance))
     }
 
-    async fn instance(&self, until: Deadline) -> Result<Instance, Crash> {
+    async fn instance(&self, until: Deadline, is_nested: bool) -> Result<Instance, Crash> {
         if let Some(kept) = self.idle.take() {
             return Ok(kept);
         }
-        let slot = Arc::clone(&self.house.slots).acquire_owned();
-        let slot = match until.instant() {
-            Some(at) => tokio::time::timeout_at(at.into(), slot).await.map_err(|_| Crash::NoRoom)?,
-            None => slot.await,
-        };
-        let slot = slot.map_err(|_| Crash::NoRoom)?;
+        let slot = slot(&self.house.slots, until, is_nested).await?;
         Ok(Instance::new(&self.house.engine, &self.program, self.measures.live(), slot))
     }
 
     fn put_back(&self, instance: Instance) {
-        if instance.calls < self.program.config.reuse {
+        if instance.calls < self.program.config.reuse && !instance.is_gone() {
             self.idle.keep(instance);
         }
     }
@@ -269,7 +269,7 @@ impl Runner {
         let started = self.house.threads.spawn(async move {
             let until = Deadline::after(Instant::now(), TRIAL);
             let mut instance =
-                runner.instance(until).await.map_err(|crash| crash.error(&runner.program.name))?;
+                runner.instance(until, false).await.map_err(|crash| crash.error(&runner.program.name))?;
             instance.begin(None, runner.program.config.cpu);
             let clock = Arc::clone(&instance.clock);
             let working = async { runner.exports.check(instance.start(&runner.pre).await?) };
@@ -280,5 +280,42 @@ impl Runner {
             })
         });
         started?.await
+    }
+}
+
+/// A place for an instance. Callers have places of their own until they are answered, so that a nested call does not wait
+/// for one.
+async fn slot(
+    slots: &Arc<Semaphore>,
+    until: Deadline,
+    is_nested: bool,
+) -> Result<OwnedSemaphorePermit, Crash> {
+    if is_nested {
+        return Arc::clone(slots).try_acquire_owned().map_err(|_| Crash::Crowded);
+    }
+    let slot = Arc::clone(slots).acquire_owned();
+    let slot = match until.instant() {
+        Some(at) => tokio::time::timeout_at(at.into(), slot).await.map_err(|_| Crash::NoRoom)?,
+        None => slot.await,
+    };
+    slot.map_err(|_| Crash::NoRoom)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_calls_from_elsewhere_wait_for_a_place() {
+        let slots = Arc::new(Semaphore::new(1));
+        let soon = || Deadline::after(Instant::now(), Duration::from_millis(5));
+        let last = slot(&slots, soon(), true).await.unwrap();
+        assert!(matches!(slot(&slots, Deadline::NEVER, true).await, Err(Crash::Crowded)));
+        assert!(matches!(slot(&slots, soon(), false).await, Err(Crash::NoRoom)));
+        let waits = slot(&slots, Deadline::NEVER, false);
+        drop(last);
+        drop(waits.await.unwrap());
     }
 }

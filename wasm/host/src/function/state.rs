@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use outrigger_blocks::function::FunctionConfig;
+use outrigger_blocks::function::{Chain, FunctionConfig};
 use outrigger_blocks::{Blocks, Caller, Deadline, Error, ErrorKind};
 use outrigger_telemetry::trace::TraceContext;
 use wasmtime::component::ResourceTable;
@@ -32,12 +32,24 @@ pub(crate) struct Call {
     pub(crate) deadline: Deadline,
     /// The function's own span: what it does is below it.
     pub(crate) trace: Option<TraceContext>,
+    /// Who waits for what it calls: its callers, and itself.
+    pub(crate) chain: Chain,
 }
 
 impl Call {
+    /// Whether it was made by a function.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.chain.functions().nth(1).is_some()
+    }
+
     /// A function acts as the application its process stands beside.
     pub(crate) fn caller(&self) -> Caller<'_> {
-        Caller { app_id: self.blocks.app_id(), deadline: self.deadline, trace: self.trace.clone() }
+        Caller {
+            app_id: self.blocks.app_id(),
+            deadline: self.deadline,
+            trace: self.trace.clone(),
+            chain: self.chain.clone(),
+        }
     }
 }
 
@@ -62,6 +74,8 @@ pub(crate) struct Guest {
     pub(crate) handles: ResourceTable,
     /// The bytes behind them.
     pub(crate) held: usize,
+    /// It has exited, and is not called again.
+    pub(crate) is_gone: bool,
 }
 
 impl Guest {
@@ -115,7 +129,7 @@ impl Ctx {
         http.set_field_size_limit(FIELDS);
         Self {
             limiter: Limiter::new(memory),
-            guest: Guest { program, call: None, left: 0, handles: table(memory), held: 0 },
+            guest: Guest { program, call: None, left: 0, handles: table(memory), held: 0, is_gone: false },
             table: table(memory),
             wasi: None,
             http,
@@ -196,7 +210,8 @@ mod tests {
         let mut guest = ctx(FunctionConfig { max_calls: 5, ..FunctionConfig::default() }).guest;
         assert_eq!(guest.operations(1).map(drop).unwrap_err().kind(), ErrorKind::FailedPrecondition);
         let blocks = Arc::new(Blocks::new("shop", &Metrics::new()));
-        guest.begin(Some(Call { blocks, deadline: Deadline::NEVER, trace: None }));
+        let chain = Chain::default();
+        guest.begin(Some(Call { blocks, deadline: Deadline::NEVER, trace: None, chain }));
         let fit = [3, 3, usize::MAX, 0, 1, 1].map(|many| guest.operations(many).is_ok());
         assert_eq!(fit, [true, false, false, true, true, false]);
     }

@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use outrigger_blocks::{Body, BodyError, Caller, Error, Result};
 use tokio::sync::oneshot;
+use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiHttpView as _;
 use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody};
+use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use super::exports::Exports;
 use super::ferry::{Ferry, ferry};
@@ -21,6 +23,7 @@ use super::instance::Started;
 use super::measures::Trigger;
 use super::message;
 use super::runner::{Runner, Work};
+use super::state::Ctx;
 use super::threads::Task;
 
 type Answered = Result<Response<HyperOutgoingBody>, ErrorCode>;
@@ -40,7 +43,8 @@ impl Work for Ask {
         let stream = stream.ok_or_else(|| wasmtime::Error::msg("there is no `incoming-handler`"))?;
         let request = store.data_mut().http().new_incoming_request(Scheme::Http, self.request)?;
         let answer = store.data_mut().http().new_response_outparam(self.answer)?;
-        stream.load(&mut *store, &inner)?.call_handle(&mut *store, request, answer).await?;
+        let handled = stream.load(&mut *store, &inner)?.call_handle(&mut *store, request, answer).await;
+        handled.or_else(|error| exited(error, store.data_mut()))?;
         // Its client would take what there is of it for the whole, and the next call could go on writing.
         let left = store.data_mut().http().table.iter_mut().any(|entry| entry.is::<HostOutgoingBody>());
         if left { Err(wasmtime::Error::msg("it left a body unfinished")) } else { Ok(()) }
@@ -49,6 +53,16 @@ impl Work for Ask {
     fn broken(&self) -> Option<Arc<AtomicBool>> {
         Some(Arc::clone(&self.broken))
     }
+}
+
+/// Commands end by exiting: with 0, after an answer, that is an end like any other. The instance is no more.
+fn exited(error: wasmtime::Error, ctx: &mut Ctx) -> wasmtime::Result<()> {
+    let is_well = error.downcast_ref::<I32Exit>().is_some_and(|exit| exit.0 == 0);
+    if !is_well || ctx.http().table.iter_mut().any(|entry| entry.is::<HostResponseOutparam>()) {
+        return Err(error);
+    }
+    ctx.guest.is_gone = true;
+    Ok(())
 }
 
 pub(crate) async fn serve(

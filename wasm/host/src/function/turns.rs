@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use outrigger_blocks::function::Chain;
 use outrigger_blocks::{Deadline, Error, ErrorKind, Result};
 use outrigger_telemetry::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::waits::Waits;
 
 /// The turns of one version of a function.
 pub(crate) struct Turns {
@@ -47,11 +50,18 @@ impl Turns {
     /// Waits until it may run.
     ///
     /// # Errors
-    /// When that does not come in time.
-    pub(crate) async fn take(&self, place: Place, function: &str, deadline: Deadline) -> Result<Turn> {
+    /// When that does not come in time, or never would: those who wait for the call are in its way.
+    pub(crate) async fn take(
+        &self,
+        place: Place,
+        function: &Arc<str>,
+        deadline: Deadline,
+        (callers, waits): (&Chain, &Waits),
+    ) -> Result<Turn> {
         if let Ok(turn) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(Turn { _place: place, _turn: turn });
         }
+        let _wait = (!callers.is_empty()).then(|| waits.enter(callers, function)).transpose()?;
         self.waiting.add(1);
         let _waiting = Waiting(&self.waiting);
         let turn = Arc::clone(&self.free).acquire_owned();
@@ -87,11 +97,20 @@ mod tests {
     async fn some_run_some_wait_and_the_rest_is_refused() {
         let shown = Metrics::new().gauge("outrigger_waiting", "W.", &[]).with(&[]);
         let turns = Arc::new(Turns::new(1, 1, shown.clone()));
-        let take = async |turns: &Turns, deadline| turns.take(turns.enter("f")?, "f", deadline).await;
-        let running = take(&turns, Deadline::NEVER).await.unwrap();
+        let (f, waits) = (Arc::<str>::from("f"), Arc::new(Waits::default()));
+        let take = async |turns: &Turns, deadline, callers: &Chain| {
+            turns.take(turns.enter("f")?, &f, deadline, (callers, &waits)).await
+        };
+        let (nobody, itself) = (Chain::default(), Chain::default().with(&f));
+        let running = take(&turns, Deadline::NEVER, &nobody).await.unwrap();
+        let stuck = take(&turns, Deadline::NEVER, &itself).await.map(drop).unwrap_err();
+        assert_eq!(stuck.kind(), ErrorKind::FailedPrecondition);
         let waiting = tokio::spawn({
-            let turns = Arc::clone(&turns);
-            async move { turns.take(turns.enter("f")?, "f", Deadline::NEVER).await.map(drop) }
+            let (turns, f, waits) = (Arc::clone(&turns), Arc::clone(&f), Arc::clone(&waits));
+            async move {
+                let callers = &Chain::default();
+                turns.take(turns.enter("f")?, &f, Deadline::NEVER, (callers, &waits)).await.map(drop)
+            }
         });
         while shown.value() == 0 {
             tokio::task::yield_now().await;
@@ -100,9 +119,9 @@ mod tests {
         drop(running);
         waiting.await.unwrap().unwrap();
         assert_eq!(shown.value(), 0);
-        let _running = take(&turns, Deadline::NEVER).await.unwrap();
+        let _running = take(&turns, Deadline::NEVER, &itself).await.unwrap();
         let soon = Deadline::after(Instant::now(), Duration::from_millis(5));
-        let late = take(&turns, soon).await.map(drop).unwrap_err();
+        let late = take(&turns, soon, &nobody).await.map(drop).unwrap_err();
         assert_eq!(late.kind(), ErrorKind::Unavailable);
         assert_eq!(shown.value(), 0);
         assert!(turns.enter("f").is_ok(), "who gives up leaves the queue");

@@ -76,6 +76,7 @@ async fn send(
         request.headers_mut().remove(name);
     }
     call.write_trace(request.headers_mut());
+    request.extensions_mut().insert(call.chain.clone());
     // A cluster connects as its own settings say; whoever asks waits for both at most.
     let wait = options.connect_timeout.zip(options.first_byte_timeout).map(|(a, b)| a.saturating_add(b));
     let wait = wait.or(options.first_byte_timeout);

@@ -26,6 +26,7 @@ async fn call(guest: &mut Guest, app: &str, request: Request) -> Result<Response
     let call = guest.on_part(Section::Invoke, app, &request.method)?;
     let mut request = decode(request)?;
     call.write_trace(request.headers_mut());
+    request.extensions_mut().insert(call.chain.clone());
     let answered = call.blocks.invoke.call(&call.caller(), app, request).await?;
     let (head, body) = answered.into_parts();
     let largest = guest.program.config.max_body;

@@ -29,8 +29,13 @@ const IMPORTS: &str = r#"
 
 /// Answers at once, then does this for each piece that comes, and at the end that.
 fn echo(each: &str, last: &str) -> Vec<u8> {
+    component_with("", "", each, last)
+}
+
+/// The same, with more of a world and what belongs to it.
+fn component_with(world: &str, imports: &str, each: &str, last: &str) -> Vec<u8> {
     let code = format!(
-        r#"{IMPORTS}
+        r#"{IMPORTS} {imports}
         (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $request i32) (param $out i32)
           (local $response i32) (local $to i32) (local $writer i32) (local $reader i32)
           (local.set $response (call $response (call $fields)))
@@ -51,8 +56,7 @@ fn echo(each: &str, last: &str) -> Vec<u8> {
               (br $more)))
           {last})"#
     );
-    let world = "export wasi:http/incoming-handler@0.2.0;";
-    component(world, &code)
+    component(&format!("{world} export wasi:http/incoming-handler@0.2.0;"), &code)
 }
 
 const PUT: &str =
@@ -120,6 +124,49 @@ async fn a_trap_in_the_middle_is_no_end() {
     let ended = within(body.frame()).await;
     assert!(matches!(ended, Some(Err(BodyError::Aborted))), "{ended:?}");
     rig.until("outrigger_function_crashes_total{function=\"f\"} 1").await;
+}
+
+/// A component that does this after the end of the body, and knows how to exit.
+fn exiting(last: &str) -> Vec<u8> {
+    let import = r#"(import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))"#;
+    component_with("import wasi:cli/exit@0.2.0;", &format!("{import}\n"), PUT, last)
+}
+
+#[tokio::test]
+async fn who_exits_well_after_the_answer_has_come_to_an_end() {
+    let rig = Rig::new();
+    let ended = exiting(&format!("{END} (call $exit (i32.const 0)) unreachable"));
+    let function = rig.load(&ended, json!({ "reuse": 5 })).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(ask(&function, post("/", "all")).await.unwrap().text, "all");
+    }
+    rig.until(
+        "outrigger_function_calls_total{function=\"f\",version=\"v1\",trigger=\"http\",result=\"ok\"} 2",
+    )
+    .await;
+    assert!(rig.metrics.render().contains("outrigger_function_crashes_total{function=\"f\"} 0"));
+
+    let check = async |last: &str| {
+        let function = rig.load(&exiting(last), json!({})).await.unwrap();
+        let answer = within(function.serve(&Caller::new(""), Door::Route, post("/", "begun"))).await.unwrap();
+        let body = within(answer.into_body().collect(100)).await;
+        assert!(matches!(body, Err(BodyError::Aborted)), "{last}: {body:?}");
+    };
+    check(&format!("{END} (call $exit (i32.const 1)) unreachable")).await;
+    check("(call $exit (i32.const 0)) unreachable").await;
+    rig.until("outrigger_function_crashes_total{function=\"f\"} 2").await;
+}
+
+#[tokio::test]
+async fn who_exits_without_an_answer_has_failed() {
+    let rig = Rig::new();
+    let code = r#"
+        (import "wasi:cli/exit@0.2.0" "exit" (func $exit (param i32)))
+        (func (export "wasi:http/incoming-handler@0.2.0#handle") (param i32 i32) (call $exit (i32.const 0)))"#;
+    let world = "import wasi:cli/exit@0.2.0; export wasi:http/incoming-handler@0.2.0;";
+    let function = rig.load(&component(world, code), json!({})).await.unwrap();
+    let error = ask(&function, post("/", "")).await.unwrap_err();
+    assert!(error.message().contains("it exited with 0"), "{error}");
 }
 
 #[tokio::test]
