@@ -25,6 +25,9 @@ struct Fields {
     spans: Vec<Span>,
 }
 
+/// What removed fields may leave behind in the text, besides as much as those take that are there.
+const LEFTOVER: usize = 8 * 1024;
+
 /// Where a field's name and value are in the text.
 #[derive(Debug, Clone, Copy)]
 struct Span {
@@ -90,25 +93,16 @@ impl WireHeaders {
     }
 
     pub(crate) fn remove_where(&mut self, mut drop: impl FnMut(&[u8]) -> bool) {
-        let Fields { text, spans } = self.fields.edit();
+        let fields = self.fields.edit();
+        let Fields { text, spans } = fields;
         spans.retain(|span| !drop(span.name(text)));
+        fields.tidy();
     }
 
     /// Adds a field; name and value are valid already.
     pub(crate) fn append(&mut self, name: &[u8], value: &[u8]) {
         let Fields { text, spans } = self.fields.edit();
-        let name_at = text.len();
-        text.reserve(name.len() + value.len() + 4);
-        text.extend_from_slice(name);
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value);
-        text.extend_from_slice(b"\r\n");
-        spans.push(Span {
-            name_at: to_u32(name_at),
-            name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
-            value_at: to_u32(name_at + name.len() + 2),
-            value_len: to_u32(value.len()),
-        });
+        spans.push(Span::of_line(text, name, value));
     }
 
     /// Writes the fields for which `keep` says so, each as a line. Those that are such lines already, and follow each
@@ -156,7 +150,45 @@ pub(crate) fn write_line(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     }
 }
 
+impl Fields {
+    /// Lets go of what removed fields have left behind, when that is most of the text: a message whose fields are
+    /// replaced again and again would grow with each of them.
+    fn tidy(&mut self) {
+        if self.text.len() <= LEFTOVER {
+            return;
+        }
+        let size = self.spans.iter().map(Span::size).sum::<usize>();
+        if self.text.len() <= LEFTOVER + 2 * size {
+            return;
+        }
+        let old = std::mem::replace(&mut self.text, Vec::with_capacity(size));
+        for span in &mut self.spans {
+            *span = Span::of_line(&mut self.text, span.name(&old), span.value(&old));
+        }
+    }
+}
+
 impl Span {
+    /// A field written behind the text, as [`write_line`] would write it.
+    fn of_line(text: &mut Vec<u8>, name: &[u8], value: &[u8]) -> Self {
+        let name_at = text.len();
+        text.reserve(name.len() + value.len() + 4);
+        for part in [name, b": ", value, b"\r\n"] {
+            text.extend_from_slice(part);
+        }
+        Self {
+            name_at: to_u32(name_at),
+            name_len: u16::try_from(name.len()).unwrap_or(u16::MAX),
+            value_at: to_u32(name_at + name.len() + 2),
+            value_len: to_u32(value.len()),
+        }
+    }
+
+    /// Of its line.
+    fn size(&self) -> usize {
+        usize::from(self.name_len) + self.value_len as usize + 4
+    }
+
     /// Where in the text the field is a line exactly as [`write_line`] would write it.
     #[inline]
     fn line(&self, text: &[u8]) -> Option<Range<usize>> {
@@ -200,4 +232,28 @@ fn slice(bytes: &[u8], at: u32, len: u32) -> &[u8] {
 #[inline]
 fn to_u32(position: usize) -> u32 {
     u32::try_from(position).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_is_not_kept() {
+        let mut headers = WireHeaders::over(b"A: 1\r\nb:2\r\n\r\n");
+        headers.push_span(0, 1, 3, 1);
+        headers.push_span(6, 1, 8, 1);
+        let mut most = 0;
+        for number in 0..100_000_u32 {
+            let value = [number.to_string().as_bytes(), &[b'x'; 1000]].concat();
+            headers.remove(b"big");
+            headers.append(b"big", &value);
+            most = most.max(headers.fields.read().text.len());
+        }
+        assert!(most < LEFTOVER + 4 * 1024, "{most}");
+        let mut written = BytesMut::new();
+        headers.write_lines(&mut written, |_| true);
+        assert!(written.starts_with(b"A: 1\r\nb: 2\r\nbig: 99999xxx"), "{written:?}");
+        assert_eq!((headers.len(), headers.get("B")), (3, Some(b"2".as_slice())));
+    }
 }
