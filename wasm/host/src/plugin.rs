@@ -9,6 +9,7 @@ use outrigger_http::chain::{Module, Tap, Visit};
 use outrigger_http::{Request, Response, reply};
 use outrigger_net::ConnInfo;
 use outrigger_telemetry::shard;
+use outrigger_telemetry::trace::TraceContext;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
@@ -153,6 +154,7 @@ impl Cell {
     pub(crate) fn connect(&self, plugin: &Plugin, conn: &Arc<ConnInfo>) -> Result<u32, Gone> {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
+        slot.serves(plugin, None)?;
         let context = slot.number();
         let observed = plugin.measures.begin(context, None);
         self.run(&mut slot, |vm| {
@@ -173,6 +175,7 @@ impl Cell {
     ) -> Result<u32, Gone> {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
+        slot.serves(plugin, request.ext.trace.as_deref())?;
         let context = slot.number();
         let observed = plugin.measures.begin(context, request.ext.trace.as_deref());
         self.run(&mut slot, |vm| {
@@ -333,6 +336,15 @@ impl Slot {
         // Zero is nobody's; after four thousand million streams the oldest are gone.
         self.next = self.next.checked_add(1).unwrap_or(1);
         number
+    }
+
+    /// Whether there is an instance for a stream that has come; where there is none its trace says so.
+    fn serves(&self, plugin: &Plugin, trace: Option<&TraceContext>) -> Result<(), Gone> {
+        if self.vm.is_none() {
+            plugin.measures.miss(trace);
+            return Err(Gone);
+        }
+        Ok(())
     }
 
     /// One that is out may try again.

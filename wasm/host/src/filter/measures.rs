@@ -10,8 +10,8 @@ use outrigger_telemetry::{Counter, Family, Gauge, Histogram, Metrics};
 
 use crate::instance::Crash;
 
-/// One stream in so many is timed: two readings of the clock for each callback are too dear for all of them.
-const TIMED: u32 = 16;
+/// One stream in sixteen is timed, by so many bits: two readings of the clock for each callback are too dear for all.
+const TIMED: u32 = 4;
 
 /// The series of all filters.
 pub(crate) struct Families {
@@ -60,9 +60,10 @@ pub(crate) struct Observed {
 #[derive(Debug)]
 pub(crate) struct Hold(Gauge);
 
-/// Whether the stream of this number is timed.
+/// Whether the stream of this number is timed. Plugins that share an instance take numbers in turn, perhaps each of them
+/// those with the same remainder: so they are mixed first, by the golden ratio, which spreads any such row evenly.
 pub(crate) fn is_timed(context: u32) -> bool {
-    context.is_multiple_of(TIMED)
+    context.wrapping_mul(0x9e37_79b1) >> (u32::BITS - TIMED) == 0
 }
 
 impl Families {
@@ -128,10 +129,21 @@ impl Measures {
         if trace.is_none() && !timed {
             return None;
         }
-        let name = || format!("filter {}", self.name);
-        let span = trace.and_then(|trace| self.tracer.child(Kind::Internal, name(), Some(trace)));
+        let span = self.span(trace);
         let spent = timed.then(|| (Duration::ZERO, self.seconds.clone()));
         Some(Box::new(Observed { span, held_by: Vec::new(), spent }))
+    }
+
+    /// A stream has come that there is no instance for: of that its trace alone says something.
+    pub(crate) fn miss(&self, trace: Option<&TraceContext>) {
+        if let Some(mut span) = self.span(trace) {
+            span.fail("there is no instance of it");
+        }
+    }
+
+    fn span(&self, trace: Option<&TraceContext>) -> Option<Span> {
+        let trace = trace?;
+        self.tracer.child(Kind::Internal, format!("filter {}", self.name), Some(trace))
     }
 
     pub(crate) fn hold(&self) -> Hold {

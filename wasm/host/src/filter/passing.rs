@@ -164,10 +164,16 @@ impl Exchange {
         })
     }
 
-    /// The filter holds back what it has of a message, and perhaps did so before: `hold` is kept for as long.
+    /// The filter holds back what it has of a message, and perhaps did so before: `hold` is kept for as long. A body for
+    /// which the head waits is held back with it, by the head's.
     pub(crate) fn hold(&self, side: Side, hold: &mut Option<Hold>) {
-        let _ = self.cell.look(self.context, |stream| stream.hold(side));
-        hold.get_or_insert_with(|| self.plugin.hold());
+        let with_head = self.cell.look(self.context, |stream| {
+            stream.hold(side);
+            stream.message(side).does_head_wait()
+        });
+        if with_head != Ok(true) {
+            hold.get_or_insert_with(|| self.plugin.hold());
+        }
     }
 
     /// For the trace.

@@ -231,6 +231,7 @@ pub(crate) fn length_of(headers: &Headers) -> Option<u64> {
 /// What both directions have alike.
 pub(crate) trait Parts {
     fn head_waits(&mut self, waits: bool);
+    fn does_head_wait(&self) -> bool;
     /// How long the head says the body is.
     fn length(&self) -> Option<u64>;
     fn body(&mut self) -> &mut Chunk;
@@ -247,6 +248,10 @@ pub(crate) trait Parts {
 impl<H: Head> Parts for Message<H> {
     fn head_waits(&mut self, waits: bool) {
         self.head_waits = waits;
+    }
+
+    fn does_head_wait(&self) -> bool {
+        self.head_waits
     }
 
     fn length(&self) -> Option<u64> {

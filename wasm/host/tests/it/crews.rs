@@ -212,6 +212,20 @@ async fn each_has_bounds_of_its_own() {
 }
 
 #[tokio::test]
+async fn each_is_timed_for_as_many_of_its_streams() {
+    let rig = with(&filter(COUNTS), &[("p", json!({})), ("q", json!({}))]).await;
+    // The numbers of one are odd then, and those of the other even.
+    for _ in 0..48 {
+        get_by(&rig, "p").await;
+        get_by(&rig, "q").await;
+    }
+    for plugin in ["p", "q"] {
+        let timed = rig.value(&format!("outrigger_wasm_stream_seconds_count{{plugin=\"{plugin}\"}}"));
+        assert!((2..=4).contains(&timed.parse::<u32>().unwrap()), "{plugin}: {timed} of 48");
+    }
+}
+
+#[tokio::test]
 async fn one_that_refuses_its_configuration_is_named() {
     let refuses = r#"(func (export "proxy_on_configure") (param $id i32) (param $size i32) (result i32)
         (i32.eqz (local.get $size)))"#;

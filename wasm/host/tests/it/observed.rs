@@ -95,10 +95,8 @@ async fn one_stream_in_sixteen_is_timed_over_all_its_callbacks() {
     for _ in 0..48 {
         rig.get("/").await;
     }
-    let shown = rig.metrics.render();
     let value = |name: &str| -> f64 {
-        let line = format!("outrigger_wasm_stream_seconds_{name}{{plugin=\"p\"}} ");
-        shown.lines().find_map(|shown| shown.strip_prefix(&line)).unwrap().parse().unwrap()
+        rig.value(&format!("outrigger_wasm_stream_seconds_{name}{{plugin=\"p\"}}")).parse().unwrap()
     };
     assert!((value("count") - 3.0).abs() < 0.1, "{}", value("count"));
     // Two callbacks of two milliseconds each.
@@ -117,6 +115,19 @@ async fn what_is_held_back_is_counted_for_as_long() {
     drop(visit);
     rig.until("outrigger_wasm_held{plugin=\"p\"} 0").await;
     rig.until("outrigger_wasm_holds_total{plugin=\"p\"} 1").await;
+}
+
+#[tokio::test]
+async fn a_head_held_back_for_its_body_is_one_message_with_it() {
+    let code = r#"
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 1))
+        (func (export "proxy_on_request_body") (param i32 i32) (param $end i32) (result i32)
+          (i32.eqz (local.get $end)))"#;
+    let rig = Rig::with(&filter(code), json!({ "body_before_head": true })).await;
+    let passed = rig.pass(post(&["one", "two", "three"]), ok("")).await;
+    assert_eq!(passed.sent.unwrap().text(), "onetwothree");
+    assert_eq!(rig.value("outrigger_wasm_holds_total{plugin=\"p\"}"), "1");
+    assert_eq!(rig.value("outrigger_wasm_held{plugin=\"p\"}"), "0");
 }
 
 #[tokio::test]
@@ -166,6 +177,27 @@ async fn a_span_says_why_a_filter_failed() {
     let (span, attributes) = next(&mut spans).await;
     assert_eq!(span.error.as_deref(), Some("it held a message back for a minute"));
     assert_eq!(attributes, [("wasm.held_by", "request_headers".into())]);
+}
+
+#[tokio::test]
+async fn a_filter_that_is_out_is_shown_nothing_and_its_span_says_so() {
+    let rig = Rig::with(&filter(OBEYS), json!({ "failure": "closed" })).await;
+    for _ in 0..6 {
+        rig.back().await;
+        rig.pass(asking("trap"), ok("")).await;
+    }
+    let counts = || {
+        ["streams_total", "stream_seconds_count"]
+            .map(|name| rig.value(&format!("outrigger_wasm_{name}{{plugin=\"p\"}}")))
+    };
+    let before = counts();
+    let mut spans = recording(&rig);
+    for _ in 0..32 {
+        let passed = rig.pass(traced(get("/"), &TraceContext::root(true)), ok("")).await;
+        assert_eq!(passed.status(), 503);
+        assert_eq!(next(&mut spans).await.0.error.as_deref(), Some("there is no instance of it"));
+    }
+    assert_eq!((&*before[0], &counts()), ("6", &before));
 }
 
 #[tokio::test]

@@ -137,6 +137,13 @@ impl Rig {
         }
     }
 
+    /// What the metrics say of this series.
+    pub(crate) fn value(&self, series: &str) -> String {
+        let shown = self.metrics.render();
+        let value = shown.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{series} is not in\n{shown}")).to_owned()
+    }
+
     /// Waits until there is an instance again.
     pub(crate) async fn back(&self) {
         self.until("outrigger_wasm_instances{plugin=\"p\"} 1").await;
