@@ -12,11 +12,13 @@ use crate::filter::state::{Plan, Services};
 use crate::instance::Blueprint;
 use crate::plugin::{Cell, Plugin};
 
-/// A plugin of a configuration, before there are instances of it.
+/// A plugin of a configuration, before there are instances of it. Its module is read again when its turn has come, so
+/// that there is never more than one of them in memory.
 pub(crate) struct Wanted {
     pub(crate) name: Arc<str>,
     pub(crate) config: PluginConfig,
-    pub(crate) binary: Binary,
+    /// Of its module.
+    pub(crate) sha256: Arc<str>,
 }
 
 /// What a crew is made of.
@@ -49,14 +51,20 @@ impl Crew {
 }
 
 impl Wanted {
-    pub(crate) fn new(name: &str, config: &PluginConfig, binary: Binary) -> Result<Self, Vec<Problem>> {
+    pub(crate) fn new(name: &str, config: &PluginConfig, binary: &Binary) -> Result<Self, Vec<Problem>> {
         match &config.sha256 {
             Some(sha256) if !binary.is(sha256) => {
                 let message = format!("the file has another digest: {}", binary.sha256());
                 Err(vec![Problem::new("sha256", message)])
             }
-            _ => Ok(Self { name: name.into(), config: config.clone(), binary }),
+            _ => Ok(Self { name: name.into(), config: config.clone(), sha256: Arc::clone(binary.sha256()) }),
         }
+    }
+
+    /// What its file holds by now, if that is still the module that was asked for.
+    pub(crate) fn module(&self, binary: Binary) -> Result<Binary, String> {
+        let is_same = self.sha256 == *binary.sha256();
+        is_same.then_some(binary).ok_or_else(|| "the file was changed while it was being read".to_owned())
     }
 
     fn vm_id(&self) -> &str {
@@ -66,14 +74,13 @@ impl Wanted {
     fn shares_with(&self, other: &Self) -> bool {
         let (ours, theirs) = (&self.config, &other.config);
         self.vm_id() == other.vm_id()
-            && self.binary.sha256() == other.binary.sha256()
+            && self.sha256 == other.sha256
             && ours.vm_config == theirs.vm_config
             && (ours.memory, ours.deadline, ours.failure) == (theirs.memory, theirs.deadline, theirs.failure)
     }
 
     fn seated(self, seat: usize, crew: &Arc<Crew>, measures: Arc<Measures>) -> Plugin {
-        let Self { name, config, binary } = self;
-        let sha256 = Arc::clone(binary.sha256());
+        let Self { name, config, sha256 } = self;
         Plugin { name, config, sha256, measures, crew: Arc::clone(crew), seat }
     }
 
@@ -112,13 +119,16 @@ mod tests {
 
     use super::*;
 
+    fn module(content: &str) -> Binary {
+        Binary::from(content.as_bytes().to_vec())
+    }
+
     #[test]
     fn what_is_of_one_instance_is_the_same_for_all_who_share_it() {
         let wanted = |name: &str, content: &str, besides: serde_json::Value| {
             let mut config = json!({ "file": "x", "vm_id": "v" });
             config.as_object_mut().unwrap().extend(besides.as_object().unwrap().clone());
-            let binary = Binary::from(content.as_bytes().to_vec());
-            Wanted::new(name, &serde_json::from_value(config).unwrap(), binary).unwrap()
+            Wanted::new(name, &serde_json::from_value(config).unwrap(), &module(content)).unwrap()
         };
         let crews = crews(vec![
             wanted("a", "1", json!({ "root_id": "a", "config": "a", "max_buffer": 1 })),
@@ -135,5 +145,14 @@ mod tests {
             crews.iter().map(|crew| crew.iter().map(|plugin| &*plugin.name).collect()).collect();
         let expected: [&[&str]; 7] = [&["a", "c", "v"], &["b"], &["d"], &["e"], &["f"], &["g"], &["h"]];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn a_file_that_changes_under_our_eyes_is_not_taken_for_what_it_was() {
+        let config = serde_json::from_value(json!({ "file": "x" })).unwrap();
+        let wanted = Wanted::new("a", &config, &module("1")).unwrap();
+        let taken = |content| wanted.module(module(content)).map(|_| ());
+        assert_eq!(taken("1"), Ok(()));
+        assert_eq!(taken("2"), Err("the file was changed while it was being read".to_owned()));
     }
 }

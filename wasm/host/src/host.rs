@@ -253,7 +253,7 @@ impl Host {
         let at_file = |message: String| vec![Problem::new("file", message)];
         let running = self.core.running().map_err(at_file)?;
         let binary = running.read(&config.file).await.map_err(at_file)?;
-        Wanted::new(name, config, binary)
+        Wanted::new(name, config, &binary)
     }
 
     /// Those who were together before as they are now stay; where anything is another, all of them begin anew.
@@ -272,8 +272,10 @@ impl Host {
             Problem::new("file", why).within(&format!("plugins.{name}"))
         };
         let running = self.core.running().map_err(|why| at_file(0, why))?;
+        let binary = running.read(&first.config.file).await.and_then(|binary| first.module(binary));
+        let binary = binary.map_err(|why| at_file(0, why))?;
         let plans = crew.iter().map(Wanted::plan).collect();
-        let tried = self.try_out(running, plans, first.binary.clone(), cache).await;
+        let tried = self.try_out(running, plans, binary, cache).await;
         let Tried { blueprint, .. } = tried.map_err(|untried| at_file(untried.seat, untried.why))?;
         let measures = crew.iter().map(|wanted| Arc::new(self.measures.of(&wanted.name))).collect();
         let (failure, services) = (first.config.failure, self.services.clone());
@@ -379,7 +381,7 @@ impl Plugins {
     fn crew(&self, wanted: &[Wanted]) -> Option<Vec<Entry>> {
         let same = |wanted: &Wanted| {
             let entry = self.entries.get(&wanted.name)?;
-            entry.plugin.is(&wanted.config, wanted.binary.sha256()).then(|| entry.clone())
+            entry.plugin.is(&wanted.config, &wanted.sha256).then(|| entry.clone())
         };
         let kept: Vec<Entry> = wanted.iter().map(same).collect::<Option<_>>()?;
         let plugins: Vec<_> = kept.iter().map(|entry| &entry.plugin).collect();

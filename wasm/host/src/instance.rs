@@ -199,6 +199,8 @@ impl Vm {
     }
 
     fn configure(&mut self, root: u32, budget: &mut Budget) -> Called {
+        // While its context was created it may have turned to that of another plugin.
+        self.state_mut().focus(root);
         let config = length(self.state().plan.config.len());
         if let Some(configure) = self.exports.configure.clone()
             && budget.spend(|deadline| self.call_for(deadline, root, &configure, (root, config)))? == 0

@@ -68,9 +68,12 @@ async fn plugins_of_one_vm_id_share_an_instance() {
 
 #[tokio::test]
 async fn an_instance_starts_once_and_each_of_its_plugins_is_configured() {
+    // The second turns to the first while its context is created, and is told the size of its own configuration.
     let code = format!(
         r#"{STEPS}
-        (func (export "proxy_on_context_create") (param i32 i32) (call $step (i64.const 1)))
+        (func (export "proxy_on_context_create") (param i32 i32)
+          (call $ok (call $effective (i32.const 1)))
+          (call $step (i64.const 1)))
         (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $step (i64.const 2)) (i32.const 1))
         (func (export "proxy_on_configure") (param $id i32) (param $size i32) (result i32)
           (call $step (i64.extend_i32_u (local.get $size))) (i32.const 1))
