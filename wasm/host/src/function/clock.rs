@@ -2,11 +2,12 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outrigger_blocks::{Deadline, Error, ErrorKind};
+use parking_lot::Mutex;
 
 use crate::engine::Engine;
 use crate::filter::state::processor_time;
@@ -15,12 +16,17 @@ use crate::ticker::TICK;
 /// A guest that computes lets others have their turn after so many ticks.
 const TURN: u64 = 10;
 
-/// The processor time of one call, on whatever threads it runs. Waiting is not computing.
+/// The processor time of one call, on whatever threads it runs: waiting is not computing. And its deadline, which one that
+/// computes does not see by itself.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
+    until: Mutex<Deadline>,
     allowed: AtomicU64,
     spent: AtomicU64,
-    /// Of the thread that runs it now, when that began to.
+    /// A tick has passed while it ran: from then on the time is taken exactly. Asking the processor for it is a system
+    /// call, two of which take a tenth of a short call.
+    watched: AtomicBool,
+    /// Of the thread that runs it now, when that began to, or when somebody first looked.
     since: AtomicU64,
 }
 
@@ -41,10 +47,14 @@ pub(crate) enum Crash {
     Panicked,
 }
 
-/// The guest went on although its time was over.
-#[derive(Debug, thiserror::Error)]
-#[error("out of time")]
-pub(crate) struct Overrun;
+/// Why a guest that computes may not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Stop {
+    #[error("its deadline is over")]
+    Late,
+    #[error("it has computed for long enough")]
+    Overrun,
+}
 
 impl Crash {
     /// Whether it was the function's doing: what it waited for may have been slow.
@@ -64,29 +74,52 @@ impl Crash {
 }
 
 impl Clock {
-    /// Another call begins, which may compute for so long.
-    pub(crate) fn start(&self, allowed: Duration) {
+    /// Another call begins, which may compute for so long, and no longer than until then.
+    pub(crate) fn start(&self, allowed: Duration, until: Deadline) {
+        *self.until.lock() = until;
         self.allowed.store(nanoseconds(allowed), Relaxed);
         self.spent.store(0, Relaxed);
+        self.watched.store(false, Relaxed);
     }
 
-    /// The ticks until somebody has to look again; none when the time is over. Asked while it runs.
-    pub(crate) fn turn(&self) -> Option<u64> {
-        let now = nanoseconds(processor_time()).saturating_sub(self.since.load(Relaxed));
-        let spent = self.spent.load(Relaxed).saturating_add(now);
-        let left = self.allowed.load(Relaxed).checked_sub(spent).filter(|left| *left > 0)?;
-        Some((left / nanoseconds(TICK) + 1).min(TURN))
+    /// The ticks until somebody has to look again. Asked while it runs, when a tick has passed.
+    pub(crate) fn turn(&self) -> Result<u64, Stop> {
+        let left = Duration::from_nanos(self.allowed.load(Relaxed).saturating_sub(self.look()));
+        let due = self.until.lock().remaining(Instant::now()).unwrap_or(Duration::MAX);
+        match (left, due) {
+            (Duration::ZERO, _) => Err(Stop::Overrun),
+            (_, Duration::ZERO) => Err(Stop::Late),
+            (left, due) => Ok((nanoseconds(left.min(due)) / nanoseconds(TICK) + 1).min(TURN)),
+        }
+    }
+
+    /// What it has spent by now.
+    fn look(&self) -> u64 {
+        let now = nanoseconds(processor_time());
+        if !self.watched.swap(true, Relaxed) {
+            // Up to here, it took the tick that has passed.
+            self.since.store(now, Relaxed);
+            self.spent.fetch_add(nanoseconds(TICK), Relaxed);
+        }
+        self.spent.load(Relaxed).saturating_add(now.saturating_sub(self.since.load(Relaxed)))
     }
 
     fn allowed(&self) -> Duration {
         Duration::from_nanos(self.allowed.load(Relaxed))
     }
 
-    fn run<R>(&self, run: impl FnOnce() -> R) -> R {
-        let since = nanoseconds(processor_time());
-        self.since.store(since, Relaxed);
+    /// What is over before anybody looked took as long as the wall's clock says, and no longer than a tick.
+    fn run<R>(&self, begun: Instant, run: impl FnOnce() -> R) -> R {
+        if self.watched.load(Relaxed) {
+            self.since.store(nanoseconds(processor_time()), Relaxed);
+        }
         let result = run();
-        self.spent.fetch_add(nanoseconds(processor_time()).saturating_sub(since), Relaxed);
+        let spent = if self.watched.load(Relaxed) {
+            nanoseconds(processor_time()).saturating_sub(self.since.load(Relaxed))
+        } else {
+            nanoseconds(begun.elapsed().min(TICK))
+        };
+        self.spent.fetch_add(spent, Relaxed);
         result
     }
 }
@@ -105,9 +138,14 @@ pub(crate) async fn guarded<R>(
 ) -> Result<R, Crash> {
     let mut work = pin!(work);
     let work = std::future::poll_fn(|cx| {
+        let now = Instant::now();
+        // It may have waited for its turn beyond that.
+        if deadline.is_past(now) {
+            return Poll::Ready(Err(Crash::Late));
+        }
         // The epoch's clock ticks while somebody computes, and only then.
         let _ticking = engine.begin();
-        match catch_unwind(AssertUnwindSafe(|| clock.run(|| work.as_mut().poll(cx)))) {
+        match catch_unwind(AssertUnwindSafe(|| clock.run(now, || work.as_mut().poll(cx)))) {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| crash(&error, clock))),
             Err(_) => Poll::Ready(Err(Crash::Panicked)),
@@ -121,12 +159,11 @@ pub(crate) async fn guarded<R>(
 
 /// The cause, without the addresses of the guest's stack before it.
 fn crash(error: &wasmtime::Error, clock: &Clock) -> Crash {
-    if error.is::<Overrun>() {
-        return Crash::Overrun(clock.allowed());
-    }
-    match error.downcast_ref::<wasmtime_wasi::I32Exit>() {
-        Some(exit) => Crash::Trapped(format!("it exited with {}", exit.0)),
-        None => Crash::Trapped(error.root_cause().to_string()),
+    match (error.downcast_ref::<Stop>(), error.downcast_ref::<wasmtime_wasi::I32Exit>()) {
+        (Some(Stop::Late), _) => Crash::Late,
+        (Some(Stop::Overrun), _) => Crash::Overrun(clock.allowed()),
+        (_, Some(exit)) => Crash::Trapped(format!("it exited with {}", exit.0)),
+        _ => Crash::Trapped(error.root_cause().to_string()),
     }
 }
 
@@ -136,33 +173,75 @@ mod tests {
 
     use super::*;
 
-    fn compute(clock: &Clock, time: Duration) {
-        clock.run(|| {
-            let since = processor_time();
-            while processor_time() - since < time {}
-        });
+    fn compute(time: Duration) {
+        let since = processor_time();
+        while processor_time() - since < time {}
+    }
+
+    fn turn(clock: &Clock) -> Result<u64, Stop> {
+        clock.run(Instant::now(), || clock.turn())
     }
 
     #[test]
     fn turns_get_shorter_towards_the_end() {
         let clock = Clock::default();
-        clock.start(Duration::from_secs(1));
-        assert_eq!(clock.run(|| clock.turn()), Some(TURN));
-        clock.start(Duration::from_micros(4_500));
-        assert!(clock.run(|| clock.turn()).unwrap() <= 5);
-        compute(&clock, Duration::from_millis(5));
-        assert_eq!(clock.run(|| clock.turn()), None);
-        clock.start(Duration::from_millis(5));
-        assert!(clock.run(|| clock.turn()).is_some(), "another call has time of its own");
+        let start = |allowed| clock.start(allowed, Deadline::NEVER);
+        start(Duration::from_secs(1));
+        assert_eq!(turn(&clock), Ok(TURN));
+        start(Duration::from_micros(4_500));
+        let next = clock.run(Instant::now(), || {
+            assert!(clock.turn().unwrap() <= 4);
+            compute(Duration::from_millis(3));
+            clock.turn()
+        });
+        assert_eq!(next, Ok(1));
+        // As after each turn it was given: what it computes before it is looked at again counts in full.
+        let end = clock.run(Instant::now(), || {
+            compute(Duration::from_millis(3));
+            clock.turn()
+        });
+        assert_eq!(end, Err(Stop::Overrun));
+        start(Duration::from_millis(5));
+        assert!(turn(&clock).is_ok(), "another call has time of its own");
+    }
+
+    #[test]
+    fn what_nobody_looked_at_is_counted_up_to_a_tick() {
+        let clock = Clock::default();
+        clock.start(Duration::from_secs(1), Deadline::NEVER);
+        for _ in 0..10 {
+            clock.run(Instant::now(), || compute(TICK / 4));
+        }
+        let spent = Duration::from_nanos(clock.spent.load(Relaxed));
+        assert!((TICK * 5 / 2..=TICK * 10).contains(&spent), "{spent:?}");
+        let before = spent;
+        clock.run(Instant::now(), || compute(TICK * 3));
+        assert_eq!(Duration::from_nanos(clock.spent.load(Relaxed)), before + TICK);
+        assert!(turn(&clock).is_ok());
+        clock.run(Instant::now(), || compute(TICK * 3));
+        let watched = Duration::from_nanos(clock.spent.load(Relaxed));
+        assert!(watched >= before + TICK * 5, "{watched:?}: from then on it is taken exactly");
+    }
+
+    #[test]
+    fn turns_end_with_the_deadline() {
+        let clock = Clock::default();
+        let start = |left| {
+            clock.start(Duration::from_secs(1), Deadline::after(Instant::now(), left));
+            turn(&clock)
+        };
+        assert_eq!(start(Duration::from_secs(9)), Ok(TURN));
+        assert!(start(Duration::from_micros(4_500)).unwrap() <= 5);
+        assert_eq!(start(Duration::ZERO), Err(Stop::Late));
     }
 
     #[tokio::test]
     async fn waiting_is_not_computing() {
         let (engine, clock) = (Engine::new().unwrap(), Clock::default());
-        clock.start(Duration::from_millis(20));
+        clock.start(Duration::from_millis(20), Deadline::NEVER);
         let wait = async {
             tokio::time::sleep(Duration::from_millis(60)).await;
-            Ok(clock.turn().is_some())
+            Ok(clock.turn().is_ok())
         };
         assert!(guarded(&engine, &clock, Deadline::NEVER, wait).await.unwrap());
     }
@@ -170,11 +249,14 @@ mod tests {
     #[tokio::test]
     async fn each_end_has_its_name() {
         let (engine, clock) = (Engine::new().unwrap(), Clock::default());
-        clock.start(Duration::from_millis(20));
+        clock.start(Duration::from_millis(20), Deadline::NEVER);
         let soon = Deadline::after(Instant::now(), Duration::from_millis(10));
         let forever = std::future::pending::<wasmtime::Result<()>>();
         let late = guarded(&engine, &clock, soon, forever).await.unwrap_err();
         assert!(matches!(late, Crash::Late) && late.error("f").kind() == ErrorKind::Timeout);
+        let never = async { unreachable!("it has no turn any more") };
+        let past = guarded::<()>(&engine, &clock, soon, never).await.unwrap_err();
+        assert!(matches!(past, Crash::Late) && matches!(crash(&Stop::Late.into(), &clock), Crash::Late));
         let check = async |error: wasmtime::Error, expected: &str| {
             let work = async { Err::<(), _>(error) };
             let crash = guarded(&engine, &clock, Deadline::NEVER, work).await.unwrap_err();
@@ -183,7 +265,7 @@ mod tests {
                 (expected, ErrorKind::Internal)
             );
         };
-        check(Overrun.into(), "it computed for longer than 20ms (`cpu`)").await;
+        check(Stop::Overrun.into(), "it computed for longer than 20ms (`cpu`)").await;
         check(wasmtime_wasi::I32Exit(3).into(), "it trapped: it exited with 3").await;
         check(wasmtime::Error::msg("boom").context("somewhere"), "it trapped: boom").await;
         let panics = async { panic!("as it does") };

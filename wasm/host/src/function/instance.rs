@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use outrigger_blocks::Deadline;
 use tokio::sync::OwnedSemaphorePermit;
 use wasmtime::component::{self, InstancePre};
 use wasmtime::{Store, UpdateDeadline};
 
-use super::clock::{Clock, Overrun};
+use super::clock::Clock;
 use super::measures::Live;
 use super::state::{Call, Ctx, Program};
 use crate::engine::Engine;
@@ -44,9 +45,7 @@ impl Instance {
         let mut store = Store::new(engine.wasmtime(), Ctx::new(Arc::clone(program)));
         store.limiter(|ctx| &mut ctx.limiter);
         let watch = Arc::clone(&clock);
-        store.epoch_deadline_callback(move |_| {
-            watch.turn().map(UpdateDeadline::Yield).ok_or_else(|| Overrun.into())
-        });
+        store.epoch_deadline_callback(move |_| Ok(UpdateDeadline::Yield(watch.turn()?)));
         // One string of the guest's may be named a thousand times.
         store.set_hostcall_fuel(program.config.max_body.saturating_add(BESIDE));
         let made = Instant::now();
@@ -63,8 +62,8 @@ impl Instance {
     }
 
     /// A call begins, which may compute for so long; it may be the one that starts the instance.
-    pub(crate) fn begin(&mut self, call: Option<Call>, cpu: Duration) {
-        self.clock.start(cpu);
+    pub(crate) fn begin(&mut self, call: Option<Call>, cpu: Duration, until: Deadline) {
+        self.clock.start(cpu, until);
         self.store.data_mut().guest.begin(call);
     }
 

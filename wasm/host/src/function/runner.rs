@@ -211,7 +211,7 @@ impl Runner {
         let mut instance = self.instance(until, call.is_nested()).await?;
         // Goes before the instance does.
         let mut mark = Mark(work.broken());
-        instance.begin(Some(call), self.program.config.cpu);
+        instance.begin(Some(call), self.program.config.cpu, until);
         let clock = Arc::clone(&instance.clock);
         let working = async {
             let started = instance.start(&self.pre).await?;
@@ -270,7 +270,7 @@ impl Runner {
             let until = Deadline::after(Instant::now(), TRIAL);
             let mut instance =
                 runner.instance(until, false).await.map_err(|crash| crash.error(&runner.program.name))?;
-            instance.begin(None, runner.program.config.cpu);
+            instance.begin(None, runner.program.config.cpu, until);
             let clock = Arc::clone(&instance.clock);
             let working = async { runner.exports.check(instance.start(&runner.pre).await?) };
             let result = guarded(&runner.house.engine, &clock, until, working).await;
