@@ -36,7 +36,16 @@ export function logged(log, trigger) {
 
 /** Lines about what was thrown. The error of a block says nothing itself, but has with it what there is to say. */
 function told(error) {
-  if (!(error instanceof Error)) return `threw ${JSON.stringify(error)}`;
-  const what = error.payload === undefined ? `${error}` : `${error.name}: ${JSON.stringify(error.payload)}`;
+  if (!(error instanceof Error)) return `threw ${shown(error)}`;
+  const what = error.payload === undefined ? `${error}` : `${error.name}: ${shown(error.payload)}`;
   return `${what}\n${error.stack}`;
+}
+
+/** As JSON, where it can be: a number of 64 bits or a circle cannot. */
+function shown(value) {
+  try {
+    return JSON.stringify(value);
+  } catch {
+    return String(value);
+  }
 }

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fs, io,
     io::Write as _,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -140,6 +140,33 @@ impl Files {
         Ok(())
     }
 
+    /// Writes down which current version the others are beside.
+    pub(super) async fn pin(&self, name: &str) -> io::Result<()> {
+        let pin = self.pinned(name);
+        if !self.has(name, Slot::Current) {
+            return blocking(move || delete(&pin)).await;
+        }
+        let current = self.module(name, Slot::Current).await.map_err(io::Error::other)?;
+        blocking(move || write(&pin, current.sha256().as_bytes())).await
+    }
+
+    /// Whether the others are beside this one. Whoever exchanges a file by hand knows nothing of them.
+    pub(super) fn is_pinned(&self, name: &str, sha256: &str) -> bool {
+        fs::read_to_string(self.pinned(name)).is_ok_and(|pinned| pinned == sha256)
+    }
+
+    /// Deletes what is beside the current one.
+    pub(super) async fn delete_others(&self, name: &str) -> io::Result<()> {
+        let pin = self.pinned(name);
+        blocking(move || delete(&pin)).await?;
+        self.delete(name, Slot::Candidate).await?;
+        self.delete(name, Slot::Previous).await
+    }
+
+    fn pinned(&self, name: &str) -> PathBuf {
+        self.0.join(format!(".{name}.beside"))
+    }
+
     pub(super) async fn delete(&self, name: &str, slot: Slot) -> io::Result<()> {
         for extension in [MODULE, SETTINGS] {
             let file = self.file(name, slot, extension);
@@ -165,11 +192,11 @@ fn extension(path: &Path) -> Option<&str> {
     path.extension()?.to_str()
 }
 
-/// In one step, and on the disk before that.
+/// In one step, and on the disk before that. For this user only: settings may hold what others are not to know.
 fn write(to: &Path, content: &[u8]) -> io::Result<()> {
     let name = to.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let part = to.with_file_name(format!(".{name}.part"));
-    let mut file = fs::File::create(&part)?;
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&part)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&part, to)

@@ -11,7 +11,7 @@ use std::{
 use futures_util::{StreamExt as _, stream};
 use outrigger_blocks::{
     Error, Result,
-    function::{FunctionConfig, Functions, Known, Module, Origin, Prepared},
+    function::{Deployed, FunctionConfig, Functions, Known, Module, Origin, Prepared},
 };
 
 use super::files::{Files, Slot, Stamps};
@@ -46,7 +46,7 @@ impl Folder {
                 return tracing::error!(%folder, %error, "the folder of functions cannot be read");
             }
         };
-        self.forget(&found, functions);
+        self.forget(&found, functions).await;
         if self.known != *known {
             self.known = Arc::clone(known);
             let refused = std::mem::take(&mut self.refused);
@@ -74,31 +74,40 @@ impl Folder {
         }
     }
 
-    fn forget(&mut self, found: &BTreeMap<String, Stamps>, functions: &Functions) {
-        self.seen.retain(|name, _| {
-            let stays = found.contains_key(name);
-            if !stays && functions.origin(name) == Some(Origin::Folder) && functions.remove(name).is_ok() {
+    async fn forget(&mut self, found: &BTreeMap<String, Stamps>, functions: &Functions) {
+        let gone: Vec<_> = self.seen.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.seen.remove(&name);
+            self.clear(&name).await;
+            if functions.origin(&name) == Some(Origin::Folder) && functions.remove(&name).is_ok() {
                 tracing::info!(function = name, "function removed: its file is gone");
             }
-            stays
-        });
+        }
+    }
+
+    /// Files beside one that is not what they were brought in beside go, so that they never come back beside another.
+    async fn clear(&self, name: &str) {
+        if let Err(error) = self.files.delete_others(name).await {
+            tracing::warn!(function = name, %error, "what was kept beside the function cannot be deleted");
+        }
     }
 
     async fn bring(&self, name: &str, functions: &Functions) -> Result<()> {
         let is_new = !functions.has(name);
         let (module, config) = self.read(name, Slot::Current, functions).await?;
-        let same = |now: &outrigger_blocks::function::Deployed| {
-            now.sha256 == *module.sha256() && now.config.is_same(&config)
-        };
-        if functions.get(name).as_ref().is_some_and(same) {
+        let same = |now: Deployed| now.sha256 == *module.sha256() && now.config.is_same(&config);
+        if functions.get(name).is_some_and(same) {
             functions.settle(name);
             return Ok(());
         }
+        let sha256 = Arc::clone(module.sha256());
         let prepared = prepare(name, module, config, functions).await?;
         tracing::info!(function = name, version = %prepared.version(), "function deployed");
         functions.put(prepared, Origin::Folder);
-        if is_new {
+        if is_new && self.files.is_pinned(name, &sha256) {
             self.restore(name, functions).await;
+        } else {
+            self.clear(name).await;
         }
         Ok(())
     }
@@ -122,7 +131,8 @@ impl Folder {
         let (module, config) = self.read(name, slot, functions).await?;
         // A change that was not finished leaves such a candidate behind: one that would get all calls is none.
         let is_left_over = slot == Slot::Candidate && config.weight >= FunctionConfig::default().weight;
-        let is_current = functions.get(name).is_some_and(|now| now.sha256 == *module.sha256());
+        let same = |now: Deployed| now.sha256 == *module.sha256() && now.config.is_same(&config);
+        let is_current = functions.get(name).is_some_and(same);
         if is_left_over || is_current {
             return Ok(None);
         }
@@ -153,8 +163,7 @@ impl Folder {
             self.files.delete(name, Slot::Candidate).await?;
         }
         self.files.write(name, slot, module, config).await?;
-        self.saw(name);
-        Ok(())
+        self.saw(name).await
     }
 
     /// The candidate takes the place of the current one; whether its files were here.
@@ -167,7 +176,7 @@ impl Folder {
         self.files.copy(name, Slot::Current, Slot::Previous).await?;
         self.files.write(name, Slot::Current, &module, &config).await?;
         self.files.delete(name, Slot::Candidate).await?;
-        self.saw(name);
+        self.saw(name).await?;
         Ok(true)
     }
 
@@ -202,22 +211,23 @@ impl Folder {
         self.files.copy(name, Slot::Previous, Slot::Current).await?;
         self.files.copy(name, Slot::Candidate, Slot::Previous).await?;
         self.files.delete(name, Slot::Candidate).await?;
-        self.saw(name);
+        self.saw(name).await?;
         Ok(true)
     }
 
     /// Takes a function's files away.
     pub(super) async fn remove(&mut self, name: &str) -> io::Result<()> {
-        for slot in [Slot::Current, Slot::Candidate, Slot::Previous] {
-            self.files.delete(name, slot).await?;
-        }
+        self.files.delete(name, Slot::Current).await?;
+        self.files.delete_others(name).await?;
         self.seen.remove(name);
         Ok(())
     }
 
-    /// What we wrote ourselves is no news.
-    fn saw(&mut self, name: &str) {
+    /// What we wrote ourselves is no news, and what is beside it is beside this one.
+    async fn saw(&mut self, name: &str) -> io::Result<()> {
+        self.files.pin(name).await?;
         self.seen.insert(name.to_owned(), self.files.stamps(name));
+        Ok(())
     }
 }
 

@@ -43,7 +43,7 @@ impl Managed {
         let known = Arc::clone(&self.known.lock());
         let mut config = match &deployment.config {
             // The environment is ours, and not for whoever can deploy to read.
-            Some(text) => settings::read(Path::new("config"), text, &|_| None, &known)?,
+            Some(text) => closed(settings::read(Path::new("config"), text, &|_| None, &known)?)?,
             None => {
                 let mut config = now().map(|now| FunctionConfig::clone(&now.config)).unwrap_or_default();
                 settings::are_known(&config, &known)?;
@@ -107,6 +107,16 @@ impl Managed {
         let message = format!("'{name}' is part of the configuration: change functions.{name} there");
         Err(Error::new(ErrorKind::FailedPrecondition, message))
     }
+}
+
+/// What is kept is read again, and filled in from the environment as what is in the folder may be. It must not ask for
+/// that.
+fn closed(config: FunctionConfig) -> Result<FunctionConfig> {
+    let text = serde_json::to_string(&config).map_err(|error| Error::internal(error.to_string()))?;
+    if text.contains("${env:") {
+        return Err(Error::invalid("config: `${env:` is for the files of whoever runs the sidecar"));
+    }
+    Ok(config)
 }
 
 fn unkept(error: std::io::Error) -> Error {

@@ -130,9 +130,21 @@ impl Rig {
 
     /// Waits until the metrics say this.
     pub(crate) async fn until(&self, line: &str) {
+        self.until_any(line, |shown| shown == line).await;
+    }
+
+    /// Waits until a series is more than nothing.
+    pub(crate) async fn until_some(&self, series: &str) {
+        let is_some = |shown: &str| {
+            shown.strip_prefix(series).is_some_and(|value| value.trim().parse::<f64>().unwrap() > 0.0)
+        };
+        self.until_any(series, is_some).await;
+    }
+
+    async fn until_any(&self, what: &str, holds: impl Fn(&str) -> bool) {
         let since = Instant::now();
-        while !self.metrics.render().lines().any(|shown| shown == line) {
-            assert!(since.elapsed() < PATIENCE, "{line} never came:\n{}", self.metrics.render());
+        while !self.metrics.render().lines().any(&holds) {
+            assert!(since.elapsed() < PATIENCE, "{what} never came:\n{}", self.metrics.render());
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
     }

@@ -148,3 +148,72 @@ async fn a_grant_of_what_is_not_there_is_refused_until_it_is() {
     let error = managed.deploy(deployment(None)).await.unwrap_err();
     assert_eq!(error.message(), expected, "as it is configured now it could not be");
 }
+
+#[tokio::test]
+async fn what_was_beside_another_version_does_not_come_back() {
+    let kept = async || {
+        let (dir, first) = in_folder().await;
+        deploy(&first, "one", None).await.unwrap();
+        deploy(&first, "two", None).await.unwrap();
+        deploy(&first, "three", Some(10)).await.unwrap();
+        (dir, first)
+    };
+    let replaced = expected(&[("current", 100, "four")]);
+    let put = |dir: &TempDir, module: &str| fs::write(dir.path().join("cart.wasm"), module).unwrap();
+
+    let (dir, running) = kept().await;
+    put(&dir, "four");
+    eventually("the new one is there", || runs(&running, "cart", "four").then_some(())).await;
+    eventually("nothing is beside it", || file(&dir, ".cart.candidate.wasm").is_none().then_some(())).await;
+    assert_eq!(states(&started_on(&dir).await), replaced, "exchanged while the process runs");
+
+    let (dir, running) = kept().await;
+    drop(running);
+    put(&dir, "four");
+    assert_eq!(states(&started_on(&dir).await), replaced, "and while it does not");
+
+    let (dir, running) = kept().await;
+    fs::remove_file(dir.path().join("cart.wasm")).unwrap();
+    eventually("it is gone", || (!running.blocks.functions.has("cart")).then_some(())).await;
+    put(&dir, "two");
+    let alone = expected(&[("current", 100, "two")]);
+    eventually("it is new", || {
+        (running.blocks.functions.has("cart") && states(&running) == alone).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_with_other_settings_is_another_version() {
+    let (dir, first) = in_folder().await;
+    deploy(&first, "one", None).await.unwrap();
+    let deployment = Deployment {
+        name: "cart".to_owned(),
+        module: Bytes::from_static(b"one"),
+        config: Some("{deadline: 7s, weight: 20}".to_owned()),
+        ..Deployment::default()
+    };
+    assert!(first.deploy(deployment).await.unwrap().kept);
+    let both = expected(&[("current", 80, "one"), ("candidate", 20, "one")]);
+    assert_eq!(states(&first), both);
+    let second = started_on(&dir).await;
+    assert_eq!(states(&second), both);
+    second.change("cart", Change::Promote).await.unwrap();
+    let both = expected(&[("current", 100, "one"), ("previous", 0, "one")]);
+    assert_eq!(states(&started_on(&dir).await), both);
+}
+
+#[tokio::test]
+async fn a_deployed_configuration_does_not_read_the_environment_later_either() {
+    let (dir, managed) = in_folder().await;
+    let deployment = Deployment {
+        name: "cart".to_owned(),
+        module: Bytes::from_static(b"one"),
+        config: Some("config: { a: '${env:NOT_SET:-${env:PATH}}' }".to_owned()),
+        ..Deployment::default()
+    };
+    let error = managed.deploy(deployment).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    assert!(error.message().contains("`${env:`"), "{}", error.message());
+    assert_eq!(file(&dir, "cart.yaml"), None);
+}
