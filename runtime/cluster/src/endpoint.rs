@@ -24,6 +24,8 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub struct Endpoint {
     identity: Identity,
+    /// Its location in text: logs and filters ask for it with each request.
+    text: Arc<str>,
     active: CachePadded<AtomicUsize>,
     checked: AtomicU8,
     pub(crate) gate: Gate,
@@ -45,6 +47,7 @@ pub enum Checked {
 impl Endpoint {
     pub(crate) fn new(identity: Identity) -> Self {
         Self {
+            text: identity.location.to_string().into(),
             identity,
             active: CachePadded::new(AtomicUsize::new(0)),
             checked: AtomicU8::new(Checked::Unknown as u8),
@@ -56,6 +59,11 @@ impl Endpoint {
     /// Where it is.
     pub fn location(&self) -> &Location {
         &self.identity.location
+    }
+
+    /// The same, as the configuration writes it.
+    pub fn text(&self) -> &Arc<str> {
+        &self.text
     }
 
     /// Requests and L4 connections in progress, over all workers.

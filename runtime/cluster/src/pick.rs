@@ -126,7 +126,7 @@ pub(crate) fn pick_chosen(
     tried: &[Arc<Endpoint>],
     chosen: &Chosen,
 ) -> Option<Picked> {
-    let is_chosen = |member: &&Member| member.endpoint.location().to_string() == chosen.endpoint;
+    let is_chosen = |member: &&Member| **member.endpoint.text() == *chosen.endpoint;
     let picked = set.usable.iter().find(is_chosen).and_then(|member| admit(set, member, tried, false));
     if chosen.strict { picked } else { picked.or_else(|| pick(set, turn, tried)) }
 }

@@ -9,6 +9,7 @@ use outrigger_net::{BoxFuture, ConnInfo};
 use outrigger_resilience::{TokenBucket, TokenBucketConfig};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
 
 use crate::config::Problem;
 use crate::filter::cors::{Cors, CorsConfig};
@@ -74,9 +75,24 @@ pub trait Tap: Send + std::fmt::Debug {
 pub trait Visit: Send + std::fmt::Debug {
     /// Sees the request before it is forwarded. It may change the head and put another body in the place of the one
     /// there is. A response ends the chain.
-    fn request<'a>(&'a mut self, request: &'a mut Request) -> BoxFuture<'a, Option<Response>>;
+    fn request<'a>(&'a mut self, request: &'a mut Request) -> Step<'a, Option<Response>>;
     /// Sees the response before its head is sent, and may change it as well or answer something else.
-    fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()>;
+    fn response<'a>(&'a mut self, response: &'a mut Response) -> Step<'a, ()>;
+}
+
+/// What a [`Visit`] makes of a message. Most make up their minds at once: a box for each of those would be for nothing.
+pub enum Step<'a, T> {
+    Done(T),
+    Later(BoxFuture<'a, T>),
+}
+
+impl<T> Step<'_, T> {
+    pub async fn taken(self) -> T {
+        match self {
+            Self::Done(done) => done,
+            Self::Later(later) => later.await,
+        }
+    }
 }
 
 /// The modules there are, by name.
@@ -88,7 +104,7 @@ pub struct Passage {
     /// Filters that have seen the request, and so are to see the response.
     seen: usize,
     /// Of the modules among them, in order.
-    visits: Vec<Box<dyn Visit>>,
+    visits: SmallVec<[Box<dyn Visit>; 1]>,
     pub(crate) origin: Option<Bytes>,
 }
 
@@ -188,7 +204,7 @@ impl Chain {
                 Filter::Headers(headers) => headers.request(&mut request.head),
                 Filter::Module(module) => {
                     let mut visit = module.visit(&self.route);
-                    let answer = visit.request(request).await;
+                    let answer = visit.request(request).taken().await;
                     passage.visits.push(visit);
                     answer
                 }
@@ -208,7 +224,7 @@ impl Chain {
                 Filter::Headers(headers) => headers.response(&mut response.head),
                 Filter::Module(_) => {
                     if let Some(mut visit) = passage.visits.pop() {
-                        visit.response(response).await;
+                        visit.response(response).taken().await;
                     }
                 }
                 Filter::RateLimit(_) | Filter::Fault(_) => {}
@@ -294,14 +310,14 @@ mod tests {
     }
 
     impl Visit for Signs {
-        fn request<'a>(&'a mut self, request: &'a mut Request) -> BoxFuture<'a, Option<Response>> {
+        fn request<'a>(&'a mut self, request: &'a mut Request) -> Step<'a, Option<Response>> {
             request.head.headers.append_static(&http::header::VIA, self.0);
-            Box::pin(async { self.1.then(|| Response::status(StatusCode::FORBIDDEN)) })
+            Step::Done(self.1.then(|| Response::status(StatusCode::FORBIDDEN)))
         }
 
-        fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()> {
+        fn response<'a>(&'a mut self, response: &'a mut Response) -> Step<'a, ()> {
             response.head.headers.append_static(&http::header::VIA, self.0);
-            Box::pin(async {})
+            Step::Later(Box::pin(async {}))
         }
     }
 

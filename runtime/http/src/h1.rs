@@ -18,6 +18,7 @@ mod write;
 
 pub use refuse::Refusal;
 
+pub(crate) use chunk::is_token;
 pub(crate) use io::Io;
 
 #[doc(hidden)]

@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use bytes::BytesMut;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+mod field;
 mod wire;
 
+pub use field::FieldName;
 pub use wire::WireHeaders;
 pub(crate) use wire::write_line;
 

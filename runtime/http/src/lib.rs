@@ -32,7 +32,7 @@ pub use filter_state::{FilterState, Unsettable};
 pub use h1::probe::fuzz_h1;
 pub use h1::timer::Timer;
 pub use head::{InvalidPath, RequestHead, ResponseHead, Scheme, Target};
-pub use headers::{Headers, InvalidValue, WireHeaders};
+pub use headers::{FieldName, Headers, InvalidValue, WireHeaders};
 pub use message::{Chosen, Duplex, Handler, Informational, Request, RequestExt, Response, Tunnel, Upstream};
 pub use record::{Observer, Outcome, Record, Sent, unanswered};
 pub use server::serve;

@@ -52,7 +52,7 @@ pub struct Chosen {
 pub struct Upstream {
     pub cluster: Arc<str>,
     /// The endpoint, as the cluster's configuration writes it.
-    pub endpoint: String,
+    pub endpoint: Arc<str>,
 }
 
 /// A response, and what is to happen once it has left.

@@ -153,7 +153,8 @@ impl Vm {
         }
         let started = Started::find(&mut find).map_err(unstartable)?;
         let state = store.data_mut();
-        (state.memory, state.allocate) = (memory.or(state.memory), allocate.or(state.allocate.take()));
+        (state.memory, state.allocate) =
+            (memory.or(state.memory), allocate.map(Arc::new).or(state.allocate.take()));
         let mut vm = Self { engine: Arc::clone(engine), store, exports, deadline, settling: false };
         vm.run_start(&started, budget)?;
         Ok(vm)
@@ -183,16 +184,17 @@ impl Vm {
     }
 
     fn create(&mut self, root: u32, budget: &mut Budget) -> Called {
-        let Some(create) = self.exports.context_create.clone() else { return Ok(()) };
-        budget.spend(|deadline| self.call_for(deadline, root, &create, (root, 0)))
+        budget
+            .spend(|deadline| self.call_for(deadline, root, |exports| &exports.context_create, (root, 0)))?;
+        Ok(())
     }
 
     /// Once for an instance, in the context of its first plugin.
     fn vm_start(&mut self, root: u32, budget: &mut Budget) -> Called {
         let config = length(self.state().plan.vm_config.len());
-        if let Some(vm_start) = self.exports.vm_start.clone()
-            && budget.spend(|deadline| self.call_for(deadline, root, &vm_start, (root, config)))? == 0
-        {
+        let started = budget
+            .spend(|deadline| self.call_for(deadline, root, |exports| &exports.vm_start, (root, config)))?;
+        if started == Some(0) {
             return Err(Crash::Refused("proxy_on_vm_start"));
         }
         Ok(())
@@ -202,9 +204,9 @@ impl Vm {
         // While its context was created it may have turned to that of another plugin.
         self.state_mut().focus(root);
         let config = length(self.state().plan.config.len());
-        if let Some(configure) = self.exports.configure.clone()
-            && budget.spend(|deadline| self.call_for(deadline, root, &configure, (root, config)))? == 0
-        {
+        let configured = budget
+            .spend(|deadline| self.call_for(deadline, root, |exports| &exports.configure, (root, config)))?;
+        if configured == Some(0) {
             return Err(Crash::Refused("proxy_on_configure"));
         }
         Ok(())
@@ -225,23 +227,25 @@ impl Vm {
         state.root
     }
 
+    /// As [`call_for`](Self::call_for), in the time that every call has.
     fn call<P: WasmParams, R: WasmResults>(
         &mut self,
         context: u32,
-        what: &TypedFunc<P, R>,
+        what: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
         with: P,
-    ) -> Called<R> {
+    ) -> Called<Option<R>> {
         self.call_for(self.deadline, context, what, with)
     }
 
-    /// Calls the guest about a context, then sees to the contexts that are through.
+    /// Calls the guest about a context, if it is to be called for this, then sees to the contexts that are through.
     fn call_for<P: WasmParams, R: WasmResults>(
         &mut self,
         deadline: Duration,
         context: u32,
-        what: &TypedFunc<P, R>,
+        what: impl FnOnce(&Exports) -> &Option<TypedFunc<P, R>>,
         with: P,
-    ) -> Called<R> {
+    ) -> Called<Option<R>> {
+        let Some(what) = what(&self.exports) else { return Ok(None) };
         self.store.data_mut().focus(context);
         let since = is_timed(context).then(Instant::now);
         let result = guarded(&self.engine, &mut self.store, deadline, |store| what.call(store, with));
@@ -250,7 +254,7 @@ impl Vm {
         }
         let result = result?;
         self.settle()?;
-        Ok(result)
+        Ok(Some(result))
     }
 
     fn spent(&mut self, context: u32, time: Duration) {

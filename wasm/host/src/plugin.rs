@@ -15,9 +15,10 @@ use tokio::runtime::Handle;
 
 use crate::config::{Failure, PluginConfig};
 use crate::crew::{Crew, Parts};
+use crate::filter::abi::Side;
 use crate::filter::connection::Line;
 use crate::filter::measures::{Hold, Measures};
-use crate::filter::passing::Passing;
+use crate::filter::passing::{Passing, Released};
 use crate::filter::state::{Home, Services};
 use crate::filter::stream::Stream;
 use crate::instance::{Blueprint, Crash, Unstarted, Vm};
@@ -165,27 +166,28 @@ impl Cell {
         Ok(context)
     }
 
-    /// A new stream, and its request's head.
+    /// A new stream, and its request's head; says what the filter makes of that, unless it has still to say so.
     pub(crate) fn begin(
         &self,
         plugin: &Plugin,
         request: &Request,
         route: &Arc<str>,
         end: bool,
-    ) -> Result<u32, Gone> {
+    ) -> Result<(u32, Option<Released>), Gone> {
         let mut slot = self.slot.lock();
         self.revive(&mut slot);
         slot.serves(plugin, request.ext.trace.as_deref())?;
         let context = slot.number();
         let observed = plugin.measures.begin(context, request.ext.trace.as_deref());
-        self.run(&mut slot, |vm| {
+        let released = self.run(&mut slot, |vm| {
             let (conn, route) = (Arc::clone(&request.conn), Arc::clone(route));
             let stream = Stream::new(conn, Some(route), observed);
             let state = request.ext.state.clone();
             vm.open(context, Stream { seat: plugin.seat, state, ..stream })?;
-            vm.request_headers(context, request.head.clone(), end)
+            vm.request_headers(context, request.head.clone(), end)?;
+            Ok(vm.released(context, Side::Request))
         })?;
-        Ok(context)
+        Ok((context, released))
     }
 
     /// Whether its plugins may set or read what filters set on a request.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
+use outrigger_telemetry::shard::Sharded;
 use wasmtime::EngineWeak;
 
 /// One tick of the epoch.
@@ -20,16 +21,21 @@ pub(crate) struct Ticker {
 
 #[derive(Default)]
 struct Shared {
-    /// Calls begun, ever.
-    begun: AtomicU64,
-    /// Calls ended, ever.
-    ended: AtomicU64,
+    /// Each worker counts for itself: a filter is called half a dozen times a request.
+    calls: Sharded<Calls>,
     asleep: AtomicBool,
     over: AtomicBool,
 }
 
+/// Calls of a worker, ever.
+#[derive(Default)]
+struct Calls {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
 /// A call into a guest; the clock ticks until it is dropped.
-pub(crate) struct Ticking<'t>(&'t Shared);
+pub(crate) struct Ticking<'t>(&'t Calls);
 
 impl Ticker {
     pub(crate) fn start(engine: EngineWeak) -> std::io::Result<Self> {
@@ -40,11 +46,13 @@ impl Ticker {
     }
 
     pub(crate) fn begin(&self) -> Ticking<'_> {
-        self.shared.begun.fetch_add(1, SeqCst);
-        if self.shared.asleep.swap(false, SeqCst) {
+        let calls = self.shared.calls.here();
+        calls.begun.fetch_add(1, SeqCst);
+        // Only looked at: it is hardly ever asleep, and writing is what costs.
+        if self.shared.asleep.load(SeqCst) && self.shared.asleep.swap(false, SeqCst) {
             self.thread.unpark();
         }
-        Ticking(&self.shared)
+        Ticking(calls)
     }
 }
 
@@ -62,11 +70,19 @@ impl Drop for Ticking<'_> {
 }
 
 impl Shared {
+    fn begun(&self) -> u64 {
+        self.calls.iter().map(|calls| calls.begun.load(SeqCst)).sum()
+    }
+
+    fn ended(&self) -> u64 {
+        self.calls.iter().map(|calls| calls.ended.load(SeqCst)).sum()
+    }
+
     fn run(&self, engine: &EngineWeak) {
         let (mut seen, mut idle) = (0, 0);
         while !self.over.load(SeqCst) {
-            let begun = self.begun.load(SeqCst);
-            let running = begun != self.ended.load(SeqCst);
+            let begun = self.begun();
+            let running = begun != self.ended();
             idle = if running || begun != seen { 0 } else { idle + 1 };
             seen = begun;
             if idle < LINGER {
@@ -77,7 +93,7 @@ impl Shared {
             }
             self.asleep.store(true, SeqCst);
             // A call that began in between has either seen that we sleep or is seen here.
-            if self.begun.load(SeqCst) == seen {
+            if self.begun() == seen {
                 thread::park();
             }
             self.asleep.store(false, SeqCst);

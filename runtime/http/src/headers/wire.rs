@@ -105,6 +105,15 @@ impl WireHeaders {
         spans.push(Span::of_line(text, name, value));
     }
 
+    /// [`append`](Self::append), with the name in lower case.
+    pub(crate) fn append_lowered(&mut self, name: &[u8], value: &[u8]) {
+        let start = self.fields.read().text.len();
+        self.append(name, value);
+        if let Some(name) = self.fields.edit().text.get_mut(start..start + name.len()) {
+            name.make_ascii_lowercase();
+        }
+    }
+
     /// Writes the fields for which `keep` says so, each as a line. Those that are such lines already, and follow each
     /// other, are copied in one go: as they would have been written, byte for byte.
     pub(crate) fn write_lines(&self, out: &mut BytesMut, keep: impl Fn(&[u8]) -> bool) {

@@ -58,9 +58,11 @@ pub(super) async fn forward(
     record::sent(log, cluster, &report);
     let mut response = sent?;
     if arrived.is_watched {
-        let endpoint = report.endpoint.map(|endpoint| endpoint.location().to_string());
-        let cluster = Arc::clone(cluster.name());
-        response.upstream = endpoint.map(|endpoint| Arc::new(Upstream { cluster, endpoint }));
+        let upstream = report.endpoint.map(|endpoint| Upstream {
+            cluster: Arc::clone(cluster.name()),
+            endpoint: Arc::clone(endpoint.text()),
+        });
+        response.upstream = upstream.map(Arc::new);
     }
     let switching = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
     fields::strip_hop_by_hop(&mut response.head.headers, switching);

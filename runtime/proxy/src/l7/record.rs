@@ -96,7 +96,7 @@ pub(super) fn filtered(log: &mut Log, request: &Request) {
 pub(super) fn sent(log: &mut Log, cluster: &Cluster, report: &Report) {
     if let Some(record) = log {
         record.cluster = Some(Arc::clone(cluster.name()));
-        record.upstream = report.endpoint.as_ref().map(|endpoint| endpoint.location().to_string().into());
+        record.upstream = report.endpoint.as_ref().map(|endpoint| Arc::clone(endpoint.text()));
         record.attempts = report.attempts;
     }
 }

@@ -10,9 +10,9 @@ use http::Request;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use outrigger_http::chain::{Module, Modules, Tap, Visit};
+use outrigger_http::chain::{Module, Modules, Step, Tap, Visit};
 use outrigger_http::{FilterState, Response};
-use outrigger_net::{BoxFuture, ConnInfo};
+use outrigger_net::ConnInfo;
 use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -101,18 +101,15 @@ impl Module for Notes {
 }
 
 impl Visit for Notes {
-    fn request<'a>(
-        &'a mut self,
-        request: &'a mut outrigger_http::Request,
-    ) -> BoxFuture<'a, Option<Response>> {
+    fn request<'a>(&'a mut self, request: &'a mut outrigger_http::Request) -> Step<'a, Option<Response>> {
         self.0.set(b"asked", request.head.path().as_bytes()).unwrap();
         request.ext.state = Some(Arc::clone(&self.0));
-        Box::pin(async { None })
+        Step::Done(None)
     }
 
-    fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()> {
+    fn response<'a>(&'a mut self, response: &'a mut Response) -> Step<'a, ()> {
         self.0.set(b"told", response.head.status.as_str().as_bytes()).unwrap();
-        Box::pin(async {})
+        Step::Done(())
     }
 }
 

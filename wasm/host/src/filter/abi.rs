@@ -127,8 +127,8 @@ pub(crate) enum Action {
 }
 
 impl Action {
-    /// There are finer ways to pause in one SDK; all of them pause.
-    pub(crate) fn of(number: u32) -> Self {
-        if number == 0 { Self::Continue } else { Self::Pause }
+    /// There are finer ways to pause in one SDK; all of them pause. A filter that is not called for a part lets it go.
+    pub(crate) fn of(answer: Option<u32>) -> Self {
+        if answer.unwrap_or_default() == 0 { Self::Continue } else { Self::Pause }
     }
 }

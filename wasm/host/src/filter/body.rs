@@ -1,6 +1,5 @@
 //! A body on its way through a filter: piece by piece, or held back until the filter has seen enough.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,7 +14,7 @@ use super::abi::Side;
 use super::local::Local;
 use super::measures::Hold;
 use super::passing::{Exchange, HELD_TOO_LONG, Released};
-use super::stream::{At, Parts};
+use super::stream::{At, Parts, Stream};
 use crate::limits;
 use crate::plugin::Gone;
 
@@ -25,8 +24,9 @@ pub(crate) struct Flow {
     body: Body,
     /// What is still to be read of what the head says.
     length: Option<u64>,
-    /// Ready to be read.
-    out: VecDeque<Frame<Bytes>>,
+    /// Ready to be read, in this order.
+    data: Bytes,
+    trailers: Option<HeaderMap>,
     state: State,
     /// Ends a pause nobody else does.
     pause: Option<Pin<Box<Sleep>>>,
@@ -51,6 +51,8 @@ enum Shown {
     /// These bytes go on, and these trailers.
     On(Bytes, Option<HeaderMap>),
     Held,
+    /// There is an answer for the client that is not this body's message, whatever the filter says of the piece.
+    Answered,
 }
 
 type Polled = Poll<Option<Result<Frame<Bytes>, BodyError>>>;
@@ -62,7 +64,8 @@ impl Flow {
             side,
             body,
             length,
-            out: VecDeque::new(),
+            data: Bytes::new(),
+            trailers: None,
             state: State::Flowing,
             pause: None,
             hold: None,
@@ -77,9 +80,10 @@ impl Flow {
             Some(Err(frame)) => (Bytes::new(), frame.into_trailers().ok(), true),
         };
         let ended = last || self.body.is_end_stream();
-        let was_held = self.state == State::Held;
-        let shown = self.show(data.clone(), trailers.clone(), ended);
-        match shown {
+        // What goes on should the filter fail and be left out; what it holds back is lost with it.
+        let is_spared = self.exchange.plugin.is_open() && self.state != State::Held;
+        let spare = is_spared.then(|| (data.clone(), trailers.clone()));
+        match self.show(data, trailers, ended) {
             Ok(Shown::On(bytes, trailers)) => {
                 self.put(bytes, trailers);
                 self.state = if ended { State::Ended } else { State::Flowing };
@@ -88,9 +92,9 @@ impl Flow {
                 self.wait_on();
                 self.state = if ended { State::HeldToEnd } else { State::Held };
             }
-            // What it held back is lost with it.
-            Err(Gone) if !self.exchange.plugin.is_open() || was_held => return Err(BodyError::Aborted),
+            Ok(Shown::Answered) => return Err(BodyError::Aborted),
             Err(Gone) => {
+                let (data, trailers) = spare.ok_or(BodyError::Aborted)?;
                 self.put(data, trailers);
                 self.state = if ended { State::Ended } else { State::Unfiltered };
             }
@@ -99,23 +103,32 @@ impl Flow {
     }
 
     fn show(&self, data: Bytes, trailers: Option<HeaderMap>, end: bool) -> Result<Shown, Gone> {
-        let Exchange { cell, context, .. } = &*self.exchange;
-        cell.about(*context, |vm| match trailers {
-            Some(trailers) => vm.trailers(*context, self.side, trailers),
-            None => vm.body(*context, self.side, data, end),
-        })?;
-        cell.look(*context, |stream| {
-            let limit = self.exchange.plugin.max_buffer();
-            let message = stream.message(self.side);
-            if !message.is_paused() {
-                let (bytes, trailers) = released(message, end);
-                return Shown::On(bytes, trailers);
+        let Exchange { plugin, cell, context } = &*self.exchange;
+        let shown = cell.about(*context, |vm| {
+            match trailers {
+                Some(trailers) => vm.trailers(*context, self.side, trailers)?,
+                None => vm.body(*context, self.side, data, end)?,
             }
-            if message.body().len() > limit && self.side == Side::Request {
-                stream.answer(Local::too_large());
-            }
-            Shown::Held
-        })
+            let stream = vm.state_mut().streams.get_mut(context);
+            Ok(stream.map(|stream| self.decision(stream, end, plugin.max_buffer())))
+        });
+        shown?.ok_or(Gone)
+    }
+
+    fn decision(&self, stream: &mut Stream, end: bool, limit: usize) -> Shown {
+        let message = stream.message(self.side);
+        let is_paused = message.is_paused();
+        if is_paused && message.body().len() > limit && self.side == Side::Request {
+            stream.answer(Local::too_large());
+        }
+        if stream.local.is_some() {
+            return Shown::Answered;
+        }
+        if is_paused {
+            return Shown::Held;
+        }
+        let (bytes, trailers) = released(stream.message(self.side), end);
+        Shown::On(bytes, trailers)
     }
 
     /// It has been asked just now, and may hold on for as long again.
@@ -129,12 +142,14 @@ impl Flow {
 
     fn put(&mut self, bytes: Bytes, trailers: Option<HeaderMap>) {
         (self.pause, self.hold) = (None, None);
-        if !bytes.is_empty() {
-            self.out.push_back(Frame::data(bytes));
+        (self.data, self.trailers) = (bytes, trailers.filter(|trailers| !trailers.is_empty()));
+    }
+
+    fn next(&mut self) -> Option<Frame<Bytes>> {
+        if !self.data.is_empty() {
+            return Some(Frame::data(std::mem::take(&mut self.data)));
         }
-        if let Some(trailers) = trailers.filter(|trailers| !trailers.is_empty()) {
-            self.out.push_back(Frame::trailers(trailers));
-        }
+        self.trailers.take().map(Frame::trailers)
     }
 
     /// Whether the filter lets go of what it holds.
@@ -179,7 +194,7 @@ impl Flow {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Polled {
         loop {
-            if let Some(frame) = self.out.pop_front() {
+            if let Some(frame) = self.next() {
                 return Poll::Ready(Some(Ok(frame)));
             }
             match self.state {
@@ -203,14 +218,17 @@ impl Flow {
                 Poll::Ready(Some(Ok(frame))) => self.take(Some(frame))?,
                 Poll::Ready(None) => self.take(None)?,
             }
-            // A piece may have made the filter answer itself, whatever it says of the piece.
-            if self.is_answered() {
-                return Poll::Ready(Some(Err(BodyError::Aborted)));
-            }
         }
     }
 
-    /// There is an answer for the client that is not this body's message.
+    /// Nothing more is read of it, and nothing more shown.
+    fn give_up(&mut self) {
+        (self.state, self.data, self.trailers) = (State::Ended, Bytes::new(), None);
+        let Exchange { cell, context, .. } = &*self.exchange;
+        let _ = cell.look(*context, |stream| stream.message(self.side).show(At::Nothing));
+    }
+
+    /// There is an answer for the client by now that is not this body's message.
     fn is_answered(&self) -> bool {
         self.exchange.cell.look(self.exchange.context, |stream| stream.local.is_some()).unwrap_or_default()
     }
@@ -252,7 +270,11 @@ impl http_body::Body for Early {
 }
 
 /// What goes on of a message. Trailers the filter has put there early wait for the body's end: nothing can follow them.
+/// What has gone to its end is not the filter's to change any more.
 fn released(message: &mut dyn Parts, ended: bool) -> (Bytes, Option<HeaderMap>) {
+    if ended {
+        message.show(At::Nothing);
+    }
     let trailers = if ended { message.trailers().take() } else { None };
     (message.body().take(), trailers)
 }
@@ -265,24 +287,17 @@ impl http_body::Body for Flow {
         let this = self.get_mut();
         let frame = this.poll(cx);
         if matches!(frame, Poll::Ready(Some(Err(_)))) {
-            this.state = State::Ended;
-            this.out.clear();
+            this.give_up();
         }
         if let (Some(left), Poll::Ready(Some(Ok(frame)))) = (&mut this.length, &frame) {
             let size = frame.data_ref().map_or(0, Bytes::len);
             *left = left.saturating_sub(size as u64);
         }
-        if this.state == State::Ended && this.out.is_empty() {
-            let _ = this.exchange.cell.look(this.exchange.context, |stream| match this.side {
-                Side::Request => stream.request.at = At::Nothing,
-                Side::Response => stream.response.at = At::Nothing,
-            });
-        }
         frame
     }
 
     fn is_end_stream(&self) -> bool {
-        self.state == State::Ended && self.out.is_empty()
+        self.state == State::Ended && self.data.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {

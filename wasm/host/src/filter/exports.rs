@@ -2,19 +2,23 @@
 
 use wasmtime::{AsContextMut, Instance, TypedFunc, WasmParams, WasmResults};
 
+use super::abi::Side;
+use super::calls::Part;
+
 pub(crate) type One = TypedFunc<u32, ()>;
 pub(crate) type Two = TypedFunc<(u32, u32), ()>;
 pub(crate) type Three = TypedFunc<(u32, u32, u32), ()>;
 pub(crate) type Five = TypedFunc<(u32, u32, u32, u32, u32), ()>;
+/// What is asked whether a message goes on.
+pub(crate) type Asking<P> = TypedFunc<P, u32>;
 
 /// By which functions of Layotto's are asked for their ids.
 pub(crate) const GET_ID: &str = "proxy_get_id";
 
-/// `on_request_headers` and its twin; 0.1.0 does not say whether the message ends here.
-#[derive(Clone)]
-pub(crate) enum Headers {
-    Plain(TypedFunc<(u32, u32), u32>),
-    WithEnd(TypedFunc<(u32, u32, u32), u32>),
+/// `on_request_headers` and its twin, in one of two shapes: 0.1.0 does not say whether the message ends here.
+pub(crate) struct Headers {
+    pub(crate) plain: Option<Asking<(u32, u32)>>,
+    pub(crate) with_end: Option<Asking<(u32, u32, u32)>>,
 }
 
 pub(crate) struct Exports {
@@ -28,21 +32,21 @@ pub(crate) struct Exports {
     pub(crate) delete: Option<One>,
     pub(crate) tick: Option<One>,
     pub(crate) queue_ready: Option<Two>,
-    pub(crate) request_headers: Option<Headers>,
-    pub(crate) request_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) request_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) response_headers: Option<Headers>,
-    pub(crate) response_body: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) response_trailers: Option<TypedFunc<(u32, u32), u32>>,
-    pub(crate) new_connection: Option<TypedFunc<u32, u32>>,
-    pub(crate) downstream_data: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) upstream_data: Option<TypedFunc<(u32, u32, u32), u32>>,
-    pub(crate) downstream_close: Option<Two>,
-    pub(crate) upstream_close: Option<Two>,
+    request_headers: Headers,
+    request_body: Option<Asking<(u32, u32, u32)>>,
+    request_trailers: Option<Asking<(u32, u32)>>,
+    response_headers: Headers,
+    response_body: Option<Asking<(u32, u32, u32)>>,
+    response_trailers: Option<Asking<(u32, u32)>>,
+    pub(crate) new_connection: Option<Asking<u32>>,
+    downstream_data: Option<Asking<(u32, u32, u32)>>,
+    upstream_data: Option<Asking<(u32, u32, u32)>>,
+    downstream_close: Option<Two>,
+    upstream_close: Option<Two>,
     pub(crate) http_call_response: Option<Five>,
-    pub(crate) grpc_initial: Option<Three>,
+    grpc_initial: Option<Three>,
     pub(crate) grpc_receive: Option<Three>,
-    pub(crate) grpc_trailing: Option<Three>,
+    grpc_trailing: Option<Three>,
     pub(crate) grpc_close: Option<Three>,
 }
 
@@ -77,6 +81,47 @@ impl Exports {
             grpc_close: find.function("proxy_on_grpc_close")?,
         })
     }
+
+    pub(crate) fn headers(&self, side: Side) -> &Headers {
+        match side {
+            Side::Request => &self.request_headers,
+            Side::Response => &self.response_headers,
+        }
+    }
+
+    /// More has come: of a body, or of what one end of a connection says.
+    pub(crate) fn data(&self, side: Side, of_connection: bool) -> &Option<Asking<(u32, u32, u32)>> {
+        match (side, of_connection) {
+            (Side::Request, false) => &self.request_body,
+            (Side::Response, false) => &self.response_body,
+            (Side::Request, true) => &self.downstream_data,
+            (Side::Response, true) => &self.upstream_data,
+        }
+    }
+
+    pub(crate) fn trailers(&self, side: Side) -> &Option<Asking<(u32, u32)>> {
+        match side {
+            Side::Request => &self.request_trailers,
+            Side::Response => &self.response_trailers,
+        }
+    }
+
+    /// One end of a connection is over.
+    pub(crate) fn close(&self, side: Side) -> &Option<Two> {
+        match side {
+            Side::Request => &self.downstream_close,
+            Side::Response => &self.upstream_close,
+        }
+    }
+
+    /// Something has come of a gRPC stream.
+    pub(crate) fn part(&self, part: Part) -> &Option<Three> {
+        match part {
+            Part::Initial => &self.grpc_initial,
+            Part::Message => &self.grpc_receive,
+            Part::Trailing => &self.grpc_trailing,
+        }
+    }
 }
 
 pub(crate) struct Find<'f, S> {
@@ -94,10 +139,10 @@ impl<S: AsContextMut> Find<'_, S> {
         typed.map(Some).map_err(|error| error.context(format!("export `{name}`")))
     }
 
-    fn headers(&mut self, name: &str) -> wasmtime::Result<Option<Headers>> {
-        if let Ok(Some(plain)) = self.function(name) {
-            return Ok(Some(Headers::Plain(plain)));
+    fn headers(&mut self, name: &str) -> wasmtime::Result<Headers> {
+        if let Ok(plain @ Some(_)) = self.function(name) {
+            return Ok(Headers { plain, with_end: None });
         }
-        Ok(self.function(name)?.map(Headers::WithEnd))
+        Ok(Headers { plain: None, with_end: self.function(name)? })
     }
 }

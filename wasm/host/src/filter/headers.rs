@@ -4,13 +4,13 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use outrigger_http::{Authority, Headers, RequestHead, ResponseHead, Scheme};
+use outrigger_http::{Authority, FieldName, Headers, RequestHead, ResponseHead, Scheme};
 
-use super::abi::{Map, Status};
+use super::abi::{Map, Side, Status};
 use super::map::{self, Pair};
-use super::memory::{Answer, Guest, Place, Span, both, bytes, give, put_u32};
+use super::memory::{Answer, Guest, Place, Span, both, bytes, give, length, put_u32};
 use super::state::State;
-use super::stream::{At, Message};
+use super::stream::{At, Message, Stream};
 use crate::limits::{MAP_BYTES, MAP_PAIRS};
 
 pub(crate) type Field<'f> = (Cow<'f, [u8]>, Cow<'f, [u8]>);
@@ -34,8 +34,9 @@ pub(crate) fn get_pairs(guest: &mut Guest<'_>, number: u32, place: Place) -> Ans
 }
 
 pub(crate) fn set_pairs(guest: &mut Guest<'_>, number: u32, pairs: Span) -> Answer {
-    let pairs = bytes(guest, pairs)?;
-    Ok(edit(guest.data_mut(), Map::of(number)?, Edit::All(map::decode(&pairs)?))?)
+    let map = Map::of(number)?;
+    let (memory, state) = both(guest)?;
+    Ok(edit(state, map, Edit::All(map::decode(pairs.of(memory)?)?))?)
 }
 
 /// All values of a name, with commas between them. A name that is missing is an empty value to 0.1.0.
@@ -53,13 +54,15 @@ pub(crate) fn get_value(guest: &mut Guest<'_>, number: u32, name: Span, place: P
 }
 
 pub(crate) fn add(guest: &mut Guest<'_>, number: u32, name: Span, value: Span) -> Answer {
-    let (name, value) = (bytes(guest, name)?, bytes(guest, value)?);
-    Ok(edit(guest.data_mut(), Map::of(number)?, Edit::Add(&name, &value))?)
+    let map = Map::of(number)?;
+    let (memory, state) = both(guest)?;
+    Ok(edit(state, map, Edit::Add(name.of(memory)?, value.of(memory)?))?)
 }
 
 pub(crate) fn replace(guest: &mut Guest<'_>, number: u32, name: Span, value: Span) -> Answer {
-    let (name, value) = (bytes(guest, name)?, bytes(guest, value)?);
-    Ok(edit(guest.data_mut(), Map::of(number)?, Edit::Replace(&name, &value))?)
+    let map = Map::of(number)?;
+    let (memory, state) = both(guest)?;
+    Ok(edit(state, map, Edit::Replace(name.of(memory)?, value.of(memory)?))?)
 }
 
 pub(crate) fn remove(guest: &mut Guest<'_>, number: u32, name: Span) -> Answer {
@@ -68,9 +71,14 @@ pub(crate) fn remove(guest: &mut Guest<'_>, number: u32, name: Span) -> Answer {
     Ok(edit(state, map, Edit::Remove(name.of(memory)?))?)
 }
 
-/// How many fields a head or trailers have, as callbacks are told.
-pub(crate) fn count(state: &State, map: Map) -> u32 {
-    fields(state, map).map_or(0, |fields| u32::try_from(fields.len()).unwrap_or(u32::MAX))
+/// How many fields a head has, as callbacks are told.
+pub(crate) fn count(stream: &Stream, side: Side) -> u32 {
+    let fields = |line: usize, headers: &Headers| line + regular(headers).count();
+    let count = match side {
+        Side::Request => stream.request.head.as_ref().map(|head| fields(4, &head.headers)),
+        Side::Response => stream.response.head.as_ref().map(|head| fields(1, &head.headers)),
+    };
+    length(count.unwrap_or_default())
 }
 
 fn fields(state: &State, map: Map) -> Result<Vec<Field<'_>>, Status> {
@@ -109,10 +117,13 @@ fn of_response(head: &ResponseHead) -> Vec<Field<'_>> {
     std::iter::once(status).chain(of_headers(&head.headers)).collect()
 }
 
-/// The host is told as the authority.
 fn of_headers(headers: &Headers) -> impl Iterator<Item = Field<'_>> {
-    let regular = headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"));
-    regular.map(|(name, value)| (lower(name), Cow::Borrowed(value)))
+    regular(headers).map(|(name, value)| (lower(name), Cow::Borrowed(value)))
+}
+
+/// The host is told as the authority.
+fn regular(headers: &Headers) -> impl Iterator<Item = Pair<'_>> {
+    headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"))
 }
 
 fn lower(name: &[u8]) -> Cow<'_, [u8]> {
@@ -250,8 +261,8 @@ fn set_status(head: &mut ResponseHead, value: &[u8]) -> Result<(), Status> {
 fn edit_headers(headers: &mut Headers, edit: &Edit<'_>) -> Result<(), Status> {
     match edit {
         Edit::Remove(name) => {
-            if let Ok(name) = HeaderName::from_bytes(name) {
-                headers.remove(&name);
+            if let Some(name) = FieldName::of(name) {
+                headers.remove_field(name);
             }
             Ok(())
         }
@@ -261,16 +272,16 @@ fn edit_headers(headers: &mut Headers, edit: &Edit<'_>) -> Result<(), Status> {
         }
         Edit::Replace(name, value) => {
             has_room(headers.iter().filter(|(known, _)| !known.eq_ignore_ascii_case(name)), name, value)?;
-            let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
-            headers.set(&name, value).map_err(|_| Status::BadArgument)
+            let name = FieldName::of(name).ok_or(Status::BadArgument)?;
+            headers.set_field(name, value).map_err(|_| Status::BadArgument)
         }
         Edit::All(_) => Err(Status::InternalFailure),
     }
 }
 
 fn append(headers: &mut Headers, name: &[u8], value: &[u8]) -> Result<(), Status> {
-    let name = HeaderName::from_bytes(name).map_err(|_| Status::BadArgument)?;
-    headers.append(&name, value).map_err(|_| Status::BadArgument)
+    let name = FieldName::of(name).ok_or(Status::BadArgument)?;
+    headers.append_field(name, value).map_err(|_| Status::BadArgument)
 }
 
 /// Whether one more pair fits beside the others. A whole map was measured when it was decoded.
@@ -344,6 +355,7 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(names(&head), [":authority", ":path", ":method", ":scheme", "x-one"]);
+        assert_eq!(of_request(&head).len(), 4 + regular(&head.headers).count());
         edit_request(&mut head, &Edit::Replace(b":path", b"/new")).unwrap();
         edit_request(&mut head, &Edit::Add(b"Host", b"b.example")).unwrap();
         edit_request(&mut head, &Edit::Replace(b":method", b"PUT")).unwrap();

@@ -1,5 +1,7 @@
 //! The guest's memory, from which nothing is believed: every pointer is checked each time it is used.
 
+use std::sync::Arc;
+
 use wasmtime::{Caller, Extern, Memory, TypedFunc};
 
 use super::abi::Status;
@@ -72,14 +74,13 @@ fn memory(guest: &mut Guest<'_>) -> Result<Memory, Status> {
     Ok(memory)
 }
 
-fn allocate(guest: &mut Guest<'_>) -> Result<TypedFunc<u32, u32>, Status> {
+fn allocate(guest: &mut Guest<'_>) -> Result<Arc<TypedFunc<u32, u32>>, Status> {
     if let Some(allocate) = &guest.data().allocate {
-        return Ok(allocate.clone());
+        return Ok(Arc::clone(allocate));
     }
     let found = ALLOCATE.iter().find_map(|name| guest.get_export(name)?.into_func());
     let typed = found.and_then(|found| found.typed(&*guest).ok()).ok_or(Status::InvalidMemoryAccess)?;
-    guest.data_mut().allocate = Some(typed.clone());
-    Ok(typed)
+    Ok(Arc::clone(guest.data_mut().allocate.insert(Arc::new(typed))))
 }
 
 /// By which names modules let us allocate.

@@ -7,15 +7,14 @@ use std::task::{Context, Poll};
 
 use http::StatusCode;
 use http_body::Body as _;
-use outrigger_http::chain::Visit;
+use outrigger_http::chain::{Step, Visit};
 use outrigger_http::{Body, Headers, Request, Response};
-use outrigger_net::BoxFuture;
 
 use super::abi::Side;
 use super::body::{Early, Flow};
 use super::local::Local;
 use super::measures::Hold;
-use super::stream::{At, length_of};
+use super::stream::{Stream, length_of};
 use crate::limits;
 use crate::plugin::{Cell, Plugin};
 
@@ -52,33 +51,41 @@ impl Passing {
         Self { plugin, route, is_grpc: false, exchange: None }
     }
 
-    async fn forth(&mut self, request: &mut Request) -> Option<Response> {
+    /// Shows the filter the request's head, which it nearly always lets go at once.
+    fn forth<'a>(&'a mut self, request: &'a mut Request) -> Step<'a, Option<Response>> {
         self.is_grpc = request.head.is_grpc();
-        let end = http_body::Body::is_end_stream(&request.body);
+        let end = request.body.is_end_stream();
         let begun = self.plugin.cell().map(|cell| {
             if cell.has_properties() {
                 request.ext.state.get_or_insert_default();
             }
             (cell, cell.begin(&self.plugin, request, &self.route, end))
         });
-        let Some((cell, Ok(context))) = begun else { return self.plugin.refusal(self.is_grpc) };
+        let Some((cell, Ok((context, released)))) = begun else {
+            return Step::Done(self.plugin.refusal(self.is_grpc));
+        };
         let (plugin, cell) = (Arc::clone(&self.plugin), Arc::clone(cell));
         let exchange = Arc::new(Exchange { plugin, cell, context });
         self.exchange = Some(Arc::clone(&exchange));
-        match exchange.released(Side::Request, &mut request.body, !end).await {
+        if let Some(released) = released {
+            return Step::Done(self.forward(request, released, end));
+        }
+        Step::Later(Box::pin(async move {
+            let released = exchange.released(Side::Request, &mut request.body, !end).await;
+            self.forward(request, released, end)
+        }))
+    }
+
+    /// The request leaves as the filter made it; its body comes by the filter.
+    fn forward(&mut self, request: &mut Request, released: Released, end: bool) -> Option<Response> {
+        match released {
             Released::Answer(local) => return Some(local.into_response(self.is_grpc)),
             Released::Gone => return self.give_up(),
             Released::Go => {}
         }
-        let (edited, chosen, is_flowing) = exchange
-            .cell
-            .look(context, |stream| {
-                stream.request.at = At::Nothing;
-                let is_flowing = std::mem::take(&mut stream.request.head_waits);
-                let edited = if stream.request.edited { stream.request.head.clone() } else { None };
-                (edited, stream.chosen.take(), is_flowing)
-            })
-            .unwrap_or_default();
+        let exchange = self.exchange.as_ref()?;
+        let (edited, chosen, is_flowing) =
+            exchange.cell.look(exchange.context, Stream::let_request_go).unwrap_or_default();
         if let Some(head) = edited {
             request.head = head;
         }
@@ -97,28 +104,30 @@ impl Passing {
         self.plugin.refusal(self.is_grpc)
     }
 
-    async fn back(&mut self, response: &mut Response) {
-        let Some(exchange) = self.exchange.clone() else { return };
-        let upstream = response.upstream.clone();
-        let local = exchange.cell.look(exchange.context, |stream| {
-            stream.upstream = upstream;
-            stream.local.take()
-        });
-        // Its answer from the time when the request's body was on its way.
-        if let Ok(Some(local)) = local {
-            *response = local.into_response(self.is_grpc);
-        }
-        let end = http_body::Body::is_end_stream(&response.body);
-        let head = response.head.clone();
-        let shown =
-            exchange.cell.about(exchange.context, |vm| vm.response_headers(exchange.context, head, end));
-        let released = match shown {
-            Ok(()) => {
-                let may_look = !end && response.tunnel.is_none();
-                exchange.released(Side::Response, &mut response.body, may_look).await
+    fn back<'a>(&'a mut self, response: &'a mut Response) -> Step<'a, ()> {
+        let Some(exchange) = self.exchange.clone() else { return Step::Done(()) };
+        let context = exchange.context;
+        let shown = exchange.cell.about(context, |vm| {
+            // Its answer from the time when the request's body was on its way.
+            if let Some(local) = vm.answered(context, response.upstream.clone()) {
+                *response = local.into_response(self.is_grpc);
             }
-            Err(_) => Released::Gone,
-        };
+            let end = response.body.is_end_stream();
+            vm.response_headers(context, response.head.clone(), end)?;
+            Ok(vm.released(context, Side::Response))
+        });
+        if let Some(released) = shown.unwrap_or(Some(Released::Gone)) {
+            self.answer(response, released);
+            return Step::Done(());
+        }
+        Step::Later(Box::pin(async move {
+            let may_look = !response.body.is_end_stream() && response.tunnel.is_none();
+            let released = exchange.released(Side::Response, &mut response.body, may_look).await;
+            self.answer(response, released);
+        }))
+    }
+
+    fn answer(&mut self, response: &mut Response, released: Released) {
         match released {
             Released::Answer(local) => *response = local.into_response(self.is_grpc),
             Released::Gone => {
@@ -126,18 +135,22 @@ impl Passing {
                     *response = refused;
                 }
             }
-            Released::Go => exchange.let_go(response, end),
+            Released::Go => {
+                if let Some(exchange) = &self.exchange {
+                    exchange.let_go(response);
+                }
+            }
         }
     }
 }
 
 impl Visit for Passing {
-    fn request<'a>(&'a mut self, request: &'a mut Request) -> BoxFuture<'a, Option<Response>> {
-        Box::pin(self.forth(request))
+    fn request<'a>(&'a mut self, request: &'a mut Request) -> Step<'a, Option<Response>> {
+        self.forth(request)
     }
 
-    fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()> {
-        Box::pin(self.back(response))
+    fn response<'a>(&'a mut self, response: &'a mut Response) -> Step<'a, ()> {
+        self.back(response)
     }
 }
 
@@ -145,10 +158,6 @@ impl Exchange {
     /// Waits until the filter lets the message go, answers itself, or fails. Where it `may_look`, and is to, it is shown
     /// the body meanwhile.
     async fn released(self: &Arc<Self>, side: Side, body: &mut Body, may_look: bool) -> Released {
-        let first = poll_fn(|cx| Poll::Ready(self.poll_released(side, cx))).await;
-        if let Poll::Ready(released) = first {
-            return released;
-        }
         let mut hold = None;
         self.hold(side, &mut hold);
         let later = async {
@@ -207,33 +216,20 @@ impl Exchange {
     }
 
     pub(crate) fn poll_released(&self, side: Side, cx: &mut Context<'_>) -> Poll<Released> {
-        let looked = self.cell.look(self.context, |stream| {
-            if let Some(local) = stream.local.take() {
-                return Poll::Ready(Released::Answer(local));
+        let looked = self.cell.look(self.context, |stream| match stream.released(side) {
+            Some(released) => Poll::Ready(released),
+            None => {
+                stream.message(side).wait(cx.waker());
+                Poll::Pending
             }
-            let message = stream.message(side);
-            if message.is_paused() {
-                message.wait(cx.waker());
-                return Poll::Pending;
-            }
-            Poll::Ready(Released::Go)
         });
         looked.unwrap_or(Poll::Ready(Released::Gone))
     }
 
     /// The response's head leaves as the filter made it; its body comes by the filter.
-    fn let_go(self: &Arc<Self>, response: &mut Response, end: bool) {
-        let (edited, is_flowing) = self
-            .cell
-            .look(self.context, |stream| {
-                stream.response.at = At::Nothing;
-                let is_flowing = std::mem::take(&mut stream.response.head_waits);
-                // From here on an answer of the filter's own comes too late.
-                stream.answered = true;
-                let edited = if stream.response.edited { stream.response.head.clone() } else { None };
-                (edited, is_flowing)
-            })
-            .unwrap_or_default();
+    fn let_go(self: &Arc<Self>, response: &mut Response) {
+        let end = response.body.is_end_stream();
+        let (edited, is_flowing) = self.cell.look(self.context, Stream::let_response_go).unwrap_or_default();
         if let Some(head) = edited {
             if !still_opens_tunnel(response.head.status, head.status) {
                 response.tunnel = None;

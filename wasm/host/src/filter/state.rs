@@ -1,6 +1,7 @@
 //! What the host remembers for one instance.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -92,7 +93,8 @@ pub(crate) struct State {
     pub(crate) version: Version,
     pub(crate) limits: StoreLimits,
     pub(crate) memory: Option<Memory>,
-    pub(crate) allocate: Option<TypedFunc<u32, u32>>,
+    /// Shared, as a copy of a function's type is dear.
+    pub(crate) allocate: Option<Arc<TypedFunc<u32, u32>>>,
     /// The guest is allocating for us.
     pub(crate) allocating: bool,
     /// The plugins this is an instance of.
@@ -101,7 +103,7 @@ pub(crate) struct State {
     pub(crate) root: u32,
     /// The context that host calls are about.
     pub(crate) current: u32,
-    pub(crate) streams: HashMap<u32, Stream>,
+    pub(crate) streams: HashMap<u32, Stream, BuildHasherDefault<Numbered>>,
     /// The code it exited with, if that is how its last call ended.
     pub(crate) exited: Option<u32>,
     /// Contexts that wanted to live on after `on_done` and have now said `done`.
@@ -136,7 +138,7 @@ impl State {
             seats: Vec::new(),
             root: 0,
             current: 0,
-            streams: HashMap::new(),
+            streams: HashMap::default(),
             exited: None,
             finished: Vec::new(),
             lingering: BTreeSet::new(),
@@ -211,6 +213,25 @@ impl State {
 
     pub(crate) fn stream_mut(&mut self) -> Result<&mut Stream, Status> {
         self.streams.get_mut(&self.current).ok_or(Status::NotFound)
+    }
+}
+
+/// Contexts are numbers of ours, one after the other: nobody chooses them, so nothing guards them from meeting. Streams
+/// are looked up some twenty times a request.
+#[derive(Debug, Default)]
+pub(crate) struct Numbered(u64);
+
+impl Hasher for Numbered {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u32((*byte).into()));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.0 = (self.0.rotate_left(5) ^ u64::from(number)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 use super::abi::{Action, Side};
 use super::local::Local;
 use super::measures::Observed;
+use super::passing::Released;
 
 /// A stream context.
 #[derive(Debug)]
@@ -194,6 +195,15 @@ impl<H> Default for Message<H> {
     }
 }
 
+impl<H: Clone> Message<H> {
+    /// The head leaves; it is given when it is not what came any more. Says whether the body is on its way already.
+    fn let_go(&mut self) -> (Option<H>, bool) {
+        self.at = At::Nothing;
+        let edited = if self.edited { self.head.clone() } else { None };
+        (edited, std::mem::take(&mut self.head_waits))
+    }
+}
+
 impl<H> Message<H> {
     pub(crate) fn resume(&mut self) {
         (self.paused, self.resumed) = (false, true);
@@ -341,6 +351,27 @@ impl Stream {
             Side::Request => &mut self.request,
             Side::Response => &mut self.response,
         }
+    }
+
+    /// Whether a message goes on, or the filter answers itself; `None` while it holds the message back.
+    pub(crate) fn released(&mut self, side: Side) -> Option<Released> {
+        if let Some(local) = self.local.take() {
+            return Some(Released::Answer(local));
+        }
+        (!self.message(side).is_paused()).then_some(Released::Go)
+    }
+
+    /// The request's head leaves: as the filter has changed it, if it has, and where the filter wants it to go. Says
+    /// whether its body is on its way already.
+    pub(crate) fn let_request_go(&mut self) -> (Option<RequestHead>, Option<Chosen>, bool) {
+        let (edited, is_flowing) = self.request.let_go();
+        (edited, self.chosen.take(), is_flowing)
+    }
+
+    /// The response's head leaves; from here on an answer of the filter's own comes too late.
+    pub(crate) fn let_response_go(&mut self) -> (Option<ResponseHead>, bool) {
+        self.answered = true;
+        self.response.let_go()
     }
 
     pub(crate) fn resume(&mut self, side: Side) {

@@ -8,18 +8,18 @@ use crate::filter::memory::length;
 
 impl Vm {
     pub(crate) fn tick(&mut self, root: u32) -> Called {
-        match self.exports.tick.clone().filter(|_| self.state().is_root(root)) {
-            Some(tick) => self.call(root, &tick, root),
-            None => Ok(()),
+        if self.state().is_root(root) {
+            self.call(root, |exports| &exports.tick, root)?;
         }
+        Ok(())
     }
 
     pub(crate) fn queue_ready(&mut self, root: u32, queue: u32) -> Called {
         // The instance that registered may have been followed by another.
-        match self.exports.queue_ready.clone().filter(|_| self.state().is_root(root)) {
-            Some(ready) => self.call(root, &ready, (root, queue)),
-            None => Ok(()),
+        if self.state().is_root(root) {
+            self.call(root, |exports| &exports.queue_ready, (root, queue))?;
         }
+        Ok(())
     }
 
     /// The plugin's context is named to the guest, and whoever called is the effective one: Go's SDK keeps its calls by
@@ -29,10 +29,10 @@ impl Vm {
         let arrived = arrived.unwrap_or_default();
         let sizes = [arrived.headers.len(), arrived.body.len(), arrived.trailers.len()].map(length);
         self.state_mut().calls.end(token);
-        let Some(what) = self.exports.http_call_response.clone() else { return Ok(()) };
         let [headers, body, trailers] = sizes;
         let root = self.root_of(context);
-        self.about(arrived, |vm| vm.call(context, &what, (root, token, headers, body, trailers)))
+        let with = (root, token, headers, body, trailers);
+        self.about(arrived, |vm| vm.call(context, |exports| &exports.http_call_response, with))
     }
 
     pub(crate) fn grpc_call_ended(&mut self, token: u32, ended: Result<Bytes, (u32, String)>) -> Called {
@@ -40,11 +40,12 @@ impl Vm {
         self.state_mut().calls.end(token);
         match ended {
             Ok(body) => {
-                let Some(what) = self.exports.grpc_receive.clone() else { return Ok(()) };
                 let size = length(body.len());
                 let arrived = Arrived { body, ..Arrived::default() };
                 let root = self.root_of(context);
-                self.about(arrived, |vm| vm.call(context, &what, (root, token, size)))
+                self.about(arrived, |vm| {
+                    vm.call(context, |exports| &exports.grpc_receive, (root, token, size))
+                })
             }
             Err(ended) => self.grpc_closed(context, token, ended),
         }
@@ -57,30 +58,28 @@ impl Vm {
     }
 
     fn grpc_closed(&mut self, context: u32, token: u32, (status, message): (u32, String)) -> Called {
-        let Some(what) = self.exports.grpc_close.clone() else { return Ok(()) };
         let arrived = Arrived { status, message, ..Arrived::default() };
         let root = self.root_of(context);
-        self.about(arrived, |vm| vm.call(context, &what, (root, token, status)))
+        self.about(arrived, |vm| vm.call(context, |exports| &exports.grpc_close, (root, token, status)))
     }
 
     pub(crate) fn grpc_arrived(&mut self, token: u32, part: Part, arrived: Arrived) -> Called {
         let Some(context) = self.state().calls.context(token) else { return Ok(()) };
-        let (what, size) = match part {
-            Part::Initial => (&self.exports.grpc_initial, arrived.headers.len()),
-            Part::Message => (&self.exports.grpc_receive, arrived.body.len()),
-            Part::Trailing => (&self.exports.grpc_trailing, arrived.trailers.len()),
+        let size = match part {
+            Part::Initial => arrived.headers.len(),
+            Part::Message => arrived.body.len(),
+            Part::Trailing => arrived.trailers.len(),
         };
-        let Some(what) = what.clone() else { return Ok(()) };
-        let root = self.root_of(context);
-        self.about(arrived, |vm| vm.call(context, &what, (root, token, length(size))))
+        let with = (self.root_of(context), token, length(size));
+        self.about(arrived, |vm| vm.call(context, |exports| exports.part(part), with))
     }
 
     /// What has arrived can be read for as long as the callback takes.
-    fn about(&mut self, arrived: Arrived, call: impl FnOnce(&mut Self) -> Called) -> Called {
+    fn about(&mut self, arrived: Arrived, call: impl FnOnce(&mut Self) -> Called<Option<()>>) -> Called {
         self.state_mut().calls.arrive(Some(arrived));
         let result = call(self);
         self.state_mut().calls.arrive(None);
-        result
+        result.map(|_| ())
     }
 
     /// It is where those who call it look for it: calls made while it started may come back.

@@ -39,9 +39,8 @@ impl Vm {
     /// The id requests name it by.
     pub(crate) fn id(&mut self) -> Called<String> {
         let nothing = || Crash::Unstartable("`proxy_get_id` names no id".into());
-        let get = self.exports.get_id.clone().ok_or_else(nothing)?;
         let root = self.state().root;
-        self.call(root, &get, ())?;
+        self.call(root, |exports| &exports.get_id, ())?.ok_or_else(nothing)?;
         let data = self.state_mut().acting.as_mut().map(|acting| acting.data.take()).unwrap_or_default();
         let id = String::from_utf8(data.into()).map_err(|_| nothing())?;
         // What no header can carry, no request can name.

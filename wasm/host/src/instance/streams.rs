@@ -1,14 +1,17 @@
 //! What the guest is called with about requests and connections.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::HeaderMap;
-use outrigger_http::{RequestHead, ResponseHead};
+use outrigger_http::{RequestHead, ResponseHead, Upstream};
 
 use super::{Called, Vm};
-use crate::filter::abi::{Action, Map, Side};
-use crate::filter::exports::Headers;
+use crate::filter::abi::{Action, Side};
 use crate::filter::headers::count;
+use crate::filter::local::Local;
 use crate::filter::memory::length;
+use crate::filter::passing::Released;
 use crate::filter::stream::{At, Life, Message, Parts, Stream};
 
 impl Vm {
@@ -16,10 +19,8 @@ impl Vm {
     pub(crate) fn open(&mut self, context: u32, stream: Stream) -> Called {
         self.state_mut().streams.insert(context, stream);
         let root = self.root_of(context);
-        match self.exports.context_create.clone() {
-            Some(create) => self.call(context, &create, (context, root)),
-            None => Ok(()),
-        }
+        self.call(context, |exports| &exports.context_create, (context, root))?;
+        Ok(())
     }
 
     pub(crate) fn request_headers(&mut self, context: u32, head: RequestHead, end: bool) -> Called {
@@ -27,9 +28,16 @@ impl Vm {
             message.head = Some(head);
             message.show(At::Head);
         });
-        let action = self.headers(context, self.exports.request_headers.clone(), Map::RequestHeaders, end)?;
+        let action = self.headers(context, Side::Request, end)?;
         self.with_request(context, |message| message.decide(action));
         Ok(())
+    }
+
+    /// The response is there: who gave it is known now. The filter may have answered itself before it came.
+    pub(crate) fn answered(&mut self, context: u32, upstream: Option<Arc<Upstream>>) -> Option<Local> {
+        let stream = self.state_mut().streams.get_mut(&context)?;
+        stream.upstream = upstream;
+        stream.local.take()
     }
 
     pub(crate) fn response_headers(&mut self, context: u32, head: ResponseHead, end: bool) -> Called {
@@ -37,20 +45,25 @@ impl Vm {
             message.head = Some(head);
             message.show(At::Head);
         });
-        let action =
-            self.headers(context, self.exports.response_headers.clone(), Map::ResponseHeaders, end)?;
+        let action = self.headers(context, Side::Response, end)?;
         self.with_response(context, |message| message.decide(action));
         Ok(())
     }
 
-    fn headers(&mut self, context: u32, what: Option<Headers>, map: Map, end: bool) -> Called<Action> {
-        let Some(what) = what else { return Ok(Action::Continue) };
-        self.store.data_mut().focus(context);
-        let fields = count(self.state(), map);
-        Ok(Action::of(match &what {
-            Headers::Plain(plain) => self.call(context, plain, (context, fields))?,
-            Headers::WithEnd(with_end) => self.call(context, with_end, (context, fields, end.into()))?,
-        }))
+    fn headers(&mut self, context: u32, side: Side, end: bool) -> Called<Action> {
+        let fields = self.state().streams.get(&context).map_or(0, |stream| count(stream, side));
+        let with_end = (context, fields, end.into());
+        let mut answer = self.call(context, |exports| &exports.headers(side).with_end, with_end)?;
+        if answer.is_none() {
+            answer = self.call(context, |exports| &exports.headers(side).plain, (context, fields))?;
+        }
+        Ok(Action::of(answer))
+    }
+
+    /// What the filter makes of what it was shown last; `None` while it has still to say so.
+    pub(crate) fn released(&mut self, context: u32, side: Side) -> Option<Released> {
+        let stream = self.state_mut().streams.get_mut(&context);
+        stream.map_or(Some(Released::Gone), |stream| stream.released(side))
     }
 
     /// More of a body has come; the filter is shown it together with what it holds back.
@@ -62,17 +75,10 @@ impl Vm {
             message.show(At::Body);
             size = length(message.body().len());
         });
-        let what = match (side, self.is_connection(context)) {
-            (Side::Request, false) => self.exports.request_body.clone(),
-            (Side::Response, false) => self.exports.response_body.clone(),
-            (Side::Request, true) => self.exports.downstream_data.clone(),
-            (Side::Response, true) => self.exports.upstream_data.clone(),
-        };
-        let action = match what {
-            Some(what) => Action::of(self.call(context, &what, (context, size, end.into()))?),
-            None => Action::Continue,
-        };
-        self.with_message(context, side, |message| message.decide(action));
+        let is_connection = self.is_connection(context);
+        let with = (context, size, end.into());
+        let answer = self.call(context, |exports| exports.data(side, is_connection), with)?;
+        self.with_message(context, side, |message| message.decide(Action::of(answer)));
         Ok(())
     }
 
@@ -82,8 +88,7 @@ impl Vm {
 
     /// A connection that has been opened may wait before the client is listened to.
     pub(crate) fn connected(&mut self, context: u32) -> Called {
-        let Some(what) = self.exports.new_connection.clone() else { return Ok(()) };
-        let action = Action::of(self.call(context, &what, context)?);
+        let action = Action::of(self.call(context, |exports| &exports.new_connection, context)?);
         self.with_request(context, |message| message.decide(action));
         Ok(())
     }
@@ -92,14 +97,8 @@ impl Vm {
     pub(crate) fn disconnected(&mut self, context: u32, side: Side, by_peer: bool) -> Called {
         const LOCAL: u32 = 1;
         const REMOTE: u32 = 2;
-        let what = match side {
-            Side::Request => self.exports.downstream_close.clone(),
-            Side::Response => self.exports.upstream_close.clone(),
-        };
-        match what {
-            Some(what) => self.call(context, &what, (context, if by_peer { REMOTE } else { LOCAL })),
-            None => Ok(()),
-        }
+        self.call(context, |exports| exports.close(side), (context, if by_peer { REMOTE } else { LOCAL }))?;
+        Ok(())
     }
 
     /// The peer's trailers have come. Those the filter has put there while it was shown the body come after them.
@@ -113,26 +112,14 @@ impl Vm {
             *message.trailers() = Some(trailers);
             message.show(At::Trailers);
         });
-        let what = match side {
-            Side::Request => self.exports.request_trailers.clone(),
-            Side::Response => self.exports.response_trailers.clone(),
-        };
-        let action = match what {
-            Some(what) => Action::of(self.call(context, &what, (context, fields))?),
-            None => Action::Continue,
-        };
-        self.with_message(context, side, |message| message.decide(action));
+        let answer = self.call(context, |exports| exports.trailers(side), (context, fields))?;
+        self.with_message(context, side, |message| message.decide(Action::of(answer)));
         Ok(())
     }
 
     /// Whether anybody looks at bodies or trailers of this side.
     pub(crate) fn reads(&self, side: Side) -> bool {
-        match side {
-            Side::Request => self.exports.request_body.is_some() || self.exports.request_trailers.is_some(),
-            Side::Response => {
-                self.exports.response_body.is_some() || self.exports.response_trailers.is_some()
-            }
-        }
+        self.exports.data(side, false).is_some() || self.exports.trailers(side).is_some()
     }
 
     /// Nothing more will come of a request. A filter that has still to do says so, and later that it is done.
@@ -141,9 +128,7 @@ impl Vm {
         stream.life = Life::Ending;
         // Bodies are not shown any more.
         drop((stream.request.body.take(), stream.response.body.take()));
-        if let Some(done) = self.exports.done.clone()
-            && self.call(context, &done, context)? == 0
-        {
+        if self.call(context, |exports| &exports.done, context)? == Some(0) {
             self.state_mut().linger(context);
             return self.settle();
         }
@@ -160,12 +145,8 @@ impl Vm {
     pub(crate) fn end(&mut self) -> Called {
         let roots: Vec<u32> = self.state().seats.iter().map(|seat| seat.root).collect();
         for root in roots {
-            if let Some(done) = self.exports.done.clone() {
-                self.call(root, &done, root)?;
-            }
-            if let Some(delete) = self.exports.delete.clone() {
-                self.call(root, &delete, root)?;
-            }
+            self.call(root, |exports| &exports.done, root)?;
+            self.call(root, |exports| &exports.delete, root)?;
         }
         Ok(())
     }
@@ -174,12 +155,8 @@ impl Vm {
         if !self.state().streams.contains_key(&context) {
             return Ok(());
         }
-        if let Some(log) = self.exports.log.clone() {
-            self.call(context, &log, context)?;
-        }
-        if let Some(delete) = self.exports.delete.clone() {
-            self.call(context, &delete, context)?;
-        }
+        self.call(context, |exports| &exports.log, context)?;
+        self.call(context, |exports| &exports.delete, context)?;
         let state = self.state_mut();
         state.streams.remove(&context);
         state.calls.forget(context);

@@ -7,9 +7,9 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderName, StatusCode};
-use outrigger_http::chain::{Module, Tap, Visit};
+use outrigger_http::chain::{Module, Step, Tap, Visit};
 use outrigger_http::{Body, BodyError, Request, RequestHead, Response, reply};
-use outrigger_net::{BoxFuture, ConnInfo};
+use outrigger_net::ConnInfo;
 use outrigger_resilience::Deadline;
 use outrigger_telemetry::trace::{TRACEPARENT, TraceContext};
 
@@ -52,8 +52,8 @@ struct Visiting {
 }
 
 impl Visit for Visiting {
-    fn request<'a>(&'a mut self, request: &'a mut Request) -> BoxFuture<'a, Option<Response>> {
-        Box::pin(async move {
+    fn request<'a>(&'a mut self, request: &'a mut Request) -> Step<'a, Option<Response>> {
+        Step::Later(Box::pin(async move {
             let is_grpc = request.head.is_grpc();
             match self.ask(request).await {
                 Ok(Said::Body(body)) => {
@@ -66,10 +66,10 @@ impl Visit for Visiting {
                 }
                 Err(refused) => Some(refused.reply(is_grpc)),
             }
-        })
+        }))
     }
 
-    fn response<'a>(&'a mut self, response: &'a mut Response) -> BoxFuture<'a, ()> {
+    fn response<'a>(&'a mut self, response: &'a mut Response) -> Step<'a, ()> {
         if let Some(body) = self.written.take() {
             let headers = &mut response.head.headers;
             headers.remove(&CONTENT_LENGTH);
@@ -78,7 +78,7 @@ impl Visit for Visiting {
             }
             response.body = Body::full(body);
         }
-        Box::pin(async {})
+        Step::Done(())
     }
 }
 

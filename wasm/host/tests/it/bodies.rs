@@ -74,7 +74,7 @@ async fn slowly(late: u64) -> Result<String, BodyError> {
     let (mut visit, mut request) = (rig.visit(), post(&[]));
     let (sender, body) = Body::channel(1);
     request.body = body;
-    assert!(within(visit.request(&mut request)).await.is_none());
+    assert!(within(visit.request(&mut request).taken()).await.is_none());
     tokio::time::pause();
     let reading = tokio::spawn(read(request.body));
     for piece in ["one", "two", "three"] {

@@ -30,14 +30,14 @@ impl Handler for Proxy {
     async fn handle(&self, mut request: Request) -> Response {
         let mut visit = self.module.visit(&"route".into());
         let how = SendOptions { retry: Some(&self.retry), ..SendOptions::default() };
-        let mut response = match visit.request(&mut request).await {
+        let mut response = match visit.request(&mut request).taken().await {
             Some(response) => response,
             None => match self.cluster.send(request, &how).await {
                 Ok(response) => response,
                 Err(error) => Response::status(error.kind.status()),
             },
         };
-        visit.response(&mut response).await;
+        visit.response(&mut response).taken().await;
         response
     }
 }

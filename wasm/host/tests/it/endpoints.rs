@@ -42,7 +42,7 @@ async fn a_filter_chooses_where_its_request_goes() {
         let argument = argument.replace('"', "\\22");
         let rig = Rig::with(&calls("outrigger_choose_endpoint", &argument, &rest), json!({})).await;
         let mut request = get("/");
-        assert!(rig.visit().request(&mut request).await.is_none());
+        assert!(rig.visit().request(&mut request).taken().await.is_none());
         assert_eq!(rig.crashes(), 0);
         request.ext.chosen.map(|chosen| *chosen)
     };
@@ -80,9 +80,9 @@ async fn a_filter_is_told_who_answered() {
         let rig = Rig::with(&tells(path), json!({})).await;
         let (mut request, mut response) = (get("/"), ok("nobody"));
         let mut visit = rig.visit();
-        assert!(visit.request(&mut request).await.is_none());
+        assert!(visit.request(&mut request).taken().await.is_none());
         response.upstream = Some(Arc::new(Upstream { cluster: "c".into(), endpoint: endpoint.into() }));
-        visit.response(&mut response).await;
+        visit.response(&mut response).taken().await;
         drop(visit);
         let body = std::mem::take(&mut response.body);
         read(body).await.unwrap().frames.concat()

@@ -148,10 +148,10 @@ async fn a_head_is_set_as_it_was_or_not_at_all() {
 /// Whether the tunnel of a response with this status is still there when the filter has seen it.
 async fn is_open(rig: &Rig, from: StatusCode) -> bool {
     let mut visit = rig.visit();
-    assert!(within(visit.request(&mut get("/"))).await.is_none());
+    assert!(within(visit.request(&mut get("/")).taken()).await.is_none());
     let mut response = Response::status(from);
     response.tunnel = Some(Tunnel::new(tokio::io::duplex(1).0));
-    within(visit.response(&mut response)).await;
+    within(visit.response(&mut response).taken()).await;
     response.tunnel.is_some()
 }
 

@@ -122,9 +122,9 @@ async fn ask(module: &dyn Module, id: &str, mut request: Request) -> (u16, Strin
         request.head.headers.append(&HeaderName::from_static("id"), id).unwrap();
     }
     let mut visit = module.visit(&"route".into());
-    let answer = within(visit.request(&mut request)).await;
+    let answer = within(visit.request(&mut request).taken()).await;
     let mut response = answer.unwrap_or_else(|| Response::status(http::StatusCode::OK));
-    within(visit.response(&mut response)).await;
+    within(visit.response(&mut response).taken()).await;
     let text = read(std::mem::take(&mut response.body)).await.unwrap().text();
     if response.head.status == 200 {
         assert_eq!(

@@ -276,9 +276,9 @@ async fn requests_under_way_end_with_the_filter_they_began_with() {
     };
     let mut rig = Rig::with(&answers("old"), json!({})).await;
     let (mut visit, mut request, mut response) = (rig.visit(), get("/"), ok(""));
-    assert!(visit.request(&mut request).await.is_none());
+    assert!(visit.request(&mut request).taken().await.is_none());
     rig.load(&answers("new"), json!({})).await.unwrap();
-    visit.response(&mut response).await;
+    visit.response(&mut response).taken().await;
     assert_eq!(crate::rig::value(&response.head.headers, "x-by").as_deref(), Some("old"));
     assert_eq!(rig.get("/").await.told("x-by").as_deref(), Some("new"));
 }

@@ -109,7 +109,7 @@ async fn what_is_held_back_is_counted_for_as_long() {
     let mut visit = rig.visit();
     let mut request = asking("wait");
     tokio::select! {
-        _ = visit.request(&mut request) => panic!("nobody lets it go"),
+        _ = visit.request(&mut request).taken() => panic!("nobody lets it go"),
         () = rig.until("outrigger_wasm_held{plugin=\"p\"} 1") => {}
     }
     drop(visit);

@@ -68,11 +68,11 @@ async fn ask(rig: &Rig, when: &str, path: &str) -> Option<Vec<u8>> {
         request.head.headers.append(&name.parse().unwrap(), value).unwrap();
     }
     let mut visit = rig.visit();
-    let mut response = match within(visit.request(&mut request)).await {
+    let mut response = match within(visit.request(&mut request).taken()).await {
         Some(answer) => answer,
         None => {
             let mut response = answered();
-            within(visit.response(&mut response)).await;
+            within(visit.response(&mut response).taken()).await;
             response
         }
     };
@@ -248,12 +248,12 @@ async fn through(rig: &Rig) -> (Option<String>, Option<String>, Option<Arc<Filte
     let (mut first, mut second) = (rig.visit_of("first"), rig.visit_of("second"));
     let mut request = get("/");
     request.body = pieces_of(&["x"], None);
-    assert!(within(first.request(&mut request)).await.is_none());
-    assert!(within(second.request(&mut request)).await.is_none());
+    assert!(within(first.request(&mut request).taken()).await.is_none());
+    assert!(within(second.request(&mut request).taken()).await.is_none());
     crate::rig::read(std::mem::take(&mut request.body)).await.unwrap();
     let mut response = ok("");
-    within(second.response(&mut response)).await;
-    within(first.response(&mut response)).await;
+    within(second.response(&mut response).taken()).await;
+    within(first.response(&mut response).taken()).await;
     assert_eq!(value(&response.head.headers, "x-route").as_deref(), Some("route, route"), "nobody forges it");
     let (asked, told) = (value(&request.head.headers, "x-seen"), value(&response.head.headers, "x-seen"));
     (asked, told, request.ext.state)
@@ -291,7 +291,7 @@ async fn a_filter_without_properties_has_no_part_in_them() {
     )
     .await;
     let mut request = get("/");
-    assert!(rig.visit().request(&mut request).await.is_none());
+    assert!(rig.visit().request(&mut request).taken().await.is_none());
     assert!(request.ext.state.is_none());
 }
 

@@ -107,7 +107,7 @@ impl Rig {
 
     pub(crate) async fn pass_by(&self, plugin: &str, mut request: Request, response: Response) -> Passed {
         let mut visit = self.visit_of(plugin);
-        let answer = within(visit.request(&mut request)).await;
+        let answer = within(visit.request(&mut request).taken()).await;
         let forwarded = answer.is_none();
         let mut sent = None;
         if forwarded {
@@ -121,7 +121,7 @@ impl Rig {
             None if failed => Response::status(StatusCode::BAD_REQUEST),
             None => response,
         };
-        within(visit.response(&mut response)).await;
+        within(visit.response(&mut response).taken()).await;
         drop(visit);
         let body = within(read(std::mem::take(&mut response.body))).await;
         let sent = sent.and_then(Result::ok);
