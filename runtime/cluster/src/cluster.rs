@@ -21,7 +21,7 @@ use crate::error::{SendError, SendErrorKind};
 use crate::gate::{Change, Standing, Verdict};
 use crate::local::Services;
 use crate::metrics::ClusterMetrics;
-use crate::pick::{Picked, Tried, pick, pick_chosen};
+use crate::pick::{Avoided, Picked, Tried, pick, pick_chosen};
 use crate::set::{EndpointSet, Member};
 use crate::status::ClusterStatus;
 use crate::usage::Usage;
@@ -153,30 +153,22 @@ impl Cluster {
             self.renew(now);
             set = self.set.load();
         }
-        // A function that is not there is as good as tried.
-        let absent = if set.has_functions { self.absent(&set, tried) } else { Tried::new() };
-        let passed = if absent.is_empty() { tried } else { &*absent };
-        let mut picked = match chosen {
-            None => pick(&set, self.turns.here(), passed),
-            Some(chosen) => pick_chosen(&set, self.turns.here(), passed, chosen),
+        let absent = if set.has_functions { self.absent(&set) } else { Tried::new() };
+        let avoided = Avoided { tried, absent: &absent };
+        let picked = match chosen {
+            None => pick(&set, self.turns.here(), avoided),
+            Some(chosen) => pick_chosen(&set, self.turns.here(), avoided, chosen),
         };
-        if let Some(picked) = picked.as_mut().filter(|picked| picked.again) {
-            picked.again = tried.iter().any(|known| Arc::ptr_eq(known, &picked.endpoint));
-        }
         picked.ok_or_else(|| match set.all.is_empty() {
             true => SendErrorKind::NoEndpoint,
             false => SendErrorKind::Unhealthy,
         })
     }
 
-    /// Those that were `tried`, and the functions that are not deployed; none where all are.
-    fn absent(&self, set: &EndpointSet, tried: &[Arc<Endpoint>]) -> Tried {
+    /// The functions that are not deployed.
+    fn absent(&self, set: &EndpointSet) -> Tried {
         let members = set.usable.iter().map(|member| &member.endpoint);
-        let mut absent: Tried = members.filter(|endpoint| self.is_absent(endpoint)).cloned().collect();
-        if !absent.is_empty() {
-            absent.extend(tried.iter().cloned());
-        }
-        absent
+        members.filter(|endpoint| self.is_absent(endpoint)).cloned().collect()
     }
 
     /// A function that is not deployed. It may be the next moment, so nothing is held against it.

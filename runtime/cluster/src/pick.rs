@@ -101,21 +101,58 @@ impl Draw {
     }
 }
 
+/// Endpoints that are only asked when there is no other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Avoided<'a> {
+    /// Those the request has failed on.
+    pub(crate) tried: &'a [Arc<Endpoint>],
+    /// Functions that are not deployed.
+    pub(crate) absent: &'a [Arc<Endpoint>],
+}
+
+/// What can be said for an endpoint, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    Untried,
+    Tried,
+    Absent,
+}
+
+impl Avoided<'_> {
+    fn rank(&self, endpoint: &Arc<Endpoint>) -> Rank {
+        match () {
+            () if is_among(self.absent, endpoint) => Rank::Absent,
+            () if is_among(self.tried, endpoint) => Rank::Tried,
+            () => Rank::Untried,
+        }
+    }
+}
+
+fn is_among(endpoints: &[Arc<Endpoint>], endpoint: &Arc<Endpoint>) -> bool {
+    endpoints.iter().any(|known| Arc::ptr_eq(known, endpoint))
+}
+
+/// Draws before the next best one is taken, so that the shares of what is absent go to all others.
+const DRAWS: usize = 16;
+
 /// Picks an endpoint that admits the request: the proposed one, else the next one that was not tried yet,
-/// else one that was.
-pub(crate) fn pick(set: &EndpointSet, turn: &AtomicUsize, tried: &[Arc<Endpoint>]) -> Option<Picked> {
+/// else one that was, else one that is absent.
+pub(crate) fn pick(set: &EndpointSet, turn: &AtomicUsize, avoided: Avoided<'_>) -> Option<Picked> {
     if set.usable.is_empty() {
         return None;
     }
-    let first = set.draw.propose(&set.usable, turn);
-    if let Some(picked) = set.usable.get(first).and_then(|member| admit(set, member, tried, false)) {
-        return Some(picked);
+    let mut first = set.draw.propose(&set.usable, turn);
+    let is_absent =
+        |index: usize| set.usable.get(index).is_some_and(|member| is_among(avoided.absent, &member.endpoint));
+    for _ in 1..DRAWS {
+        if avoided.absent.is_empty() || !is_absent(first) {
+            break;
+        }
+        first = set.draw.propose(&set.usable, turn);
     }
     let (before, after) = set.usable.split_at_checked(first).unwrap_or((&[], &set.usable));
-    let others = || after.iter().skip(1).chain(before);
-    others()
-        .find_map(|member| admit(set, member, tried, false))
-        .or_else(|| after.iter().chain(before).find_map(|member| admit(set, member, tried, true)))
+    let of = |rank| after.iter().chain(before).find_map(|member| admit(set, member, avoided, rank));
+    of(Rank::Untried).or_else(|| of(Rank::Tried)).or_else(|| of(Rank::Absent))
 }
 
 /// The endpoint that was chosen for a request; another one only where that will do as well and this one is out, or was
@@ -123,17 +160,18 @@ pub(crate) fn pick(set: &EndpointSet, turn: &AtomicUsize, tried: &[Arc<Endpoint>
 pub(crate) fn pick_chosen(
     set: &EndpointSet,
     turn: &AtomicUsize,
-    tried: &[Arc<Endpoint>],
+    avoided: Avoided<'_>,
     chosen: &Chosen,
 ) -> Option<Picked> {
     let is_chosen = |member: &&Member| **member.endpoint.text() == *chosen.endpoint;
-    let picked = set.usable.iter().find(is_chosen).and_then(|member| admit(set, member, tried, false));
-    if chosen.strict { picked } else { picked.or_else(|| pick(set, turn, tried)) }
+    let picked =
+        set.usable.iter().find(is_chosen).and_then(|member| admit(set, member, avoided, Rank::Untried));
+    if chosen.strict { picked } else { picked.or_else(|| pick(set, turn, avoided)) }
 }
 
-fn admit(set: &EndpointSet, member: &Member, tried: &[Arc<Endpoint>], again: bool) -> Option<Picked> {
+fn admit(set: &EndpointSet, member: &Member, avoided: Avoided<'_>, rank: Rank) -> Option<Picked> {
     let endpoint = &member.endpoint;
-    if tried.iter().any(|known| Arc::ptr_eq(known, endpoint)) != again {
+    if avoided.rank(endpoint) != rank {
         return None;
     }
     let probe = match endpoint.gate.admit() {
@@ -143,6 +181,7 @@ fn admit(set: &EndpointSet, member: &Member, tried: &[Arc<Endpoint>], again: boo
         Admission::No if set.panic => false,
         Admission::No => return None,
     };
+    let again = is_among(avoided.tried, endpoint);
     Some(Picked { endpoint: Arc::clone(endpoint), probe, again })
 }
 
@@ -175,7 +214,9 @@ mod tests {
         let (set, turn) = (set(members, balance), AtomicUsize::new(0));
         let mut counts = HashMap::new();
         for _ in 0..rounds {
-            *counts.entry(Arc::as_ptr(&pick(&set, &turn, &[]).unwrap().endpoint)).or_insert(0) += 1;
+            *counts
+                .entry(Arc::as_ptr(&pick(&set, &turn, Avoided::default()).unwrap().endpoint))
+                .or_insert(0) += 1;
         }
         members
             .iter()
@@ -208,7 +249,7 @@ mod tests {
         let members = members(&[1, 2, 1]);
         let (set, turn) = (set(&members, Balance::LeastRequest), AtomicUsize::new(0));
         for _ in 0..4_000 {
-            pick(&set, &turn, &[]).unwrap().endpoint.enter();
+            pick(&set, &turn, Avoided::default()).unwrap().endpoint.enter();
         }
         let loads: Vec<_> = members.iter().map(|member| member.endpoint.active()).collect();
         for (load, expected) in loads.iter().zip([1_000usize, 2_000, 1_000]) {
@@ -224,11 +265,14 @@ mod tests {
             for _ in 0..50 {
                 let mut tried = Tried::new();
                 for _ in 0..3 {
-                    let picked = pick(&set, &turn, &tried).unwrap();
+                    let picked = pick(&set, &turn, Avoided { tried: &tried, absent: &[] }).unwrap();
                     assert!(!picked.again);
                     tried.push(picked.endpoint);
                 }
-                assert!(pick(&set, &turn, &tried).unwrap().again, "all were tried: any will do");
+                assert!(
+                    pick(&set, &turn, Avoided { tried: &tried, absent: &[] }).unwrap().again,
+                    "all were tried: any will do"
+                );
             }
         }
     }
@@ -240,10 +284,10 @@ mod tests {
         let down = &members[0].endpoint;
         down.gate.record(Verdict::Connect, &PassiveConfig::default(), now, || true);
         for _ in 0..10 {
-            assert!(!Arc::ptr_eq(&pick(&set, &turn, &[]).unwrap().endpoint, down));
+            assert!(!Arc::ptr_eq(&pick(&set, &turn, Avoided::default()).unwrap().endpoint, down));
         }
         members[1].endpoint.gate.record(Verdict::Connect, &PassiveConfig::default(), now, || true);
-        assert!(pick(&set, &turn, &[]).is_none());
+        assert!(pick(&set, &turn, Avoided::default()).is_none());
     }
 
     #[test]
@@ -252,7 +296,8 @@ mod tests {
         let (set, turn, now) = (set(&members, Balance::RoundRobin), AtomicUsize::new(0), Instant::now());
         let chosen = |endpoint: &str, strict| Chosen { endpoint: endpoint.to_owned(), strict };
         let ports = |chosen: &Chosen, tried: &[Arc<Endpoint>]| {
-            let picked = (0..4).filter_map(|_| pick_chosen(&set, &turn, tried, chosen));
+            let picked =
+                (0..4).filter_map(|_| pick_chosen(&set, &turn, Avoided { tried, absent: &[] }, chosen));
             picked.map(|picked| picked.endpoint.location().to_string()).collect::<Vec<_>>()
         };
         let (one, two) = ("127.0.0.1:1", "127.0.0.1:2");
@@ -279,7 +324,7 @@ mod tests {
         let check = |percent, expected| {
             let set = EndpointSet::new(&members, Balance::RoundRobin, percent, now);
             assert_eq!(set.usable.len(), expected, "{percent:?}");
-            assert!(pick(&set, &AtomicUsize::new(0), &[]).is_some());
+            assert!(pick(&set, &AtomicUsize::new(0), Avoided::default()).is_some());
         };
         check(None, 1);
         check(Some(25), 1);

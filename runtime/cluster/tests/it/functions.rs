@@ -12,7 +12,7 @@ use outrigger_cluster::{Body, Checked, Clusters, Report, SendErrorKind, SendOpti
 use outrigger_telemetry::trace::TraceContext;
 use serde_json::json;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Reply};
 use crate::world::{get, metric, recompile, request, retry, status, the, until, within};
 use shelf::{Shelf, answer, compile, with};
 
@@ -112,6 +112,31 @@ async fn a_function_that_does_not_exist_is_passed_over_until_it_does() {
     assert_eq!(status(&alone, None).await, Ok(201));
     shelf.remove("later");
     assert_eq!(status(&alone, None).await, Err("connect_failed"));
+}
+
+#[tokio::test]
+async fn who_was_tried_is_asked_again_before_a_function_that_does_not_exist() {
+    let shelf = Arc::new(Shelf::default());
+    let backend =
+        Backend::scripted(|_, number| Reply::Status(if number == 0 { 503 } else { 200 }, "ok")).await;
+    let endpoints = json!([{ "function": "later", "weight": 9 }, backend.address.to_string()]);
+    let cluster = the(&compile(&shelf, json!({ "endpoints": endpoints, "balance": "weighted" })));
+    let policy = retry(json!({ "attempts": 1, "on": ["gateway_error"] }));
+    assert_eq!(status(&cluster, Some(&policy)).await, Ok(200));
+    assert_eq!(backend.requests(), 2);
+}
+
+#[tokio::test]
+async fn the_share_of_a_function_that_does_not_exist_goes_to_all_others() {
+    let shelf = Arc::new(Shelf::default());
+    let backends = [Backend::answering(200).await, Backend::answering(200).await];
+    let [a, b] = backends.each_ref().map(|backend| backend.address.to_string());
+    let endpoints = json!([{ "function": "later" }, a, b]);
+    let cluster = the(&compile(&shelf, json!({ "endpoints": endpoints, "balance": "round_robin" })));
+    for _ in 0..40 {
+        assert_eq!(status(&cluster, None).await, Ok(200));
+    }
+    assert_eq!(backends.each_ref().map(Backend::requests), [20, 20]);
 }
 
 #[tokio::test]

@@ -108,9 +108,15 @@ async fn the_steps_of_a_start_share_one_deadline() {
         (func (export "proxy_on_context_create") (param i32 i32) (call $work))
         (func (export "proxy_on_vm_start") (param i32 i32) (result i32) (call $work) (i32.const 1))
         (func (export "proxy_on_configure") (param i32 i32) (result i32) (call $work) (i32.const 1))"#;
-    let failed = Rig::empty().load(&filter(works), json!({})).await;
-    let [problem] = failed.unwrap_err().try_into().unwrap();
-    assert!(problem.message.contains("longer than its deadline of 1s"), "{}", problem.message);
+    for round in 1..=ROUNDS {
+        let Err(problems) = Rig::empty().load(&filter(works), json!({})).await else {
+            // Where others take the processor it works less than it thinks.
+            assert!(round < ROUNDS, "it was never refused");
+            continue;
+        };
+        let [problem] = problems.try_into().unwrap();
+        return assert!(problem.message.contains("longer than its deadline of 1s"), "{}", problem.message);
+    }
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use super::component::{counter, http, http_with};
 use super::rig::{Rig, ask, post, told};
 
 /// What the machine may take on top, with others on it.
-const SLACK: Duration = Duration::from_secs(2);
+const SLACK: Duration = Duration::from_secs(5);
 
 #[tokio::test]
 async fn an_endless_loop_ends_with_its_time() {
