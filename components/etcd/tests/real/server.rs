@@ -99,8 +99,23 @@ impl Server {
         }
     }
 
+    /// Stops the process from running, all of its threads.
     pub(crate) fn pause(&self) {
         self.signal(Signal::STOP);
+        let begun = Instant::now();
+        while !self.stands_still() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "etcd does not stop");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        let id = self.process.as_ref().expect("running").id();
+        let threads = std::fs::read_dir(format!("/proc/{id}/task")).expect("its threads");
+        threads.flatten().all(|thread| {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     pub(crate) fn go_on(&self) {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tonic::Code;
 
 use backend::{Backend, PASSWORD};
-use stage::Stage;
+use stage::{SOON, Stage};
 
 /// Every outage lasts this long, with calls all the while: what goes wrong because of many failures shows.
 const OUTAGE: Duration = Duration::from_secs(4);
@@ -102,7 +102,7 @@ fn passes_over(backend: Backend, outage: &Outage) {
     }
     stage.says_why(outage.reasons).unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name));
     stage.looks_down(&["planted"]).expect_err("that is not why");
-    stage.is_up_soon().expect_err("the backend is not back yet");
+    stage.is_up_within(SOON).expect_err("the backend is not back yet");
     (outage.end)(&mut stage);
     let back = stage.is_up_soon().unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name));
     println!("{backend:?} {}: all of use again {back:?} after its return", outage.name);

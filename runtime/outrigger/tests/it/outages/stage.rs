@@ -30,8 +30,8 @@ const DEADLINE: Duration = Duration::from_secs(1);
 const SLACK: Duration = Duration::from_secs(1);
 /// What a caller in a hurry gives the sidecar.
 const HURRY: Duration = Duration::from_millis(200);
-/// How soon after the backend's return all has to be of use.
-const SOON: Duration = Duration::from_secs(2);
+/// How soon after the backend's return all is to be of use. Five times that is what the machine may make of it.
+pub(super) const SOON: Duration = Duration::from_secs(2);
 /// How soon readiness has to show what is wrong.
 const SHOWN: Duration = Duration::from_secs(5);
 
@@ -190,12 +190,17 @@ impl Stage {
     /// Whether all is of use soon: calls of each block succeed, what they wrote comes out of the streams, and readiness
     /// says so. How long that took.
     pub(super) fn is_up_soon(&mut self) -> Result<Duration, String> {
+        self.is_up_within(5 * SOON)
+    }
+
+    /// The same with less patience, for what is not to be seen.
+    pub(super) fn is_up_within(&mut self, limit: Duration) -> Result<Duration, String> {
         let (began, mark) = (Instant::now(), self.mark());
         let client = &self.client;
         let streams = &mut self.streams;
         let blocks = self.backend.blocks();
         self.runtime.block_on(async {
-            let writes = blocks.iter().map(|block| succeeds(client, *block, &mark, began));
+            let writes = blocks.iter().map(|block| succeeds(client, *block, &mark, (began, limit)));
             for written in join_all(writes).await {
                 written?;
             }
@@ -204,22 +209,18 @@ impl Stage {
                 *streams = Some(Streams::open(client, blocks).await.map_err(|error| error.to_string())?);
                 return Ok(());
             };
-            let left = limit().saturating_sub(began.elapsed());
+            let left = limit.saturating_sub(began.elapsed());
             let brought = timeout(left, streams.bring(&mark)).await;
             brought.unwrap_or_else(|_| Err("what was written does not come out of the streams".to_owned()))
         })?;
         while get(self.program.admin(), "/actuator/health/readiness").status != 200 {
-            if began.elapsed() > limit() {
+            if began.elapsed() > limit {
                 return Err("readiness does not show it".to_owned());
             }
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(began.elapsed())
     }
-}
-
-fn limit() -> Duration {
-    SOON + SLACK
 }
 
 fn components(backend: Backend, address: &str, policy: &str) -> String {
@@ -239,10 +240,15 @@ fn code(error: &sdk::Error) -> Option<Code> {
 }
 
 /// Writes until it succeeds, in the way of an application under load.
-async fn succeeds(client: &Client, block: Block, mark: &str, began: Instant) -> Result<(), String> {
+async fn succeeds(
+    client: &Client,
+    block: Block,
+    mark: &str,
+    (began, limit): (Instant, Duration),
+) -> Result<(), String> {
     loop {
         let Err(error) = block.write(client, mark).await else { return Ok(()) };
-        if began.elapsed() > limit() {
+        if began.elapsed() > limit {
             return Err(format!("{block:?} still fails after {:?}: {error}", began.elapsed()));
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
