@@ -1,5 +1,7 @@
 //! Where things are in the checkout, and how cargo and other programs are called from it.
 
+use std::fs::{Permissions, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -15,6 +17,15 @@ pub(crate) fn root() -> PathBuf {
 pub(crate) fn tools_dir(name: &str) -> Result<PathBuf> {
     let dir = root().join(".tools").join(name);
     std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+    Ok(dir)
+}
+
+/// Where sidecars keep what they compile modules to, so that suites, demos and benchmarks compile each once. It runs as
+/// native code: they take no folder that others can look into.
+pub(crate) fn compiled_modules() -> Result<PathBuf> {
+    let dir = tools_dir("wasm/compiled")?;
+    set_permissions(&dir, Permissions::from_mode(0o700))
+        .with_context(|| format!("closing {}", dir.display()))?;
     Ok(dir)
 }
 

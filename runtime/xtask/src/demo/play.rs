@@ -12,7 +12,7 @@ use super::{Story, guests};
 use crate::process::{Scratch, Server, accepts, free_port, scratch, wait_until};
 use crate::sidecar::release_binary;
 use crate::tools::Need;
-use crate::workspace::{Profile, build, build_examples, output, root, tools_dir};
+use crate::workspace::{Profile, build, build_examples, compiled_modules, output, root, tools_dir};
 
 /// Every port the configurations of the stories name.
 const PORTS: [&str; 7] = ["34904", "34999", "8080", "9999", "9998", "6380", "2379"];
@@ -119,7 +119,7 @@ impl Play {
         let mut command = Command::new(&programs.outrigger);
         command.current_dir(&folder).env("HOME", &folder).arg("run").arg("-c").arg(&file);
         // A demo's home is new each time; what has been compiled need not be.
-        command.env("OUTRIGGER__WASM__CACHE", tools_dir("wasm/compiled")?);
+        command.env("OUTRIGGER__WASM__CACHE", compiled_modules()?);
         let mut sidecar = Server::start(&format!("demo-{}", story.name), &mut command, None)?;
         let port = |documented: &str| ports.get(documented).cloned().unwrap_or_default();
         let api: u16 = port("34904").parse()?;

@@ -13,7 +13,7 @@ use crate::cases::Cases;
 use crate::process::{Scratch, Server, free_port, scratch, wait_until};
 use crate::sidecar::{Sidecar, release_binary};
 use crate::wasm::functions::{Language, functions};
-use crate::workspace::{cargo, finish, output, root, transcript};
+use crate::workspace::{cargo, compiled_modules, finish, output, root, transcript};
 
 /// What `counter` is granted, and what of it each line is for.
 const GRANTS: [(&str, &str); 3] =
@@ -118,7 +118,7 @@ impl Setup {
              clusters:\n  \
              counter: {{ endpoints: [ {{ function: counter }} ] }}\n",
             vault = vault.display(),
-            cache = root().join(".tools/wasm/compiled").display(),
+            cache = compiled_modules()?.display(),
             counter = counter.display(),
         );
         Ok(Self { config, web, dir })

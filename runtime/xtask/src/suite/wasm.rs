@@ -11,7 +11,7 @@ use crate::cases::Cases;
 use crate::process::{Server, free_port, scratch};
 use crate::sidecar::{Sidecar, release_binary};
 use crate::wasm::{self, Language};
-use crate::workspace::{finish, output, root, tail, transcript};
+use crate::workspace::{compiled_modules, finish, output, tail, transcript};
 
 /// A plugin of the suite: its name, which is its route's prefix; the module, whose name is its root id; its settings.
 struct Plugin {
@@ -118,7 +118,7 @@ pub(super) fn run(cases: &mut Cases) -> Result<()> {
     for set in sets()? {
         // Compiles them all, which takes longer than a start may: what is compiled is kept.
         cases.case(&format!("{} filters are accepted", set.name), || {
-            check(&config(&set, Modules::Own, &Ports::free()?)).map(drop)
+            check(&config(&set, Modules::Own, &Ports::free()?)?).map(drop)
         });
         if set.has("config") {
             cases.case(&format!("{} filter that refuses its configuration", set.name), || refuses(&set));
@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
     fn start(set: &'a Set, modules: Modules) -> Result<Self> {
         let ports = Ports::free()?;
         let backend = ports.backend()?;
-        let config = config(set, modules, &ports);
+        let config = config(set, modules, &ports)?;
         let sidecar = Sidecar::start(&format!("wasm-{}", set.name), &config, &ports.listening(set))?;
         Ok(Self { set, ports, sidecar, _backend: backend })
     }
@@ -193,7 +193,7 @@ fn check(config: &str) -> Result<String> {
 /// The program says which plugin does not want its configuration.
 fn refuses(set: &Set) -> Result<()> {
     let config =
-        config(set, Modules::Own, &Ports::free()?).replace("config: for the plugin", "config: refuse");
+        config(set, Modules::Own, &Ports::free()?)?.replace("config: for the plugin", "config: refuse");
     let Err(error) = check(&config) else { bail!("it was accepted") };
     let said = error.to_string();
     ensure!(said.contains("wasm.plugins.config.") && said.contains("refused"), "{said}");
@@ -210,7 +210,7 @@ pub(super) fn fails_throughout(report: &str, cases: usize) -> Result<()> {
 }
 
 /// A route for each filter of requests, and a listener for the one of connections.
-fn config(set: &Set, modules: Modules, ports: &Ports) -> String {
+fn config(set: &Set, modules: Modules, ports: &Ports) -> Result<String> {
     let mut routes = String::new();
     let mut plugins = String::new();
     for plugin in set.plugins() {
@@ -245,7 +245,7 @@ fn config(set: &Set, modules: Modules, ports: &Ports) -> String {
             wasm += &format!("    {name}: {{ file: {}, grants: {{ {grants} }} }}\n", file.display());
         }
     }
-    format!(
+    Ok(format!(
         "{rest}listeners:\n{listeners}routes:\n{routes}\
          clusters:\n  \
          echo: {{ endpoints: [\"127.0.0.1:{echo}\"] }}\n  \
@@ -253,8 +253,8 @@ fn config(set: &Set, modules: Modules, ports: &Ports) -> String {
          grpc: {{ protocol: http2, endpoints: [\"127.0.0.1:{grpc}\"] }}\n  \
          lines: {{ endpoints: [\"127.0.0.1:{lines}\"] }}\n\
          wasm:\n  cache: {}\n{wasm}",
-        root().join(".tools/wasm/compiled").display()
-    )
+        compiled_modules()?.display()
+    ))
 }
 
 fn settings(set: &Set, plugin: &Plugin, modules: Modules) -> String {

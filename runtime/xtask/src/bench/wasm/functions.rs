@@ -13,7 +13,7 @@ use super::Goal;
 use crate::process::scratch;
 use crate::sidecar::release_binary;
 use crate::wasm::functions::{Language, functions};
-use crate::workspace::{output, root};
+use crate::workspace::{compiled_modules, output};
 
 pub(super) fn run(options: &Options, goals: &mut Vec<Goal>) -> Result<String> {
     Ok(cost::run(options, goals)? + &scaling::run(options, goals)?)
@@ -69,9 +69,9 @@ fn config(web: u16, subjects: &[Subject]) -> Result<String> {
 }
 
 /// The section `wasm`, with what is compiled kept for the next run.
-fn section(functions: &str) -> String {
-    let cache = root().join(".tools/wasm/compiled");
-    format!("wasm: {{ cache: \"{}\", functions: {{ {functions} }} }}\n", cache.display())
+fn section(functions: &str) -> Result<String> {
+    let cache = compiled_modules()?;
+    Ok(format!("wasm: {{ cache: \"{}\", functions: {{ {functions} }} }}\n", cache.display()))
 }
 
 /// Compiles what is not yet: CPython takes longer than a start is given.

@@ -59,7 +59,7 @@ struct Contestant {
 
 pub(super) fn run(options: &Options, goals: &mut Vec<Goal>) -> Result<String> {
     let web = free_port()?;
-    let config = config(web, SUBJECTS)? + &section("");
+    let config = config(web, SUBJECTS)? + &section("")?;
     compile(&config)?;
     let mut command = on_core(PROXY_CORE, release_binary()?);
     let sidecar = Sidecar::start_with("bench-functions", &mut command, &config, &[web])?;

@@ -57,7 +57,7 @@ impl Crew {
     fn with(threads: usize) -> Result<Self> {
         let web = free_port()?;
         let config =
-            config(web, &SUBJECTS.map(|(subject, _)| subject))? + &section(&format!("threads: {threads}"));
+            config(web, &SUBJECTS.map(|(subject, _)| subject))? + &section(&format!("threads: {threads}"))?;
         let name = format!("bench-functions-{threads}");
         let mut command = std::process::Command::new(release_binary()?);
         let sidecar = Sidecar::start_with(&name, &mut command, &config, &[web])?;
