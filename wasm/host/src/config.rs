@@ -40,8 +40,9 @@ pub struct FunctionsConfig {
     /// clusters with `endpoints: [{ function: NAME }]`. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
-    /// Threads that run functions; they run nothing else. A change takes effect with the next start. Default: one for each
-    /// processor.
+    /// Threads that run functions; they run nothing else. There are as many more, of the lowest priority, where calls go on
+    /// that compute for longer than two milliseconds without waiting for anything. A change takes effect with the next
+    /// start. Default: one for each processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<NonZeroUsize>,
 }

@@ -9,12 +9,15 @@ use std::time::{Duration, Instant};
 use outrigger_blocks::{Deadline, Error, ErrorKind};
 use parking_lot::Mutex;
 
+use super::threads;
 use crate::engine::Engine;
 use crate::filter::state::processor_time;
 use crate::ticker::TICK;
 
 /// A guest that computes lets others have their turn after so many ticks.
 const TURN: u64 = 10;
+/// A call that computes for so long without waiting for anything is a long one.
+const LONG: Duration = TICK.saturating_mul(2);
 
 /// The processor time of one call, on whatever threads it runs: waiting is not computing. And its deadline, which one that
 /// computes does not see by itself.
@@ -28,6 +31,11 @@ pub(crate) struct Clock {
     watched: AtomicBool,
     /// Of the thread that runs it now, when that began to, or when somebody first looked.
     since: AtomicU64,
+    /// What it had spent when it last waited for something.
+    waited: AtomicU64,
+    /// It was told to let others have their turn, which is not waiting.
+    interrupted: AtomicBool,
+    is_long: AtomicBool,
 }
 
 /// Why an instance is no more.
@@ -80,17 +88,45 @@ impl Clock {
         self.allowed.store(nanoseconds(allowed), Relaxed);
         self.spent.store(0, Relaxed);
         self.watched.store(false, Relaxed);
+        self.waited.store(0, Relaxed);
+        self.interrupted.store(false, Relaxed);
+        self.is_long.store(false, Relaxed);
     }
 
     /// The ticks until somebody has to look again. Asked while it runs, when a tick has passed.
     pub(crate) fn turn(&self) -> Result<u64, Stop> {
-        let left = Duration::from_nanos(self.allowed.load(Relaxed).saturating_sub(self.look()));
+        let spent = self.look();
+        self.interrupted.store(true, Relaxed);
+        let left = Duration::from_nanos(self.allowed.load(Relaxed).saturating_sub(spent));
         let due = self.until.lock().remaining(Instant::now()).unwrap_or(Duration::MAX);
+        // Until it is known to be a long one, it is looked at with each tick.
+        let most = if self.has_been_at_it(spent) < LONG { 1 } else { TURN };
         match (left, due) {
             (Duration::ZERO, _) => Err(Stop::Overrun),
             (_, Duration::ZERO) => Err(Stop::Late),
-            (left, due) => Ok((nanoseconds(left.min(due)) / nanoseconds(TICK) + 1).min(TURN)),
+            (left, due) => Ok((nanoseconds(left.min(due)) / nanoseconds(TICK) + 1).min(most)),
         }
+    }
+
+    /// Whether the call has computed for so long in one go that nobody should wait beside it.
+    pub(crate) fn is_long(&self) -> bool {
+        self.is_long.load(Relaxed)
+    }
+
+    /// It does not run for now. Says whether it would go on computing, and has for long.
+    fn pauses(&self) -> bool {
+        let spent = self.spent.load(Relaxed);
+        if !self.interrupted.swap(false, Relaxed) {
+            self.waited.store(spent, Relaxed);
+            return false;
+        }
+        let is_long = self.has_been_at_it(spent) >= LONG;
+        self.is_long.fetch_or(is_long, Relaxed);
+        is_long
+    }
+
+    fn has_been_at_it(&self, spent: u64) -> Duration {
+        Duration::from_nanos(spent.saturating_sub(self.waited.load(Relaxed)))
     }
 
     /// What it has spent by now.
@@ -146,7 +182,12 @@ pub(crate) async fn guarded<R>(
         // The epoch's clock ticks while somebody computes, and only then.
         let _ticking = engine.begin();
         match catch_unwind(AssertUnwindSafe(|| clock.run(now, || work.as_mut().poll(cx)))) {
-            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Pending) => {
+                if clock.pauses() {
+                    threads::computes();
+                }
+                Poll::Pending
+            }
             Ok(Poll::Ready(result)) => Poll::Ready(result.map_err(|error| crash(&error, clock))),
             Err(_) => Poll::Ready(Err(Crash::Panicked)),
         }
@@ -186,8 +227,6 @@ mod tests {
     fn turns_get_shorter_towards_the_end() {
         let clock = Clock::default();
         let start = |allowed| clock.start(allowed, Deadline::NEVER);
-        start(Duration::from_secs(1));
-        assert_eq!(turn(&clock), Ok(TURN));
         start(Duration::from_micros(4_500));
         let next = clock.run(Instant::now(), || {
             assert!(clock.turn().unwrap() <= 4);
@@ -203,6 +242,32 @@ mod tests {
         assert_eq!(end, Err(Stop::Overrun));
         start(Duration::from_millis(5));
         assert!(turn(&clock).is_ok(), "another call has time of its own");
+    }
+
+    #[test]
+    fn what_computes_for_two_ticks_in_one_go_is_long() {
+        let clock = Clock::default();
+        clock.start(Duration::from_secs(1), Deadline::NEVER);
+        let compute = |time| {
+            clock.run(Instant::now(), || {
+                compute(time);
+                clock.turn().unwrap()
+            })
+        };
+        // The tick that has passed before the first look, and half of one.
+        assert_eq!((compute(Duration::ZERO), compute(TICK / 2)), (1, 1));
+        assert!(!clock.pauses());
+        // It waits, and is at the beginning again.
+        clock.run(Instant::now(), || {});
+        assert!(!clock.pauses());
+        assert_eq!(compute(TICK), 1);
+        assert!(!clock.pauses() && !clock.is_long());
+        assert_eq!(compute(TICK), TURN);
+        assert!(clock.pauses() && clock.is_long());
+        clock.run(Instant::now(), || {});
+        assert!(!clock.pauses() && clock.is_long(), "it was, and may be again");
+        clock.start(Duration::from_secs(1), Deadline::NEVER);
+        assert!(!clock.is_long(), "another call may not be");
     }
 
     #[test]
@@ -226,13 +291,16 @@ mod tests {
     #[test]
     fn turns_end_with_the_deadline() {
         let clock = Clock::default();
-        let start = |left| {
-            clock.start(Duration::from_secs(1), Deadline::after(Instant::now(), left));
+        clock.start(Duration::from_secs(1), Deadline::NEVER);
+        clock.run(Instant::now(), || clock.turn().unwrap());
+        clock.run(Instant::now(), || compute(LONG));
+        let turn = |left| {
+            *clock.until.lock() = Deadline::after(Instant::now(), left);
             turn(&clock)
         };
-        assert_eq!(start(Duration::from_secs(9)), Ok(TURN));
-        assert!(start(Duration::from_micros(4_500)).unwrap() <= 5);
-        assert_eq!(start(Duration::ZERO), Err(Stop::Late));
+        assert_eq!(turn(Duration::from_secs(9)), Ok(TURN));
+        assert!(turn(Duration::from_micros(4_500)).unwrap() <= 5);
+        assert_eq!(turn(Duration::ZERO), Err(Stop::Late));
     }
 
     #[tokio::test]

@@ -1,6 +1,9 @@
 //! One version of a function at work: who may call it, what runs the call, and what becomes of the instance.
 
-use std::sync::atomic::{AtomicBool, Ordering::Release};
+use std::sync::atomic::{
+    AtomicBool,
+    Ordering::{Relaxed, Release},
+};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -11,14 +14,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::InstancePre;
 
 use super::backoff::Backoff;
-use super::clock::{Crash, guarded};
+use super::clock::{Clock, Crash, guarded};
 use super::exports::Exports;
 use super::idle::Idle;
 use super::instance::{Instance, Started};
 use super::measures::{Measures, Outcome, Record, Trigger};
 use super::message;
 use super::state::{Call, Ctx, Program};
-use super::threads::{Task, Threads};
+use super::threads::{Pace, Task, Threads};
 use super::turns::{Place, Turn, Turns};
 use super::waits::Waits;
 use crate::engine::Engine;
@@ -43,6 +46,8 @@ pub(crate) struct Runner {
     pre: InstancePre<Ctx>,
     turns: Turns,
     backoff: Mutex<Backoff>,
+    /// The last call computed for long; the next one probably will.
+    is_long: AtomicBool,
     idle: Arc<Idle>,
     measures: Arc<Measures>,
 }
@@ -115,6 +120,7 @@ impl Runner {
             pre,
             turns,
             backoff: Mutex::default(),
+            is_long: AtomicBool::new(false),
             idle: Arc::default(),
             measures,
         })
@@ -158,7 +164,7 @@ impl Runner {
                 let call =
                     Call { blocks, deadline: until, trace, chain: caller.chain.with(&self.program.name) };
                 let runner = Arc::clone(self);
-                self.house.threads.spawn(async move {
+                self.house.threads.spawn(self.pace(), async move {
                     let _turn = turn;
                     runner.run(call, work, record).await
                 })
@@ -218,6 +224,7 @@ impl Runner {
             work.run(started, &self.exports).await
         };
         let result = guarded(&self.house.engine, &clock, until, working).await;
+        self.took(&clock);
         if result.is_ok() {
             mark.0 = None;
             instance.end();
@@ -225,6 +232,18 @@ impl Runner {
             return result;
         }
         result.map_err(|crash| self.explain(crash, &mut instance))
+    }
+
+    fn pace(&self) -> Pace {
+        if self.is_long.load(Relaxed) { Pace::Long } else { Pace::Short }
+    }
+
+    fn took(&self, clock: &Clock) {
+        let is_long = clock.is_long();
+        // Only looked at, nearly always: functions of one kind stay of that kind.
+        if self.is_long.load(Relaxed) != is_long {
+            self.is_long.store(is_long, Relaxed);
+        }
     }
 
     async fn instance(&self, until: Deadline, is_nested: bool) -> Result<Instance, Crash> {
@@ -266,7 +285,7 @@ impl Runner {
     /// What kept it from starting.
     pub(crate) async fn try_out(self: &Arc<Self>) -> Result<()> {
         let runner = Arc::clone(self);
-        let started = self.house.threads.spawn(async move {
+        let started = self.house.threads.spawn(self.pace(), async move {
             let until = Deadline::after(Instant::now(), TRIAL);
             let mut instance =
                 runner.instance(until, false).await.map_err(|crash| crash.error(&runner.program.name))?;

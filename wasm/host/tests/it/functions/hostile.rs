@@ -1,5 +1,7 @@
 //! Functions that loop, eat memory, lie and trap: each costs its own call.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use outrigger_blocks::ErrorKind;
@@ -8,8 +10,8 @@ use serde_json::json;
 use super::component::{counter, http, http_with};
 use super::rig::{Rig, ask, post, told};
 
-/// What the machine may take on top, with others on it.
-const SLACK: Duration = Duration::from_secs(5);
+/// What the machine may take on top, with others on it: what computes has what they leave.
+const SLACK: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn an_endless_loop_ends_with_its_time() {
@@ -40,8 +42,34 @@ async fn others_have_their_turn_while_one_spins() {
     for _ in 0..5 {
         assert_eq!(told(&quick, "").await.unwrap(), "quick");
     }
-    assert!(!spinning.is_finished(), "there is one thread, and it was shared");
+    assert!(!spinning.is_finished(), "they did not wait for it");
     assert_eq!(spinning.await.unwrap().unwrap_err().kind(), ErrorKind::Internal);
+}
+
+/// What each thread of this name has computed so far.
+fn computed(name: &str) -> BTreeMap<PathBuf, Duration> {
+    let threads = std::fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let time = |thread: &PathBuf| {
+        let told = |file: &str| std::fs::read_to_string(thread.join(file)).ok();
+        let nanoseconds = || told("schedstat")?.split(' ').next()?.parse().ok();
+        (told("comm")?.trim_end() == name).then(nanoseconds)?.map(Duration::from_nanos)
+    };
+    threads.filter_map(|thread| time(&thread).map(|time| (thread, time))).collect()
+}
+
+#[tokio::test]
+async fn what_spins_does_so_where_it_is_in_nobodys_way() {
+    let rig = Rig::with(json!({ "functions": { "threads": 1 } }));
+    let spins = http("(loop (br 0)) unreachable");
+    let spins = rig.load(&spins, json!({ "cpu": "200ms", "deadline": "60s" })).await.unwrap();
+    // The second one begins there.
+    for _ in 0..2 {
+        let before = computed("function-long");
+        assert_eq!(told(&spins, "").await.unwrap_err().kind(), ErrorKind::Internal);
+        let since = |(thread, time)| time - before.get(&thread).copied().unwrap_or_default();
+        let there: Duration = computed("function-long").into_iter().map(since).sum();
+        assert!(there > Duration::from_millis(150), "{there:?}");
+    }
 }
 
 #[tokio::test]
