@@ -74,7 +74,7 @@ pub trait Function: Send + Sync + 'static {
     /// What it can be called for.
     fn triggers(&self) -> Triggers;
 
-    /// A request, by its `http` or, through [`Door::Invoke`], its `invoke` where it has one.
+    /// A request, by its `http` or, through [`Door::Invoke`], its `invoke` where it has one. Its body is read on any thread.
     async fn serve(&self, caller: &Caller<'_>, door: Door, request: Request<Body>) -> Result<Response<Body>>;
 
     /// An event of a topic. Never [`Answer::Unreached`].

@@ -9,7 +9,6 @@ mod check;
 mod clock;
 mod event;
 mod exports;
-mod ferry;
 mod http;
 mod idle;
 mod instance;

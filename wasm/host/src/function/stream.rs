@@ -18,7 +18,6 @@ use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody};
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
 use super::exports::Exports;
-use super::ferry::{Ferry, ferry};
 use super::instance::Started;
 use super::measures::Trigger;
 use super::message;
@@ -76,7 +75,6 @@ pub(crate) async fn serve(
         head.headers.insert(HOST, HeaderValue::from_static("function"));
     }
     let entry = runner.enter(caller, Trigger::Http)?;
-    let (body, ferry) = ferry(body);
     let (answer, answered) = oneshot::channel();
     let broken = Arc::new(AtomicBool::new(false));
     let request = Request::from_parts(head, Incoming(body));
@@ -88,7 +86,7 @@ pub(crate) async fn serve(
     let (mut head, body) = answered.into_parts();
     let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     message::strip(&mut head.headers);
-    let body = Outgoing { body, length, broken, task: Some(task), _ferry: ferry };
+    let body = Outgoing { body, length, broken, task: Some(task) };
     Ok(Response::from_parts(head, Body::wrap(body)))
 }
 
@@ -149,7 +147,6 @@ struct Outgoing {
     length: Option<u64>,
     broken: Arc<AtomicBool>,
     task: Option<Task<()>>,
-    _ferry: Option<Ferry>,
 }
 
 impl http_body::Body for Outgoing {

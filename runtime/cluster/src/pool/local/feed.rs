@@ -9,6 +9,9 @@ use http_body::{Body as _, Frame, SizeHint};
 use outrigger_http::{Body, BodyError};
 use tokio::sync::mpsc;
 
+/// Pieces under way.
+const PIECES: usize = 4;
+
 /// Reads as fast as the other side takes it. Dropped before the end, the other side's body fails.
 pub(super) struct Feed(Option<Feeding>);
 
@@ -31,7 +34,7 @@ impl Feed {
         if source.as_full().is_some() {
             return (Self(None), source);
         }
-        let (sender, receiver) = mpsc::channel(1);
+        let (sender, receiver) = mpsc::channel(PIECES);
         let fed = Body::wrap(Fed { receiver, hint: source.size_hint(), ended: false });
         let task = Box::pin(feed(source, sender));
         (Self(Some(Feeding { task, failed: false, done: false })), fed)
