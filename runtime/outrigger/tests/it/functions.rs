@@ -16,10 +16,9 @@ use std::{
 use outrigger_proto::outrigger::{ListFunctionsRequest, functions_client::FunctionsClient};
 use serde_json::Value;
 use tonic::transport::{Channel, Endpoint};
-use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
 
 use crate::{
+    component::answering,
     http::{Answer, get, post, send, try_send},
     program::{Folder, Program, eventually},
     pubsub::runtime,
@@ -38,44 +37,6 @@ routes: { all: { backends: [{ cluster: own }] } }
 clusters: { own: { endpoints: [{ function: hello }] } }
 wasm: { functions: { folder: deployed } }
 ";
-
-/// A component that answers every request with a text.
-fn answering(text: &str) -> Vec<u8> {
-    component(&format!(
-        r#"(data (i32.const 1024) "{text}")
-           (func (export "outrigger:functions/http@0.1.0#handle")
-             (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
-             (i32.store (i32.const 16) (i32.const 200))
-             (i64.store (i32.const 20) (i64.const 0))
-             (i32.store (i32.const 28) (i32.const 1024))
-             (i32.store (i32.const 32) (i32.const {length}))
-             (i32.const 16))"#,
-        length = text.len()
-    ))
-}
-
-/// A component of a module with a memory, and with these fields: at least what answers requests.
-fn component(fields: &str) -> Vec<u8> {
-    let code = format!(
-        r#"(module
-          (memory (export "memory") 2)
-          (global $heap (mut i32) (i32.const 4096))
-          (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
-            (local $at i32)
-            (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
-            (global.set $heap (i32.add (local.get $at) (local.get $size)))
-            (local.get $at))
-          {fields})"#
-    );
-    let mut resolve = Resolve::default();
-    resolve.push_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../../wasm/wit")).unwrap();
-    let world = "package test:it; world it { export outrigger:functions/http@0.1.0; }";
-    let package = resolve.push_str("test.wit", world).unwrap();
-    let world = resolve.select_world(&[package], Some("it")).unwrap();
-    let mut module = wat::parse_str(code).unwrap();
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
-    ComponentEncoder::default().validate(true).module(&module).unwrap().encode().unwrap()
-}
 
 /// In one step: nobody reads half a module.
 fn put(file: &Path, module: &[u8]) {

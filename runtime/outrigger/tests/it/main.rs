@@ -59,6 +59,8 @@ mod servers;
 mod settings;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod shipped;
+#[cfg(feature = "wasm")]
+mod swaps;
 mod telemetry;
 mod testing;
 #[cfg(feature = "wasm")]

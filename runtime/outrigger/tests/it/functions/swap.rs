@@ -1,5 +1,4 @@
 //! Functions swapped under load: no request fails, and a component that is no good changes nothing.
-//! `OUTRIGGER_SWAP_SECONDS` and `OUTRIGGER_SWAPS` make it longer, `OUTRIGGER_TEST_PROGRAM` names another build.
 
 use std::{
     fs,
@@ -7,12 +6,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{FOLDER, ROUTE, answering, component, put, says, wait_for};
+use super::{FOLDER, ROUTE, put, says, wait_for};
 use crate::{
+    component::{answering, answers},
     http::{get, post},
     load::{Load, Seen, failures},
-    program::{Folder, Program, eventually, setting},
+    program::{Folder, Program, eventually},
     pubsub::runtime,
+    swaps::{BOMB, memory_stays, swaps_and_rate},
 };
 
 /// Lets requests run while `meanwhile` does something to the function's file in a folder that is followed.
@@ -30,8 +31,7 @@ fn under_load(rate: u32, meanwhile: impl FnOnce(&Path, &Program)) -> Vec<Seen> {
 
 #[test]
 fn swaps_fail_no_request() {
-    let seconds: Option<u32> = setting("OUTRIGGER_SWAP_SECONDS");
-    let (swaps, rate) = (seconds.unwrap_or(4), if seconds.is_some() { 2000 } else { 300 });
+    let (swaps, rate) = swaps_and_rate(300);
     let begun = Instant::now();
     let seen = under_load(rate, |file, program| {
         for version in 1..=swaps {
@@ -51,7 +51,7 @@ fn a_swap_that_costs_requests_is_noticed() {
     let traps = r#"(func (export "outrigger:functions/http@0.1.0#handle")
         (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)"#;
     let seen = under_load(200, |file, program| {
-        put(file, &component(traps));
+        put(file, &answers(traps));
         eventually("requests fail", || says(program).is_none().then_some(()));
         put(file, &answering("2"));
         wait_for(program, "2");
@@ -79,12 +79,8 @@ fn configured() -> (Folder, Program) {
 
 #[test]
 fn a_component_that_cannot_start_is_refused_while_the_old_one_serves() {
-    // Asks for pages and touches each for as long as it gets some.
-    let bomb = "(local $at i32) (loop (local.set $at (memory.grow (i32.const 1)))
-        (if (i32.eq (local.get $at) (i32.const -1)) (then unreachable))
-        (i32.store (i32.mul (local.get $at) (i32.const 65536)) (i32.const 1)) (br 0))";
     let starting = |code: &str| {
-        component(&format!(
+        answers(&format!(
             r#"(func $start {code}) (start $start)
                (func (export "outrigger:functions/http@0.1.0#handle")
                  (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) unreachable)"#
@@ -95,7 +91,7 @@ fn a_component_that_cannot_start_is_refused_while_the_old_one_serves() {
     for (code, reason) in [
         ("unreachable", "it cannot be started: it trapped"),
         ("(loop (br 0))", "it computed for longer than 1s (`cpu`)"),
-        (bomb, "it was denied more than 67108864 bytes of `memory`"),
+        (BOMB, "it was denied more than 67108864 bytes of `memory`"),
     ] {
         put(&folder.path("hello.wasm"), &starting(code));
         let answer = post(program.admin(), "/reload", "");
@@ -118,13 +114,6 @@ fn reload(folder: &Folder, program: &Program, text: &str) {
 
 #[test]
 fn memory_does_not_grow_with_the_number_of_swaps() {
-    let swaps: usize = setting("OUTRIGGER_SWAPS").unwrap_or(30);
     let (folder, program) = configured();
-    let swap = |n: usize| reload(&folder, &program, &format!("v{n}"));
-    (0..10).for_each(swap);
-    let before = program.data();
-    (10..10 + swaps).for_each(swap);
-    let grown = program.data().saturating_sub(before);
-    println!("{swaps} swaps: {} KiB more than {} KiB", grown >> 10, before >> 10);
-    assert!(grown < 50 << 20, "{grown} B after {swaps} swaps");
+    memory_stays(&program, |n| reload(&folder, &program, &format!("v{n}")));
 }

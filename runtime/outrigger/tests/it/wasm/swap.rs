@@ -1,5 +1,4 @@
 //! Filters swapped under load: no request fails, what they share stays, and a module that is no good changes nothing.
-//! `OUTRIGGER_SWAP_SECONDS` and `OUTRIGGER_SWAPS` make it longer, `OUTRIGGER_TEST_PROGRAM` names another build.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,8 @@ use crate::{
     backend::Backend,
     http::{get, post},
     load::{Load, Seen, failures},
-    program::{Folder, Program, eventually, setting},
+    program::{Folder, Program, eventually},
+    swaps::{BOMB, memory_stays, swaps_and_rate},
 };
 
 /// A filter that counts requests over all workers in shared data, and tells its version and the count.
@@ -95,8 +95,7 @@ fn until(version: u32, program: &Program) -> usize {
 
 #[test]
 fn swaps_fail_no_request_and_keep_what_filters_share() {
-    let seconds: Option<u32> = setting("OUTRIGGER_SWAP_SECONDS");
-    let (swaps, rate) = (seconds.unwrap_or(4), if seconds.is_some() { 2000 } else { 500 });
+    let (swaps, rate) = swaps_and_rate(500);
     let begun = Instant::now();
     let (seen, asks, counted) = under_load(rate, |folder, program| {
         let mut asks = 0;
@@ -151,10 +150,6 @@ fn a_module_that_cannot_start_is_refused_while_the_old_one_serves() {
         );
         wat::parse_str(text).unwrap()
     };
-    // Asks for pages and touches each for as long as it gets some.
-    let bomb = "(local $at i32) (loop (local.set $at (memory.grow (i32.const 1)))
-        (if (i32.eq (local.get $at) (i32.const -1)) (then unreachable))
-        (i32.store (i32.mul (local.get $at) (i32.const 65536)) (i32.const 1)) (br 0))";
     let folder = Folder::with(super::ROUTE).arguments(&["--no-watch"]);
     put(&folder, &marks("good"));
     let program = folder.run();
@@ -163,7 +158,7 @@ fn a_module_that_cannot_start_is_refused_while_the_old_one_serves() {
     for (code, reason) in [
         ("unreachable", "it trapped"),
         ("(loop (br 0))", "it computed for longer than its deadline of 1s"),
-        (bomb, "it trapped"),
+        (BOMB, "it trapped"),
     ] {
         put(&folder, &start(code));
         let answer = post(program.admin(), "/reload", "");
@@ -180,19 +175,12 @@ fn a_module_that_cannot_start_is_refused_while_the_old_one_serves() {
 
 #[test]
 fn memory_does_not_grow_with_the_number_of_swaps() {
-    let swaps: usize = setting("OUTRIGGER_SWAPS").unwrap_or(30);
     let folder = Folder::with(super::ROUTE).arguments(&["--no-watch"]);
     put(&folder, &marks("0"));
     let program = folder.run();
-    let mut swap = |n: usize| {
+    memory_stays(&program, |n| {
         put(&folder, &marks(&format!("v{n}")));
         assert_eq!(post(program.admin(), "/reload", "").status, 200);
         assert_eq!(super::by(&program), Some(format!("v{n}")));
-    };
-    (0..10).for_each(&mut swap);
-    let before = program.data();
-    (10..10 + swaps).for_each(&mut swap);
-    let grown = program.data().saturating_sub(before);
-    println!("{swaps} swaps: {} KiB more than {} KiB", grown >> 10, before >> 10);
-    assert!(grown < 50 << 20, "{grown} B after {swaps} swaps");
+    });
 }
