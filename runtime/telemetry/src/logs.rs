@@ -1,10 +1,15 @@
 //! Logs: one subscriber for the process, whose level can change while it runs.
 
+mod line;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+
+pub use line::one_line;
 
 /// The `log` section of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -66,17 +71,25 @@ pub fn init_named(config: &LogConfig, name: &'static str) -> Result<Reload, LogE
     let filter = parse(&config.level)?;
     let (filter, handle) = reload::Layer::new(filter);
     let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    let lines = tracing_subscriber::fmt::layer().with_writer(move || Named { name });
     let lines = match config.format {
-        LogFormat::Text => lines.with_ansi(ansi).boxed(),
-        LogFormat::Json => {
-            lines.with_writer(std::io::stderr).json().flatten_event(true).with_current_span(true).boxed()
-        }
+        LogFormat::Text => layer(LogFormat::Text, ansi, move || Named { name }),
+        LogFormat::Json => layer(LogFormat::Json, ansi, std::io::stderr),
     };
     // The filter sits on its layer, as a global one would make `enabled` answers cache past a change.
     let registry = Registry::default().with(lines.with_filter(filter));
     registry.try_init().map_err(|_| LogError::AlreadySet)?;
     Ok(Reload::new(Some(handle), config))
+}
+
+fn layer<W>(format: LogFormat, ansi: bool, to: W) -> Box<dyn Layer<Registry> + Send + Sync>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_writer(to);
+    match format {
+        LogFormat::Text => lines.fmt_fields(line::fields()).with_ansi(ansi).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(true).boxed(),
+    }
 }
 
 /// For a sidecar inside another program: its lines go wherever that program's lines go, and the level is checked and
@@ -152,7 +165,49 @@ fn parse(level: &str) -> Result<EnvFilter, LogError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nothing_in_an_event_makes_a_line_of_its_own() {
+        let forged = "it failed\r\n2026-01-01T00:00:00Z  INFO outrigger: all is well\x1b[2K\rok";
+        let check = |format, ansi, parts: &[&str]| {
+            let written = Written::default();
+            let to = written.clone();
+            let subscriber = Registry::default().with(layer(format, ansi, move || to.clone()));
+            tracing::subscriber::with_default(subscriber, || {
+                tracing::warn!(said = forged, error = %forged, "{forged}");
+            });
+            let text = String::from_utf8(written.0.lock().clone()).unwrap();
+            assert_eq!(text.split_inclusive('\n').count(), 1, "{text:?}");
+            let ours = ["\x1b[0m", "\x1b[2m", "\x1b[3m", "\x1b[33m"];
+            let left = ours.iter().fold(text.trim_end().to_owned(), |text, code| text.replace(code, ""));
+            assert!(!left.contains(char::is_control), "{left:?}");
+            parts.iter().for_each(|part| assert!(left.contains(part), "{part} is not in {left}"));
+        };
+        let text =
+            ["WARN", "tests: it failed  2026", "well [2K ok", "said=\"it failed", "error=it failed  2026"];
+        check(LogFormat::Text, false, &text);
+        check(LogFormat::Text, true, &text);
+        check(LogFormat::Json, false, &["WARN", r"it failed\r\n2026", r"well\u001b[2K\rok"]);
+    }
 
     #[test]
     fn the_level_changes_while_running() {

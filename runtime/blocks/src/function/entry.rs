@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use outrigger_component_api::Error;
+use outrigger_telemetry::logs::one_line;
 use parking_lot::Mutex;
 
 use super::FunctionLog;
@@ -47,9 +48,11 @@ impl Entry {
     }
 
     pub(super) fn refuse(&self, sha256: Arc<str>, reason: &str) {
+        // A module may have put something of its own in there.
+        let reason = one_line(reason).into_owned();
         let version = version_of(&sha256);
         self.log.write(&version, "error", format!("refused: {reason}"));
-        let state = VersionState::Refused { reason: reason.to_owned() };
+        let state = VersionState::Refused { reason };
         let mut rest = self.rest.lock();
         rest.refused = Some(VersionReport::uncalled(version, sha256, state, SystemTime::now()));
         rest.coming = None;

@@ -1,8 +1,8 @@
 //! Log, time, and what happens next with a stream.
 
-use std::borrow::Cow;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use outrigger_telemetry::logs::one_line;
 use tokio::task::JoinHandle;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, debug, error, info, trace, warn};
@@ -37,7 +37,8 @@ impl State {
         }
         self.tell_dropped();
         let line = line.get(..limits::LOG_LINE).unwrap_or(line);
-        let (plugin, line) = (&*self.plan.name, one_line(line));
+        let text = String::from_utf8_lossy(line.trim_ascii_end());
+        let (plugin, line) = (&*self.plan.name, one_line(&text));
         match level {
             Level::TRACE => trace!(target: "wasm", plugin, "{line}"),
             Level::DEBUG => debug!(target: "wasm", plugin, "{line}"),
@@ -56,15 +57,6 @@ impl State {
             warn!(target: "wasm", plugin = &*self.plan.name, dropped, "more log lines in a second than a filter may write");
         }
     }
-}
-
-/// A guest cannot write lines that look like ours.
-fn one_line(text: &[u8]) -> Cow<'_, str> {
-    let text = String::from_utf8_lossy(text.trim_ascii_end());
-    if !text.contains(char::is_control) {
-        return text;
-    }
-    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect::<String>().into()
 }
 
 pub(crate) fn get_log_level(guest: &mut Guest<'_>, at: u32) -> Answer {
@@ -187,16 +179,5 @@ pub(crate) fn call_foreign(guest: &mut Guest<'_>, name: Span, arguments: Span, p
         endpoints::LIST => endpoints::list(guest, arguments, place),
         endpoints::CHOOSE => endpoints::choose(guest, arguments, place),
         _ => Err(Status::NotFound.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_stays_one() {
-        assert_eq!(one_line(b"fine\n"), "fine");
-        assert_eq!(one_line(b"a\nERROR outrigger: b\x1b[0m"), "a ERROR outrigger: b [0m");
     }
 }

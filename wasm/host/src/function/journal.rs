@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use outrigger_blocks::function::FunctionLog;
+use outrigger_telemetry::logs::one_line;
 use parking_lot::Mutex;
 use tracing::{debug, error, info, trace, warn};
 
@@ -78,6 +79,7 @@ impl Journal {
     }
 
     fn keep(&self, kind: Kind, text: &str) {
+        let text = &*one_line(text);
         self.log.write(&self.version, kind.name(), text);
         let (function, version) = (&*self.name, &*self.version);
         match kind {
@@ -105,7 +107,7 @@ mod tests {
         let lines = log.after(0);
         assert_eq!((lines[0].level, lines[0].text.len(), lines[1].level), ("stderr", LOG_LINE, "info"));
         assert!((100..500).contains(&lines.len()), "{}", lines.len());
-        journal.report("a call failed");
-        assert_eq!(log.after(0).last().map(|line| line.text.as_str()), Some("a call failed"));
+        journal.report("a call\r\nfailed");
+        assert_eq!(log.after(0).last().map(|line| line.text.as_str()), Some("a call  failed"));
     }
 }
