@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use http_body::Frame;
 use outrigger_cluster::{Body, BodyError, LocalCall, SendError, SendErrorKind, SendOptions};
 use outrigger_http::Response;
@@ -66,6 +66,24 @@ async fn both_bodies_flow_at_once_and_in_other_threads() {
     drop(sender);
     assert_eq!(read(&mut response).await, None);
     assert_eq!(cluster.snapshot().requests, 0, "in progress until its end");
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let shelf = Arc::new(Shelf::default());
+    echo(&shelf);
+    let cluster = the(&compile(&shelf, json!({ "endpoints": [{ "function": "echo" }] })));
+    let (sender, body) = Body::channel(2);
+    sender.send(piece("one")).await.unwrap();
+    let sum = HeaderMap::from_iter([(HeaderName::from_static("x-sum"), HeaderValue::from_static("3"))]);
+    sender.send(Ok(Frame::trailers(sum.clone()))).await.unwrap();
+    drop(sender);
+    let how = SendOptions { deadline: within(Duration::from_secs(5)), retry: None };
+    let mut response = cluster.send(request(Method::POST, body), &how).await.unwrap();
+    assert_eq!(read(&mut response).await.unwrap(), "one");
+    let last = response.body.frame().await.unwrap().unwrap();
+    assert_eq!(last.into_trailers().unwrap(), sum);
+    assert!(response.body.frame().await.is_none());
 }
 
 #[tokio::test]

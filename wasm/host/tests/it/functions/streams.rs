@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Request;
+use http::{HeaderMap, Request};
 use http_body::Frame;
 use outrigger_blocks::function::Door;
 use outrigger_blocks::{Body, BodyError, Caller, ErrorKind};
@@ -37,7 +37,7 @@ fn component_with(world: &str, imports: &str, each: &str, last: &str) -> Vec<u8>
     let code = format!(
         r#"{IMPORTS} {imports}
         (func (export "wasi:http/incoming-handler@0.2.0#handle") (param $request i32) (param $out i32)
-          (local $response i32) (local $to i32) (local $writer i32) (local $reader i32)
+          (local $response i32) (local $to i32) (local $writer i32) (local $from i32) (local $reader i32)
           (local.set $response (call $response (call $fields)))
           (call $body (local.get $response) (i32.const 64))
           (local.set $to (i32.load (i32.const 68)))
@@ -46,7 +46,8 @@ fn component_with(world: &str, imports: &str, each: &str, last: &str) -> Vec<u8>
           (call $set (local.get $out) (i32.const 0) (local.get $response)
             (i32.const 0) (i64.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0))
           (call $consume (local.get $request) (i32.const 64))
-          (call $stream (i32.load (i32.const 68)) (i32.const 64))
+          (local.set $from (i32.load (i32.const 68)))
+          (call $stream (local.get $from) (i32.const 64))
           (local.set $reader (i32.load (i32.const 68)))
           (block $over
             (loop $more
@@ -112,6 +113,61 @@ async fn a_reader_that_does_not_read_holds_everybody_up() {
     drop(sender);
     let body = within(answer.into_body().collect(usize::MAX)).await.unwrap();
     assert_eq!(body.len(), sent * 4096);
+}
+
+/// Sends the body back, and its trailers with one more; without trailers there are none.
+fn trailing() -> Vec<u8> {
+    let imports = r#"
+        (import "wasi:http/types@0.2.0" "[static]incoming-body.finish" (func $trailers (param i32) (result i32)))
+        (import "wasi:http/types@0.2.0" "[method]future-trailers.subscribe" (func $subscribe (param i32) (result i32)))
+        (import "wasi:http/types@0.2.0" "[method]future-trailers.get" (func $get (param i32 i32)))
+        (import "wasi:http/types@0.2.0" "[method]fields.clone" (func $clone (param i32) (result i32)))
+        (import "wasi:http/types@0.2.0" "[method]fields.append" (func $append (param i32 i32 i32 i32 i32 i32)))
+        (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
+        (global $coming (mut i32) (i32.const 0))
+        (global $all (mut i32) (i32.const 0))
+        (func $sure (param i32) (if (i32.eqz (local.get 0)) (then unreachable)))"#;
+    // They are there, and could be read; after that it says whether there are any, and at last which.
+    let last = r#"
+        (call $drop_in (local.get $reader)) (call $drop_out (local.get $writer))
+        (global.set $coming (call $trailers (local.get $from)))
+        (call $block (call $subscribe (global.get $coming)))
+        (call $get (global.get $coming) (i32.const 96))
+        (call $sure (i32.load8_u (i32.const 96)))
+        (call $sure (i32.eqz (i32.or (i32.load8_u (i32.const 104)) (i32.load8_u (i32.const 112)))))
+        (if (i32.load8_u (i32.const 120)) (then
+          (global.set $all (call $clone (i32.load (i32.const 124))))
+          (call $append (global.get $all) @"x-seen" @"yes" (i32.const 80))
+          (call $sure (i32.eqz (i32.load8_u (i32.const 80))))))
+        (call $finish (local.get $to) (i32.load8_u (i32.const 120)) (global.get $all) (i32.const 80))"#;
+    component_with("", imports, PUT, last)
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways() {
+    let rig = Rig::new();
+    let function = rig.load(&trailing(), json!({})).await.unwrap();
+    let answered = async |trailers: Option<HeaderMap>| {
+        let (sender, body) = Body::channel(2);
+        sender.send(Ok(Frame::data("hello".into()))).await.unwrap();
+        if let Some(trailers) = trailers {
+            sender.send(Ok(Frame::trailers(trailers))).await.unwrap();
+        }
+        drop(sender);
+        let answer = within(function.serve(&Caller::new(""), Door::Route, post("/", body))).await.unwrap();
+        let (mut body, mut frames) = (answer.into_body(), Vec::new());
+        while let Some(frame) = within(body.frame()).await {
+            frames.push(frame.unwrap());
+        }
+        let trailers = frames.pop_if(|frame| frame.is_trailers()).map(|last| last.into_trailers().unwrap());
+        let data: Vec<_> = frames.into_iter().map(|frame| frame.into_data().unwrap()).collect();
+        assert_eq!(data.concat(), b"hello");
+        trailers
+    };
+    let sum = HeaderMap::from_iter([("x-sum".parse().unwrap(), 5.into())]);
+    let back = answered(Some(sum)).await.unwrap();
+    assert_eq!((back.len(), &back["x-sum"], &back["x-seen"]), (2, &5.into(), &"yes".parse().unwrap()));
+    assert_eq!(answered(None).await, None);
 }
 
 #[tokio::test]
