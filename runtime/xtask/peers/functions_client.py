@@ -231,6 +231,13 @@ def why_it_trapped_is_in_its_log():
 
 
 @of()
+def the_line_about_a_call_that_trapped_says_why():
+    ask("/trap")
+    failed = lambda: [line["text"] for line in json.loads(log())["lines"] if line["text"].startswith("a call failed")]
+    until(lambda: any("trapped as told" in line for line in failed()), "the message in the line about the call", PATIENCE)
+
+
+@of()
 def what_a_block_refused_is_in_its_log():
     status, _, body = ask("/stale")
     assert status >= 500 and b"stale" not in body, (status, body)

@@ -26,6 +26,7 @@ mod stream;
 mod threads;
 mod turns;
 mod waits;
+mod words;
 
 use std::fmt;
 use std::num::NonZeroUsize;

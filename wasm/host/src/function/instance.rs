@@ -78,6 +78,11 @@ impl Instance {
         self.store.data().guest.is_gone
     }
 
+    /// What it said last in this call.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        self.store.data().guest.words.take()
+    }
+
     pub(crate) fn age(&self) -> Duration {
         self.made.elapsed()
     }

@@ -12,6 +12,7 @@ use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::journal::{Journal, Kind};
+use super::words::Words;
 use crate::limits::LOG_LINE;
 
 /// One of the two, of one instance. What was begun and not ended is told at its end.
@@ -21,12 +22,14 @@ pub(crate) struct Output(Arc<Line>);
 struct Line {
     kind: Kind,
     journal: Arc<Journal>,
+    /// Where lines may be the guest's last words.
+    words: Option<Words>,
     begun: Mutex<Vec<u8>>,
 }
 
 impl Output {
-    pub(crate) fn new(kind: Kind, journal: Arc<Journal>) -> Self {
-        Self(Arc::new(Line { kind, journal, begun: Mutex::default() }))
+    pub(crate) fn new(kind: Kind, journal: Arc<Journal>, words: Option<Words>) -> Self {
+        Self(Arc::new(Line { kind, journal, words, begun: Mutex::default() }))
     }
 
     /// Some write a line in many pieces. One that does not end is written as far as a line may go.
@@ -47,7 +50,11 @@ impl Line {
     fn write(&self, line: &[u8]) {
         let line = line.trim_ascii_end();
         if !line.is_empty() {
-            self.journal.write(self.kind, &String::from_utf8_lossy(line));
+            let line = String::from_utf8_lossy(line);
+            if let Some(words) = &self.words {
+                words.stderr(&line);
+            }
+            self.journal.write(self.kind, &line);
         }
     }
 }
@@ -120,7 +127,8 @@ mod tests {
     fn pieces_become_lines_and_the_last_one_is_told_at_the_end() {
         let log = Arc::new(FunctionLog::default());
         let journal = Arc::new(Journal::new("f".into(), "v".into(), Arc::clone(&log)));
-        let output = Output::new(Kind::Stderr, journal);
+        let words = Words::default();
+        let output = Output::new(Kind::Stderr, journal, Some(words.clone()));
         output.print(b"one\ntw");
         output.print(b"o\r\n\n");
         output.print(&vec![b'x'; LOG_LINE + 3]);
@@ -128,5 +136,6 @@ mod tests {
         assert_eq!(lines(), ["one", "two", &"x".repeat(LOG_LINE)]);
         drop(output);
         assert_eq!(lines()[3], "xxx");
+        assert_eq!((words.take().as_deref(), words.take()), (Some("xxx"), None));
     }
 }

@@ -206,7 +206,6 @@ impl Runner {
             Err(crash) => {
                 let outcome = if crash.is_its_own() { Outcome::Crashed } else { Outcome::Timeout };
                 record.fails(outcome, crash);
-                self.crashed(crash);
             }
         }
         result.map_err(|crash| crash.error(&self.program.name))
@@ -214,7 +213,8 @@ impl Runner {
 
     async fn attempt<W: Work>(&self, call: Call, work: W) -> Result<W::Answer, Crash> {
         let until = call.deadline;
-        let mut instance = self.instance(until, call.is_nested()).await?;
+        let instance = self.instance(until, call.is_nested()).await;
+        let mut instance = instance.inspect_err(|crash| self.crashed(crash, None))?;
         // Goes before the instance does.
         let mut mark = Mark(work.broken());
         instance.begin(Some(call), self.program.config.cpu, until);
@@ -231,7 +231,8 @@ impl Runner {
             self.put_back(instance);
             return result;
         }
-        result.map_err(|crash| self.explain(crash, &mut instance))
+        let result = result.map_err(|crash| self.explain(crash, &mut instance));
+        result.inspect_err(|crash| self.crashed(crash, instance.last_words()))
     }
 
     fn pace(&self) -> Pace {
@@ -271,8 +272,11 @@ impl Runner {
         }
     }
 
-    fn crashed(&self, crash: &Crash) {
-        self.program.journal.report(&format!("a call failed: {crash}"));
+    /// What it said last may be the reason of a trap. It is for the log: callers are told no more than that.
+    fn crashed(&self, crash: &Crash, words: Option<String>) {
+        let words = words.filter(|_| matches!(crash, Crash::Trapped(_)));
+        let said = words.map_or_else(String::new, |words| format!("; it said last: {words}"));
+        self.program.journal.report(&format!("a call failed: {crash}{said}"));
         if crash.is_its_own() {
             self.measures.crashes.inc();
             self.backoff.lock().crashed(Instant::now());

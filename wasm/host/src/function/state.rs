@@ -12,6 +12,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 use super::journal::{Journal, Kind};
 use super::limiter::Limiter;
 use super::output::Output;
+use super::words::Words;
 use crate::filter::state::Clusters;
 use crate::imports::Counted;
 use crate::limits::{FIELDS, RANDOM, resources};
@@ -76,6 +77,8 @@ pub(crate) struct Guest {
     pub(crate) held: usize,
     /// It has exited, and is not called again.
     pub(crate) is_gone: bool,
+    /// Of the call under way.
+    pub(crate) words: Words,
 }
 
 impl Guest {
@@ -114,6 +117,7 @@ impl Guest {
     pub(crate) fn begin(&mut self, call: Option<Call>) {
         self.left = self.program.config.max_calls;
         self.call = call;
+        self.words.take();
     }
 
     /// It is over.
@@ -129,7 +133,15 @@ impl Ctx {
         http.set_field_size_limit(FIELDS);
         Self {
             limiter: Limiter::new(memory),
-            guest: Guest { program, call: None, left: 0, handles: table(memory), held: 0, is_gone: false },
+            guest: Guest {
+                program,
+                call: None,
+                left: 0,
+                handles: table(memory),
+                held: 0,
+                is_gone: false,
+                words: Words::default(),
+            },
             table: table(memory),
             wasi: None,
             http,
@@ -138,11 +150,11 @@ impl Ctx {
 }
 
 /// No files, no environment, no arguments, no network.
-fn wasi(program: &Program) -> WasiCtx {
-    let output = |kind| Output::new(kind, Arc::clone(&program.journal));
+fn wasi(guest: &Guest) -> WasiCtx {
+    let output = |kind, words| Output::new(kind, Arc::clone(&guest.program.journal), words);
     WasiCtx::builder()
-        .stdout(output(Kind::Stdout))
-        .stderr(output(Kind::Stderr))
+        .stdout(output(Kind::Stdout, None))
+        .stderr(output(Kind::Stderr, Some(guest.words.clone())))
         .max_random_size(u64::from(RANDOM))
         .build()
 }
@@ -155,7 +167,7 @@ fn table(memory: usize) -> ResourceTable {
 
 impl WasiView for Ctx {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        let ctx = self.wasi.get_or_insert_with(|| wasi(&self.guest.program));
+        let ctx = self.wasi.get_or_insert_with(|| wasi(&self.guest));
         WasiCtxView { ctx, table: &mut self.table }
     }
 }

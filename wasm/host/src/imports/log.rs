@@ -16,6 +16,9 @@ impl Host for Guest {
             Level::Warn => Kind::Warn,
             Level::Error => Kind::Error,
         };
+        if let (Kind::Error, Some(what)) = (kind, message.lines().next()) {
+            self.words.error(what);
+        }
         // Each line bears the function's name: nothing it writes looks like a line of ours.
         let mut lines = message.lines();
         lines.by_ref().take(LINES).for_each(|line| self.program.journal.write(kind, line));

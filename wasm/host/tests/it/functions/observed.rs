@@ -28,11 +28,16 @@ async fn standard_error_is_its_log_and_so_is_why_it_failed() {
     let function = rig.load(&writer(), json!({})).await.unwrap();
     told(&function, "one\ntwo").await.unwrap();
     assert_eq!(rig.lines(), [("stderr", "one".to_owned()), ("stderr", "two".to_owned())]);
-    told(&function, "!panicked at main.py").await.unwrap_err();
+    let told = told(&function, "!panicked at main.py\nboom\nnote: look there\n").await.unwrap_err();
+    assert!(!told.message().contains("boom"), "{told}");
     let lines = rig.lines();
     let of = |level| lines.iter().skip(2).find(|line| line.0 == level).map(|line| line.1.as_str());
     assert_eq!(of("stderr"), Some("!panicked at main.py"));
-    assert!(of("error").is_some_and(|line| line.starts_with("a call failed: it trapped: ")), "{lines:?}");
+    let error = of("error").unwrap();
+    assert!(
+        error.starts_with("a call failed: it trapped: ") && error.ends_with("; it said last: boom"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
