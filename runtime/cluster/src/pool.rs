@@ -7,6 +7,7 @@ mod local;
 mod over_h2;
 mod timer;
 mod tunnel;
+mod via;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};

@@ -1,5 +1,6 @@
 //! Requests and responses as handlers see them, whatever the protocol on either side.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,8 @@ pub struct RequestExt {
     pub chosen: Option<Box<Chosen>>,
     /// What its filters set and read, where there are any that do.
     pub state: Option<Arc<FilterState>>,
+    /// A filter that sees the response may ask who answered: whoever sends the request notes it on the response.
+    pub is_watched: bool,
     /// What whoever made it in this process tells one that takes it in this process.
     pub told: http::Extensions,
 }
@@ -53,6 +56,10 @@ pub struct Upstream {
     pub cluster: Arc<str>,
     /// The endpoint, as the cluster's configuration writes it.
     pub endpoint: Arc<str>,
+    /// Our end of the connection, where it has an address.
+    pub local: Option<SocketAddr>,
+    /// Where the connection is encrypted: `TLSv1.3` or `TLSv1.2`.
+    pub tls_version: Option<&'static str>,
 }
 
 /// A response, and what is to happen once it has left.

@@ -83,6 +83,16 @@ impl Stream {
         }
     }
 
+    /// The socket's own address. A system call; a Unix socket has none where it connects.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().ok(),
+            Self::Unix(_) => None,
+            Self::Tls(tls) => tls.get_ref().0.get_ref().local(),
+            Self::TlsClient(tls) => tls.get_ref().0.local(),
+        }
+    }
+
     /// Whether a read might find something, the end of the stream included; `true` where only a read can tell.
     /// Asks nobody to be woken, and costs no system call.
     #[inline]
@@ -99,6 +109,20 @@ impl Stream {
     /// Whether bytes are encrypted on the way.
     pub fn is_tls(&self) -> bool {
         matches!(self, Self::Tls(_) | Self::TlsClient(_))
+    }
+
+    /// The version of TLS agreed in the handshake.
+    pub fn tls_version(&self) -> Option<&'static str> {
+        let version = match self {
+            Self::Tcp(_) | Self::Unix(_) => return None,
+            Self::Tls(tls) => tls.get_ref().1.protocol_version(),
+            Self::TlsClient(tls) => tls.get_ref().1.protocol_version(),
+        };
+        Some(match version {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "unknown",
+        })
     }
 
     /// The protocol agreed in the TLS handshake.

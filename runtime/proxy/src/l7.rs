@@ -55,7 +55,7 @@ impl Handler for L7 {
             Err(error) => Err(error),
             Ok((route, choice)) => {
                 open.metrics = &route.metrics;
-                let arrived = Arrived { listener: &listener, choice, started, is_grpc, is_watched: false };
+                let arrived = Arrived { listener: &listener, choice, started, is_grpc };
                 route.answer(arrived, &mut request, &mut open.log).await
             }
         };
@@ -83,14 +83,12 @@ struct Arrived<'l> {
     choice: Choice,
     started: Instant,
     is_grpc: bool,
-    /// A filter that sees the response may ask who answered.
-    is_watched: bool,
 }
 
 impl Route {
     async fn answer(
         &self,
-        mut arrived: Arrived<'_>,
+        arrived: Arrived<'_>,
         request: &mut Request,
         log: &mut Log,
     ) -> Result<Response, ProxyError> {
@@ -106,7 +104,7 @@ impl Route {
             Some(response) => response,
             None => {
                 let is_grpc = arrived.is_grpc;
-                arrived.is_watched = passage.has_visits();
+                request.ext.is_watched = passage.has_visits();
                 self.act(arrived, request, log).await.unwrap_or_else(|error| refuse(&error, is_grpc, log))
             }
         };

@@ -9,6 +9,7 @@ pub(crate) mod connection;
 pub(crate) mod control;
 pub(crate) mod endpoints;
 pub(crate) mod exports;
+mod flags;
 pub(crate) mod headers;
 pub(crate) mod link;
 pub(crate) mod local;

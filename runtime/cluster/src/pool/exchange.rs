@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use http::Method;
 use outrigger_http::h1::client::{Answer, ClientError, ClientErrorKind, Conn, SendOptions};
-use outrigger_http::{RequestExt, RequestHead, Response};
+use outrigger_http::{RequestExt, RequestHead, Response, Upstream};
 use outrigger_resilience::Deadline;
 use outrigger_telemetry::span::Span;
 
 use super::Pool;
 use super::h1::{Idle, Lease};
+use super::via::Via;
 use crate::cluster::{Cluster, now};
 use crate::config::Location;
 use crate::endpoint::Endpoint;
@@ -66,9 +67,10 @@ impl Exchange<'_> {
             let request = self.in_flight()?;
             let Idle { conn, lease } = self.check_out(pool, may_reuse).await?;
             lease.lend(request);
+            let via = lease.via;
             let options = SendOptions { recycle: lease, informational: self.ext.informational.as_ref() };
             let error = match conn.send(self.head, &mut body, options).await {
-                Ok(answer) => return Ok(response(answer)),
+                Ok(answer) => return Ok(self.told(response(answer), via)),
                 Err(error) => error,
             };
             match stale(&error, &self.head.method) {
@@ -81,6 +83,15 @@ impl Exchange<'_> {
                 body = replay.next().ok_or_else(|| from_h1(error))?;
             }
         }
+    }
+
+    /// With who answered, where a filter may ask.
+    pub(super) fn told(&self, mut response: Response, Via { local, tls_version }: Via) -> Response {
+        if self.ext.is_watched {
+            let (cluster, endpoint) = (Arc::clone(&self.cluster.name), Arc::clone(self.endpoint.text()));
+            response.upstream = Some(Arc::new(Upstream { cluster, endpoint, local, tls_version }));
+        }
+        response
     }
 
     pub(super) fn in_flight(&self) -> Result<InFlight, SendError> {
@@ -100,8 +111,10 @@ impl Exchange<'_> {
                 drop(waiter);
                 // Boxed: rare, and large enough to make the future of every request twice as large.
                 let stream = Box::pin(self.cluster.dial(self.endpoint, Deadline::NEVER)).await?;
+                let via = Via::of(&stream);
                 let conn = Conn::new(stream, Arc::clone(&self.cluster.client));
-                return Ok(Idle { conn, lease: Lease::new(pool, &self.cluster.waiting, *settings, place) });
+                let lease = Lease::new(pool, &self.cluster.waiting, *settings, (place, via));
+                return Ok(Idle { conn, lease });
             }
             match &waiter {
                 None => waiter = Some(self.cluster.waiting.wait().ok_or_else(|| self.cluster.overflow())?),

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::Pool;
+use super::via::Via;
 use crate::config::PoolConfig;
 use crate::usage::InFlight;
 use crate::waiting::{Place, Waiting};
@@ -41,6 +42,7 @@ pub(super) struct Lease {
     pool: Weak<Pool>,
     waiting: Arc<Waiting>,
     settings: PoolConfig,
+    pub(super) via: Via,
     _place: Place,
     request: Mutex<Option<InFlight>>,
 }
@@ -50,12 +52,13 @@ impl Lease {
         pool: &Arc<Pool>,
         waiting: &Arc<Waiting>,
         settings: PoolConfig,
-        place: Place,
+        (place, via): (Place, Via),
     ) -> Arc<Self> {
         Arc::new(Self {
             pool: Arc::downgrade(pool),
             waiting: Arc::clone(waiting),
             settings,
+            via,
             _place: place,
             request: Mutex::new(None),
         })

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::Pool;
+use super::via::Via;
 use crate::waiting::Waiting;
 
 /// The HTTP/2 connections of one endpoint on one worker.
@@ -31,6 +32,7 @@ struct State {
 #[derive(Debug)]
 struct Shared {
     sender: SendRequest,
+    via: Via,
     active: AtomicUsize,
     idle_since: Mutex<Instant>,
     /// A response has come, and with it the peer's settings: its limit on streams is known.
@@ -114,13 +116,13 @@ impl Opening<'_> {
     /// The connection is there: the first stream on it.
     pub(super) fn done(
         self,
-        sender: SendRequest,
+        (sender, via): (SendRequest, Via),
         pool: &Arc<Pool>,
         waiting: &Arc<Waiting>,
         idle_timeout: Duration,
     ) -> Stream {
         let (active, settled) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let connection = Shared { sender, active, idle_since: Mutex::new(Instant::now()), settled };
+        let connection = Shared { sender, via, active, idle_since: Mutex::new(Instant::now()), settled };
         let connection = Arc::new(connection);
         let stream = Stream::on(&connection, pool, waiting, idle_timeout);
         self.0.state.lock().connections.push(connection);
@@ -160,6 +162,10 @@ impl Stream {
 
     pub(super) fn sender(&self) -> SendRequest {
         self.connection.sender.clone()
+    }
+
+    pub(super) fn via(&self) -> Via {
+        self.connection.via
     }
 
     /// Whether it was begun before the peer's limit on streams was known, and may have been one too many.

@@ -15,6 +15,7 @@ use outrigger_http::{Body, BodyError, Headers, RequestHead, Response, ResponseHe
 use outrigger_telemetry::span::Span;
 
 use super::exchange::{Exchange, body_spent};
+use super::via::Via;
 use crate::error::{SendError, SendErrorKind};
 use crate::local::{LocalCall, nobody};
 use crate::replay::Replay;
@@ -42,7 +43,10 @@ impl Exchange<'_> {
             answering.as_mut().poll(cx)
         });
         match answer.await {
-            Ok(answer) => response(answer, &self.head.method, feed, guard),
+            Ok(answer) => {
+                let response = response(answer, &self.head.method, feed, guard)?;
+                Ok(self.told(response, Via::default()))
+            }
             // What it made of half a request says nothing about it.
             Err(error) if feed.has_failed() => Err(SendError::with_source(SendErrorKind::RequestBody, error)),
             Err(error) => Err(error),

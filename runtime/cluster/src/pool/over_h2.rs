@@ -14,6 +14,7 @@ use tracing::debug;
 use super::Pool;
 use super::exchange::{Exchange, body_spent, response};
 use super::h2::{Next, Opening, Stream};
+use super::via::Via;
 use crate::error::{SendError, SendErrorKind};
 use crate::replay::Replay;
 use crate::usage::InFlight;
@@ -32,7 +33,8 @@ impl Exchange<'_> {
             let error = match stream.sender().send(self.head, &mut body).await {
                 Ok(answer) => {
                     stream.answered();
-                    return Ok(guarded(response(answer), Guard { _request: request, _stream: stream }));
+                    let response = self.told(response(answer), stream.via());
+                    return Ok(guarded(response, Guard { _request: request, _stream: stream }));
                 }
                 Err(error) => error,
             };
@@ -83,6 +85,7 @@ impl Exchange<'_> {
                 "the endpoint does not agree to HTTP/2 (ALPN)",
             ));
         }
+        let via = Via::of(&stream);
         let opened = client::handshake(stream, &self.cluster.h2_client).await;
         let (sender, driver) =
             opened.map_err(|error| SendError::with_source(SendErrorKind::ConnectFailed, error))?;
@@ -94,7 +97,8 @@ impl Exchange<'_> {
             }
             drop(place);
         });
-        Ok(opening.done(sender, pool, &self.cluster.waiting, self.cluster.config.pool.idle_timeout))
+        let idle_timeout = self.cluster.config.pool.idle_timeout;
+        Ok(opening.done((sender, via), pool, &self.cluster.waiting, idle_timeout))
     }
 }
 

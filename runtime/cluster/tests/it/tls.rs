@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use http::Method;
+use outrigger_cluster::{Body, SendOptions};
 use outrigger_net::tls::install_provider;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -12,7 +14,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use crate::world::{compile, recompile, status, the};
+use crate::backend::Backend;
+use crate::world::{compile, recompile, request, status, the};
 
 /// A server with a certificate for `name` from a fresh authority, whose certificate is written to `ca`.
 async fn server(ca: &Path, name: &str) -> String {
@@ -110,6 +113,38 @@ async fn http2_needs_the_endpoints_consent() {
     assert_eq!(outcomes[..2], [([Ok(200); 2], 1), ([Ok(200); 2], 1)], "two requests, one connection");
     assert_eq!(outcomes[2], refused, "a server that has other protocols only");
     assert_eq!(outcomes[3], refused, "a server that leaves it open");
+}
+
+#[tokio::test]
+async fn whoever_watches_is_told_of_the_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let address = server_offering(&ca, "good.test", &["h2", "http/1.1"]).await;
+    let mut over_h2 = settings(&address, &ca, "good.test");
+    over_h2["protocol"] = json!("http2");
+    let backend = Backend::answering(200).await;
+    let plain = backend.address.to_string();
+    for (config, endpoint, version) in [
+        (settings(&address, &ca, "good.test"), &address, Some("TLSv1.3")),
+        (over_h2, &address, Some("TLSv1.3")),
+        (json!({ "endpoints": [&plain] }), &plain, None),
+    ] {
+        let cluster = the(&compile(config));
+        let upstream = async |is_watched| {
+            let mut request = request(Method::GET, Body::empty());
+            request.ext.is_watched = is_watched;
+            let response = cluster.send(request, &SendOptions::default()).await.unwrap();
+            let upstream = response.upstream.clone();
+            response.body.collect(100).await.unwrap();
+            upstream
+        };
+        let first = upstream(true).await.unwrap();
+        assert_eq!((&*first.cluster, &*first.endpoint), ("backend", &**endpoint));
+        assert_eq!(first.tls_version, version);
+        assert!(first.local.is_some_and(|local| local.ip().is_loopback() && local.port() > 0), "{first:?}");
+        assert_eq!(upstream(true).await.unwrap(), first, "the same connection");
+        assert_eq!(upstream(false).await, None);
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! What a finished handshake says of the other side.
 
-use rustls::ProtocolVersion;
 use rustls::pki_types::CertificateDer;
 
 use crate::Stream;
@@ -33,11 +32,7 @@ impl TlsInfo {
         let Stream::Tls(tls) = stream else { return None };
         let session = tls.get_ref().1;
         Some(Self {
-            version: match session.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
-                Some(ProtocolVersion::TLSv1_2) => "TLSv1.2",
-                _ => "unknown",
-            },
+            version: stream.tls_version()?,
             alpn: session.alpn_protocol().map(Into::into),
             sni: session.server_name().map(Into::into),
             peer: session.peer_certificates().and_then(|chain| chain.first()).and_then(PeerCertificate::of),

@@ -1,11 +1,10 @@
 //! A request on its way to a backend, and the response on its way back.
 
 use std::pin::pin;
-use std::sync::Arc;
 
 use http::StatusCode;
 use outrigger_cluster::{Report, SendOptions};
-use outrigger_http::{Request, RequestHead, Response, Upstream, forward as fields};
+use outrigger_http::{Request, RequestHead, Response, forward as fields};
 
 use super::Arrived;
 use super::admit::Hops;
@@ -57,13 +56,6 @@ pub(super) async fn forward(
     };
     record::sent(log, cluster, &report);
     let mut response = sent?;
-    if arrived.is_watched {
-        let upstream = report.endpoint.map(|endpoint| Upstream {
-            cluster: Arc::clone(cluster.name()),
-            endpoint: Arc::clone(endpoint.text()),
-        });
-        response.upstream = upstream.map(Arc::new);
-    }
     let switching = response.head.status == StatusCode::SWITCHING_PROTOCOLS;
     fields::strip_hop_by_hop(&mut response.head.headers, switching);
     websocket.undo(&mut response)?;

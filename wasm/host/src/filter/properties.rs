@@ -8,6 +8,7 @@ use outrigger_net::{Address, Peer};
 
 use super::abi::Status;
 use super::control::nanoseconds;
+use super::flags;
 use super::map;
 use super::memory::{Answer, Guest, Place, Span, both, bytes, give};
 use super::state::State;
@@ -102,6 +103,7 @@ fn response(stream: &Stream, path: &str) -> Option<Vec<u8>> {
     match path {
         "code" => number(head.status.as_u16().into()),
         "code_details" => details(stream, head),
+        "flags" => number(reason(stream, head).map_or(0, flags::of_reason)),
         "size" => number(stream.response.size),
         "total_size" => number(stream.response.size + fields_size(head)),
         "grpc_status" => {
@@ -121,8 +123,13 @@ fn response(stream: &Stream, path: &str) -> Option<Vec<u8>> {
 fn details(stream: &Stream, head: &ResponseHead) -> Option<Vec<u8>> {
     match stream.upstream {
         Some(_) => text_of("via_upstream"),
-        None => text_of(head.headers.get_str(&reply::REASON)?),
+        None => text_of(reason(stream, head)?),
     }
+}
+
+/// Ours: what an upstream says under that name is its own.
+fn reason<'h>(stream: &Stream, head: &'h ResponseHead) -> Option<&'h str> {
+    stream.upstream.is_none().then(|| head.headers.get_str(&reply::REASON))?
 }
 
 fn peer(stream: &Stream, path: &str) -> Option<Vec<u8>> {
@@ -142,10 +149,12 @@ fn address(address: &Address, path: &str) -> Option<Vec<u8>> {
 
 /// Known once it has answered. A function, or a socket, has no port.
 fn upstream(stream: &Stream, path: &str) -> Option<Vec<u8>> {
-    let endpoint = &stream.upstream.as_ref()?.endpoint;
+    let upstream = stream.upstream.as_ref()?;
     match path {
-        "address" => text_of(endpoint),
-        "port" => number(endpoint.parse::<SocketAddr>().ok()?.port().into()),
+        "address" => text_of(&upstream.endpoint),
+        "port" => number(upstream.endpoint.parse::<SocketAddr>().ok()?.port().into()),
+        "local_address" => text_of(&upstream.local?.to_string()),
+        "tls_version" => text_of(upstream.tls_version?),
         _ => None,
     }
 }

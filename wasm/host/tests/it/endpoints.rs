@@ -81,7 +81,8 @@ async fn a_filter_is_told_who_answered() {
         let (mut request, mut response) = (get("/"), ok("nobody"));
         let mut visit = rig.visit();
         assert!(visit.request(&mut request).taken().await.is_none());
-        response.upstream = Some(Arc::new(Upstream { cluster: "c".into(), endpoint: endpoint.into() }));
+        let (cluster, endpoint) = ("c".into(), endpoint.into());
+        response.upstream = Some(Arc::new(Upstream { cluster, endpoint, local: None, tls_version: None }));
         visit.response(&mut response).taken().await;
         drop(visit);
         let body = std::mem::take(&mut response.body);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use outrigger_http::{FilterState, Request, Response, Upstream};
+use outrigger_http::{FilterState, Request, Response, Upstream, reply};
 use outrigger_net::tls::{PeerCertificate, TlsInfo};
 use serde_json::json;
 
@@ -50,7 +50,13 @@ fn answered() -> Response {
     let mut response = ok("hello");
     response.head.headers.append_static(&http::HeaderName::from_static("x-answer"), "42");
     response.head.headers.append_static(&http::HeaderName::from_static("grpc-status"), "5");
-    response.upstream = Some(Arc::new(Upstream { cluster: "c".into(), endpoint: "127.0.0.1:8080".into() }));
+    response.head.headers.append_static(&reply::REASON, "no_route");
+    response.upstream = Some(Arc::new(Upstream {
+        cluster: "c".into(),
+        endpoint: "127.0.0.1:8080".into(),
+        local: Some("127.0.0.1:4321".parse().unwrap()),
+        tls_version: Some("TLSv1.2"),
+    }));
     response
 }
 
@@ -126,8 +132,9 @@ const ALL: &[(&str, &str, Told)] = &[
     (QUESTION, "upstream|address", Nothing),
     (ANSWER, "upstream|address", Text("127.0.0.1:8080")),
     (ANSWER, "upstream|port", Number(8080)),
-    (ANSWER, "upstream|local_address", Nothing),
-    (ANSWER, "upstream|tls_version", Nothing),
+    (QUESTION, "upstream|local_address", Nothing),
+    (ANSWER, "upstream|local_address", Text("127.0.0.1:4321")),
+    (ANSWER, "upstream|tls_version", Text("TLSv1.2")),
     (ANSWER, "upstream|subject_local_certificate", Nothing),
     (ANSWER, "upstream|subject_peer_certificate", Nothing),
     (ANSWER, "upstream|uri_san_local_certificate", Nothing),
@@ -157,7 +164,8 @@ const ALL: &[(&str, &str, Told)] = &[
     (QUESTION, "response|code", Nothing),
     (ANSWER, "response|code", Number(200)),
     (ANSWER, "response|code_details", Text("via_upstream")),
-    (ANSWER, "response|flags", Nothing),
+    (QUESTION, "response|flags", Nothing),
+    (ANSWER, "response|flags", Number(0)),
     (ANSWER, "response|grpc_status", Number(5)),
     (ANSWER, "response|size", Number(0)),
     (ANSWER, "response|total_size", SomeNumber),
@@ -201,21 +209,40 @@ async fn every_documented_path_is_told_or_not_found() {
 }
 
 #[tokio::test]
-async fn an_answer_of_ours_has_its_reason_for_details() {
+async fn an_answer_of_ours_has_its_reason_for_details_and_flags() {
     let rig = Rig::with(&filter(ASKS), json!({})).await;
-    let details = async |refused: bool| {
+    let told = async |path: &str, reason: Option<&'static str>| {
         let mut request = get("/");
         request.head.headers.append(&"x-when".parse().unwrap(), "answer").unwrap();
-        request.head.headers.append(&"x-path".parse().unwrap(), "response|code_details").unwrap();
+        request.head.headers.append(&"x-path".parse().unwrap(), path).unwrap();
         let mut response = ok("");
-        if refused {
-            response.head.headers.append_static(&outrigger_http::reply::REASON, "no_endpoint");
+        if let Some(reason) = reason {
+            response.head.headers.append_static(&reply::REASON, reason);
         }
         let passed = rig.pass(request, response).await;
-        (passed.status(), passed.text())
+        passed.body.as_ref().filter(|_| passed.status() == 200).map(|body| body.frames.concat())
     };
-    assert_eq!(details(true).await, (200, "no_endpoint".into()));
-    assert_eq!(details(false).await.0, 404);
+    assert_eq!(
+        told("response|code_details", Some("no_endpoint")).await.as_deref(),
+        Some(&b"no_endpoint"[..])
+    );
+    assert_eq!(told("response|code_details", None).await, None);
+    for (reason, bit) in [
+        ("no_endpoint", 1),
+        ("timeout", 2),
+        ("upstream_refused", 4),
+        ("connect_failed", 5),
+        ("upstream_reset", 6),
+        ("breaker_open", 7),
+        ("no_route", 8),
+        ("fault_injected", 10),
+        ("rate_limited", 11),
+        ("upstream_protocol", 23),
+    ] {
+        let flags = told("response|flags", Some(reason)).await.unwrap();
+        assert_eq!(flags, (1_u64 << bit).to_le_bytes(), "{reason}");
+    }
+    assert_eq!(told("response|flags", Some("filter_failed")).await.unwrap(), [0; 8]);
 }
 
 /// Sets what its configuration says in the phase of its first letter, and shows in `x-NAME` what it finds when a response
