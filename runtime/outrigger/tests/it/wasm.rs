@@ -74,6 +74,37 @@ fn a_filter_is_swapped_when_its_file_changes() {
     );
 }
 
+/// The file names a module that whoever tries it makes first: without it that is what is wrong with it.
+#[test]
+fn the_shipped_configuration_of_a_filter_works_beside_its_module() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/filter.yaml");
+    let backend = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("clusters.shop.endpoints=[{}]", backend.local_addr().unwrap());
+    let folder =
+        Folder::empty().arguments(&["--set", "listeners.web.address=127.0.0.1:0", "--set", &endpoint]);
+    let file = folder.path("filter.yaml").display().to_string();
+    let folder = folder.arguments(&["-c", &file]);
+    folder.write("filter.yaml", &std::fs::read_to_string(shipped).unwrap());
+    let checked = || {
+        let checked = folder.command(&["check", "filter.yaml"]).output().unwrap();
+        (checked.status.success(), String::from_utf8(checked.stderr).unwrap())
+    };
+    let (works, told) = checked();
+    assert!(!works && told.contains("wasm.plugins.hello.file: cannot read "), "{told}");
+    std::fs::write(folder.path("add_header.wasm"), marks("it")).unwrap();
+    assert_eq!(checked(), (true, String::new()));
+
+    let program = folder.run();
+    let serving = std::thread::spawn(move || {
+        let (mut client, _) = backend.accept().unwrap();
+        let mut asked = [0; 1024];
+        assert!(client.read(&mut asked).unwrap() > 0);
+        client.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello").unwrap();
+    });
+    assert_eq!(by(&program).as_deref(), Some("it"));
+    serving.join().unwrap();
+}
+
 /// Puts a mark before each piece of what a server says.
 const SAYS: &str = r#"(module
   (import "env" "proxy_set_buffer_bytes" (func $set (param i32 i32 i32 i32 i32) (result i32)))
