@@ -27,7 +27,7 @@ use outrigger_component_api::{Result, async_trait};
 
 pub use chain::Chain;
 pub use config::{EventTrigger, FunctionConfig, Grants, ScheduleTrigger, check_name};
-pub use functions::{Deployed, Functions, Prepared};
+pub use functions::{Coming, Deployed, Functions, Prepared, Standing};
 pub use grants::{GrantProblem, Known, Section};
 pub use log::{FunctionLog, LogLine};
 pub use module::{MAX_MODULE, Module, sha256};

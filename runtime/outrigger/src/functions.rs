@@ -6,7 +6,9 @@ mod fetch;
 mod files;
 mod folder;
 mod operate;
+mod scan;
 mod settings;
+mod turns;
 mod watching;
 
 use std::{
@@ -26,7 +28,7 @@ use outrigger_cluster::Context;
 use outrigger_component_api::Registry;
 use tokio::{
     runtime::Handle,
-    sync::{Mutex, Notify},
+    sync::{Mutex, Notify, Semaphore},
     task::JoinHandle,
 };
 
@@ -36,6 +38,7 @@ use crate::{
     wasm,
 };
 use folder::Folder;
+use turns::Turns;
 
 pub use configured::Configured;
 pub use fetch::server;
@@ -50,8 +53,12 @@ pub struct Managed {
     blocks: Arc<Blocks>,
     control: Handle,
     outbound: Outbound,
-    /// The folder in force. Whoever changes functions by it, or while the process runs, holds it: one at a time.
+    /// The folder in force. Whoever changes functions by it, or while the process runs, holds it: one at a time. Nobody
+    /// compiles meanwhile.
     folder: Mutex<Option<Folder>>,
+    turns: Turns,
+    /// Operators that bring a version in.
+    deploying: Semaphore,
     /// The folder the configuration in force names.
     wanted: parking_lot::Mutex<Option<PathBuf>>,
     watching: parking_lot::Mutex<Option<JoinHandle<()>>>,
@@ -60,6 +67,8 @@ pub struct Managed {
     known: parking_lot::Mutex<Arc<Known>>,
     /// The folder has not been looked through yet.
     is_arriving: AtomicBool,
+    /// A configuration was in force: requests come in.
+    is_known: AtomicBool,
 }
 
 impl Managed {
@@ -69,11 +78,14 @@ impl Managed {
             control,
             outbound: Outbound::new(context),
             folder: Mutex::default(),
+            turns: Turns::default(),
+            deploying: Semaphore::new(operate::AT_ONCE),
             wanted: parking_lot::Mutex::default(),
             watching: parking_lot::Mutex::default(),
             nudge: Arc::default(),
             known: parking_lot::Mutex::default(),
             is_arriving: AtomicBool::new(false),
+            is_known: AtomicBool::new(false),
         }
     }
 
@@ -101,14 +113,16 @@ impl Managed {
         self.follow_folder(wasm::folder(&loaded.config.wasm), PATIENCE).await;
     }
 
-    /// Returns when the folder was looked through once, or after so long.
+    /// The first time, returns when the folder was looked through once, or after so long. Later nobody is kept waiting:
+    /// half a configuration would be in force as long.
     async fn follow_folder(self: &Arc<Self>, wanted: Option<&Path>, patience: Duration) {
+        let is_start = !self.is_known.swap(true, Relaxed);
         if self.wanted.lock().as_deref() == wanted {
             // A name may be free by now. Whoever follows the folder looks: that may take its time.
             return self.nudge.notify_one();
         }
         *self.wanted.lock() = wanted.map(Path::to_owned);
-        self.stop_watching();
+        self.stop_watching().await;
         let looked = {
             let mut folder = self.folder.lock().await;
             self.leave_folder();
@@ -118,7 +132,7 @@ impl Managed {
             *folder = opened;
             looked
         };
-        let Some(looked) = looked else { return };
+        let Some(looked) = looked.filter(|_| is_start) else { return };
         if tokio::time::timeout(patience, looked).await.is_err() {
             let functions = self.arriving().join(", ");
             tracing::warn!(functions, "functions of the folder are still being compiled");
@@ -134,9 +148,12 @@ impl Managed {
         listed.filter(|function| function.is_coming()).map(|function| function.name).collect()
     }
 
-    fn stop_watching(&self) {
-        if let Some(task) = self.watching.lock().take() {
+    /// Nothing of it is on its way afterwards.
+    async fn stop_watching(&self) {
+        let task = self.watching.lock().take();
+        if let Some(task) = task {
             task.abort();
+            task.await.ok();
         }
     }
 
@@ -151,7 +168,7 @@ impl Managed {
 
     /// Nothing is brought in any more; calls under way finish, at most this long. How many are left.
     pub async fn drain(&self, limit: Duration) -> u64 {
-        self.stop_watching();
+        self.stop_watching().await;
         self.blocks.functions.drain(limit).await
     }
 }

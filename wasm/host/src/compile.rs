@@ -1,4 +1,4 @@
-//! From a file to native code: two at a time, on threads of their own.
+//! From a file to native code: a few at a time, on threads of their own.
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use crate::aot::{Cache, Compiled};
 use crate::engine::Engine;
 use crate::limits;
 
-/// Modules compiled at once.
-const AT_ONCE: usize = 2;
+/// Modules compiled at once. One more than a folder of functions has compiled at once, so that what an operator deploys
+/// meanwhile does not wait for that.
+const AT_ONCE: usize = 3;
 
 /// Compiles modules.
 #[derive(Debug)]
@@ -90,7 +91,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn waiting_for_a_turn_has_an_end() {
         let compiler = Compiler::new(Arc::new(Engine::new().unwrap()));
-        let _busy = Arc::clone(&compiler.turns).acquire_many_owned(2).await.unwrap();
+        let _busy = Arc::clone(&compiler.turns).acquire_many_owned(3).await.unwrap();
         assert!(matches!(compiler.run(|| ()).await, Err(CompileError::Busy)));
     }
 }

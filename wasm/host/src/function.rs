@@ -154,6 +154,7 @@ fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Ctx>> {
 fn uncompiled(error: &CompileError) -> Error {
     match error {
         CompileError::Slow => Error::new(ErrorKind::Timeout, error.to_string()),
+        CompileError::Busy => Error::unavailable(error.to_string()),
         CompileError::Panicked => Error::internal(error.to_string()),
         error => Error::invalid(format!("it {error}")),
     }

@@ -58,6 +58,12 @@ impl Entry {
         rest.coming = None;
     }
 
+    /// Whether there neither is nor was anything to call, not even something refused.
+    pub(super) fn is_empty(&self) -> bool {
+        let nothing_refused = self.rest.lock().refused.is_none();
+        nothing_refused && self.versions().is_empty()
+    }
+
     pub(super) fn deployed(&self) -> Option<Deployed> {
         let line = self.line.load();
         let current = line.current.as_ref()?;

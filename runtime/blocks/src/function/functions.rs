@@ -1,7 +1,7 @@
 //! The functions of this process: versions are brought in, switched and taken away while calls go on.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -34,6 +34,17 @@ pub struct Prepared {
     log: Arc<FunctionLog>,
     version: Arc<Version>,
 }
+
+/// A version that is on its way, until this is dropped: whoever brings it may be stopped.
+#[must_use = "it is on its way as long as this is held"]
+pub struct Coming<'f> {
+    functions: &'f Functions,
+    name: Arc<str>,
+}
+
+/// Which versions of a function there were.
+#[derive(Clone, Debug)]
+pub struct Standing(Weak<Line<Version>>);
 
 /// A function as those see it who call it by themselves.
 #[derive(Clone, Debug)]
@@ -120,12 +131,39 @@ impl Functions {
     }
 
     /// Notes that a version is on its way; its name must be one. What is put in force or refused is here.
-    pub fn expect(&self, name: &str, origin: Origin) {
+    pub fn expect(&self, name: &str, origin: Origin) -> Coming<'_> {
         let name = Arc::<str>::from(name);
         self.change(|| {
             let entry = self.entry_or_new(&name, Arc::default(), origin);
             entry.rest.lock().coming = Some(SystemTime::now());
         });
+        Coming { functions: self, name }
+    }
+
+    /// It does not come after all. A name that nothing else is known of is forgotten.
+    fn give_up(&self, name: &str) {
+        let Ok(entry) = self.find(name) else { return };
+        if entry.rest.lock().coming.is_none() {
+            return;
+        }
+        self.change(|| {
+            entry.rest.lock().coming = None;
+            if entry.is_empty() {
+                self.take_out(name);
+            }
+        });
+    }
+
+    /// Which versions there are, for who wants to know later whether they have changed.
+    pub fn standing(&self, name: &str) -> Standing {
+        let line = self.entries.load().get(name).map(|entry| entry.line.load_full());
+        let line = line.filter(|line| line.all().next().is_some());
+        Standing(line.map(|line| Arc::downgrade(&line)).unwrap_or_default())
+    }
+
+    /// Whether no version of the function has come, gone or changed its share since.
+    pub fn stands(&self, name: &str, then: &Standing) -> bool {
+        self.standing(name).0.ptr_eq(&then.0)
     }
 
     /// [`Functions::prepare`] and [`Functions::put`]. When a new version is refused the old one stays, and the report
@@ -209,11 +247,7 @@ impl Functions {
     /// [`NotConfigured`](ErrorKind::NotConfigured) for one that is not there.
     pub fn remove(&self, name: &str) -> Result<()> {
         self.find(name)?;
-        self.change(|| {
-            let mut entries = BTreeMap::clone(&self.entries.load());
-            entries.remove(name);
-            self.entries.store(Arc::new(entries));
-        });
+        self.change(|| self.take_out(name));
         Ok(())
     }
 
@@ -328,6 +362,19 @@ impl Functions {
         entries.insert(Arc::clone(name), Arc::clone(&entry));
         self.entries.store(Arc::new(entries));
         entry
+    }
+
+    /// Only under `changing`.
+    fn take_out(&self, name: &str) {
+        let mut entries = BTreeMap::clone(&self.entries.load());
+        entries.remove(name);
+        self.entries.store(Arc::new(entries));
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        self.functions.give_up(&self.name);
     }
 }
 

@@ -175,7 +175,8 @@ fn status(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::NotConfigured | ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::InvalidArgument => StatusCode::BAD_REQUEST,
-        ErrorKind::FailedPrecondition => StatusCode::CONFLICT,
+        ErrorKind::FailedPrecondition | ErrorKind::Conflict => StatusCode::CONFLICT,
+        ErrorKind::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Timeout => StatusCode::GATEWAY_TIMEOUT,

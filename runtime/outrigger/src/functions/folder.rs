@@ -1,5 +1,5 @@
-//! The folder of functions: what comes, changes or goes there is deployed, replaced or removed; what an operator deploys
-//! is kept there, a candidate with its weight and the version before as well.
+//! The folder of functions: what has been seen of it, and what an operator deploys, which is kept there, a candidate with
+//! its weight and the version before as well.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,20 +8,13 @@ use std::{
     sync::Arc,
 };
 
-use futures_util::{StreamExt as _, stream};
-use outrigger_blocks::{
-    Error, Result,
-    function::{Deployed, FunctionConfig, Functions, Known, Module, Origin, Prepared},
-};
+use outrigger_blocks::function::{FunctionConfig, Functions, Known, Module, Origin};
 
 use super::files::{Files, Slot, Stamps};
 
-/// Functions brought in at once: while one is compiled the next one is read.
-const AT_ONCE: usize = 4;
-
 /// A folder, and what was seen of it.
 pub(super) struct Folder {
-    files: Files,
+    pub(super) files: Arc<Files>,
     seen: BTreeMap<String, Stamps>,
     /// Those that could not be brought in.
     refused: BTreeSet<String>,
@@ -33,17 +26,18 @@ impl Folder {
     /// Makes it if it is not there.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let (seen, refused) = (BTreeMap::new(), BTreeSet::new());
-        Ok(Self { files: Files::open(path)?, seen, refused, known: Arc::default() })
+        Ok(Self { files: Arc::new(Files::open(path)?), seen, refused, known: Arc::default() })
     }
 
-    /// Brings functions in line with the files. One that cannot be brought in leaves its version before; when its file
-    /// changes again it is tried again, and when there is something else to be granted.
-    pub(super) async fn scan(&mut self, functions: &Functions, known: &Arc<Known>) {
+    /// What came or changed since the last look; what is gone goes. One that could not be brought in is news again when
+    /// its file changes, and when there is something else to be granted.
+    pub(super) async fn news(&mut self, functions: &Functions, known: &Arc<Known>) -> Vec<(String, Stamps)> {
         let found = match self.files.list() {
             Ok(found) => found,
             Err(error) => {
                 let folder = self.files.path().display();
-                return tracing::error!(%folder, %error, "the folder of functions cannot be read");
+                tracing::error!(%folder, %error, "the folder of functions cannot be read");
+                return Vec::new();
             }
         };
         self.forget(&found, functions).await;
@@ -56,22 +50,16 @@ impl Folder {
         let is_news = |(name, stamps): &(String, Stamps)| {
             functions.origin(name) != Some(Origin::Config) && self.seen.get(name) != Some(stamps)
         };
-        let news: Vec<_> = found.into_iter().filter(is_news).collect();
-        news.iter().for_each(|(name, _)| functions.expect(name, Origin::Folder));
-        let folder = &*self;
-        let bring = |(name, stamps): (String, Stamps)| async move {
-            let brought = folder.bring(&name, functions).await;
-            (name, stamps, brought)
+        found.into_iter().filter(is_news).collect()
+    }
+
+    /// What lies there was looked at, and is no news any more.
+    pub(super) fn looked_at(&mut self, name: &str, stamps: Stamps, was_refused: bool) {
+        self.seen.insert(name.to_owned(), stamps);
+        match was_refused {
+            true => self.refused.insert(name.to_owned()),
+            false => self.refused.remove(name),
         };
-        let brought: Vec<_> = stream::iter(news).map(bring).buffer_unordered(AT_ONCE).collect().await;
-        for (name, stamps, brought) in brought {
-            if brought.is_ok() {
-                self.refused.remove(&name)
-            } else {
-                self.refused.insert(name.clone())
-            };
-            self.seen.insert(name, stamps);
-        }
     }
 
     async fn forget(&mut self, found: &BTreeMap<String, Stamps>, functions: &Functions) {
@@ -86,68 +74,10 @@ impl Folder {
     }
 
     /// Files beside one that is not what they were brought in beside go, so that they never come back beside another.
-    async fn clear(&self, name: &str) {
+    pub(super) async fn clear(&self, name: &str) {
         if let Err(error) = self.files.delete_others(name).await {
             tracing::warn!(function = name, %error, "what was kept beside the function cannot be deleted");
         }
-    }
-
-    async fn bring(&self, name: &str, functions: &Functions) -> Result<()> {
-        let is_new = !functions.has(name);
-        let (module, config) = self.read(name, Slot::Current, functions).await?;
-        let same = |now: Deployed| now.sha256 == *module.sha256() && now.config.is_same(&config);
-        if functions.get(name).is_some_and(same) {
-            functions.settle(name);
-            return Ok(());
-        }
-        let sha256 = Arc::clone(module.sha256());
-        let prepared = prepare(name, module, config, functions).await?;
-        tracing::info!(function = name, version = %prepared.version(), "function deployed");
-        functions.put(prepared, Origin::Folder);
-        if is_new && self.files.is_pinned(name, &sha256) {
-            self.restore(name, functions).await;
-        } else {
-            self.clear(name).await;
-        }
-        Ok(())
-    }
-
-    /// What an operator had deployed beside it goes on where it was; what of it cannot is refused, and that is all.
-    async fn restore(&self, name: &str, functions: &Functions) {
-        if let Ok(Some(previous)) = self.beside(name, Slot::Previous, functions).await {
-            functions.put_behind(previous);
-        }
-        if let Ok(Some(candidate)) = self.beside(name, Slot::Candidate, functions).await {
-            tracing::info!(function = name, version = %candidate.version(), "the candidate is back");
-            functions.put(candidate, Origin::Folder);
-        }
-    }
-
-    /// A version beside the current one, if there is one that differs.
-    async fn beside(&self, name: &str, slot: Slot, functions: &Functions) -> Result<Option<Prepared>> {
-        if !self.files.has(name, slot) {
-            return Ok(None);
-        }
-        let (module, config) = self.read(name, slot, functions).await?;
-        // A change that was not finished leaves such a candidate behind: one that would get all calls is none.
-        let is_left_over = slot == Slot::Candidate && config.weight >= FunctionConfig::default().weight;
-        let same = |now: Deployed| now.sha256 == *module.sha256() && now.config.is_same(&config);
-        let is_current = functions.get(name).is_some_and(same);
-        if is_left_over || is_current {
-            return Ok(None);
-        }
-        prepare(name, module, config, functions).await.map(Some)
-    }
-
-    /// What is in a slot. What cannot be read is refused.
-    async fn read(&self, name: &str, slot: Slot, functions: &Functions) -> Result<(Module, FunctionConfig)> {
-        let module = self.files.module(name, slot).await.inspect_err(|error| {
-            refused(name, &Arc::default(), error, functions);
-        })?;
-        let config = self.files.settings(name, slot, &self.known).inspect_err(|error| {
-            refused(name, module.sha256(), error, functions);
-        })?;
-        Ok((module, config))
     }
 
     /// Writes a version down. The current one it replaces becomes the one before.
@@ -229,20 +159,4 @@ impl Folder {
         self.seen.insert(name.to_owned(), self.files.stamps(name));
         Ok(())
     }
-}
-
-async fn prepare(
-    name: &str,
-    module: Module,
-    config: FunctionConfig,
-    functions: &Functions,
-) -> Result<Prepared> {
-    let sha256 = Arc::clone(module.sha256());
-    let prepared = functions.prepare(name, module, config).await;
-    prepared.inspect_err(|error| refused(name, &sha256, error, functions))
-}
-
-fn refused(name: &str, sha256: &Arc<str>, error: &Error, functions: &Functions) {
-    tracing::error!(function = name, error = error.message(), "function refused");
-    functions.refuse(name, sha256, error.message(), Origin::Folder);
 }

@@ -1,6 +1,6 @@
 //! Changes an operator makes while the process runs. What can be kept goes into the folder.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use outrigger_api::functions::{Change, Changed, Deployment, FunctionAdmin};
 use outrigger_blocks::{
@@ -8,16 +8,29 @@ use outrigger_blocks::{
     function::{FunctionConfig, FunctionLog, FunctionReport, Module, Origin},
 };
 use outrigger_component_api::async_trait;
+use tokio::{sync::MutexGuard, time::timeout};
 
-use super::{Managed, files::Slot, settings};
+use super::{Managed, files::Slot, folder::Folder, settings, turns::Turn};
 use crate::{app::App, operator::Operator};
 
+/// Versions brought in at once, each with its module in memory.
+pub(super) const AT_ONCE: usize = 8;
+/// How long one waits for another version of the same function to be brought in.
+const TURN: Duration = Duration::from_secs(30);
+/// And for others to read and write the files of the folder.
+const FILES: Duration = Duration::from_secs(10);
+
 impl Managed {
-    /// Loads a version, keeps it where there is a folder, and puts it in force.
+    /// Loads a version, keeps it where there is a folder, and puts it in force. What an operator changes while it is
+    /// compiled is newer.
     pub async fn deploy(&self, deployment: Deployment) -> Result<Changed> {
-        let mut folder = self.folder.lock().await;
+        let _one = self.deploying.try_acquire().map_err(|_| {
+            Error::new(ErrorKind::RateLimited, format!("{AT_ONCE} functions are being deployed already"))
+        })?;
         let (functions, name) = (&self.blocks.functions, deployment.name.as_str());
+        let _turn = self.turn(name).await?;
         self.refuse_configured(name)?;
+        let standing = functions.standing(name);
         let config = self.settings(&deployment)?;
         let module = Module::from(deployment.module.clone());
         let prepared = functions.prepare(name, module.clone(), config.clone()).await;
@@ -26,6 +39,12 @@ impl Managed {
                 functions.refuse(name, module.sha256(), error.message(), origin);
             }
         })?;
+        let mut folder = self.folder().await?;
+        self.refuse_configured(name)?;
+        if !functions.stands(name, &standing) {
+            let message = format!("'{name}' was changed while this version was compiled: deploy it again");
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let candidate = config.weight < 100 && functions.has(name);
         let slot = if candidate { Slot::Candidate } else { Slot::Current };
         if let Some(folder) = folder.as_mut() {
@@ -35,6 +54,16 @@ impl Managed {
         tracing::info!(function = name, version = %prepared.version(), weight = config.weight, "function deployed");
         functions.put(prepared, origin);
         Ok(Changed { function: functions.report(name)?, kept: folder.is_some() })
+    }
+
+    async fn turn(&self, name: &str) -> Result<Turn> {
+        let message = || format!("another version of '{name}' is still being compiled: try again later");
+        timeout(TURN, self.turns.take(name)).await.map_err(|_| Error::unavailable(message()))
+    }
+
+    async fn folder(&self) -> Result<MutexGuard<'_, Option<Folder>>> {
+        let message = "the folder of functions is being read and written: try again later";
+        timeout(FILES, self.folder.lock()).await.map_err(|_| Error::unavailable(message))
     }
 
     /// What it is told: what the operator says, or else what it has been told so far.
@@ -59,7 +88,7 @@ impl Managed {
 
     /// Changes who gets which calls; what can be kept, the folder has from then on.
     pub async fn change(&self, name: &str, change: Change) -> Result<Changed> {
-        let mut folder = self.folder.lock().await;
+        let mut folder = self.folder().await?;
         let functions = &self.blocks.functions;
         let had_candidate = functions.report(name)?.has_candidate();
         match change {
@@ -88,7 +117,7 @@ impl Managed {
 
     /// Takes a function away, with its files.
     pub async fn remove(&self, name: &str) -> Result<()> {
-        let mut folder = self.folder.lock().await;
+        let mut folder = self.folder().await?;
         self.refuse_configured(name)?;
         self.blocks.functions.report(name)?;
         if let Some(folder) = folder.as_mut() {

@@ -1,6 +1,7 @@
 //! Where functions come from, over a host that runs nothing: a module is any bytes but `bad`, and `slow` takes its time.
 
 mod kept;
+mod waiting;
 
 use std::fs;
 

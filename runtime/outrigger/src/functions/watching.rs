@@ -2,12 +2,12 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering::Relaxed},
 };
 
 use tokio::sync::{Notify, oneshot};
 
-use super::{Managed, folder::Folder};
+use super::{Managed, folder::Folder, scan::scan};
 use crate::reload::watch::FolderWatch;
 
 /// Makes the folder if it is not there, and follows it from now on. The receiver is told when it was looked through for
@@ -54,11 +54,8 @@ async fn follow(
 /// Whether there still is somebody to look for.
 async fn look(managed: &Weak<Managed>) -> bool {
     let Some(managed) = managed.upgrade() else { return false };
-    if let Some(folder) = managed.folder.lock().await.as_mut() {
-        let known = Arc::clone(&managed.known.lock());
-        folder.scan(&managed.blocks.functions, &known).await;
-        managed.is_arriving.store(false, std::sync::atomic::Ordering::Relaxed);
-    }
+    scan(&managed).await;
+    managed.is_arriving.store(false, Relaxed);
     true
 }
 

@@ -176,15 +176,56 @@ async fn one_that_never_ran_is_listed_and_not_called() {
     let error = call(&functions).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert_eq!(error.message(), "the function 'cart' has no version that runs: it is no component");
-    functions.expect("cart", Origin::Folder);
+    let coming = functions.expect("cart", Origin::Folder);
     assert_eq!(states(&functions), [("refused", 0, 0), ("compiling", 0, 0)]);
     assert!(functions.report("cart").unwrap().is_coming() && !functions.has("cart"));
     let error = call(&functions).await.unwrap_err();
     assert_eq!(error.message(), "the function 'cart' has no version that runs: it is being compiled");
     functions.refuse("cart", &sha256(b"bad"), "it is no component", Origin::Folder);
     assert!(!functions.report("cart").unwrap().is_coming());
+    drop(coming);
     deploy(&functions, "one", 100).await.unwrap();
     assert_eq!(answer(&functions).await, "one");
+}
+
+#[tokio::test]
+async fn what_does_not_come_after_all_is_forgotten() {
+    let (functions, _) = functions();
+    drop(functions.expect("cart", Origin::Folder));
+    assert!(functions.report("cart").is_err(), "nothing else is known of it");
+    functions.refuse("cart", &sha256(b"bad"), "it is no component", Origin::Folder);
+    drop(functions.expect("cart", Origin::Folder));
+    assert_eq!(states(&functions), [("refused", 0, 0)]);
+    deploy(&functions, "one", 100).await.unwrap();
+    let coming = functions.expect("cart", Origin::Folder);
+    assert!(functions.report("cart").unwrap().is_coming());
+    drop(coming);
+    assert_eq!(states(&functions), [("current", 100, 0)]);
+}
+
+#[tokio::test]
+async fn what_changes_does_not_stand() {
+    let (functions, _) = functions();
+    let check = |before: &Standing| {
+        assert!(!functions.stands("cart", before));
+        let now = functions.standing("cart");
+        assert!(functions.stands("cart", &now));
+        now
+    };
+    let nothing = functions.standing("cart");
+    assert!(functions.stands("cart", &nothing));
+    deploy(&functions, "one", 100).await.unwrap();
+    let one = check(&nothing);
+    deploy(&functions, "two", 10).await.unwrap();
+    let two = check(&one);
+    functions.set_weight("cart", 20).unwrap();
+    let weighed = check(&two);
+    functions.remove("cart").unwrap();
+    check(&weighed);
+    deploy(&functions, "one", 100).await.unwrap();
+    let again = check(&one);
+    drop(functions.expect("cart", Origin::Folder));
+    assert!(functions.stands("cart", &again), "what is only on its way changes nothing");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
