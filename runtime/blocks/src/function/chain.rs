@@ -33,8 +33,16 @@ impl Chain {
 
     /// The last one first.
     pub fn functions(&self) -> impl Iterator<Item = &Arc<str>> {
-        let links = std::iter::successors(self.0.as_deref(), |link| link.before.0.as_deref());
-        links.map(|link| &link.function)
+        self.links().map(|link| &link.function)
+    }
+
+    fn links(&self) -> impl Iterator<Item = &Link> {
+        std::iter::successors(self.0.as_deref(), |link| link.before.0.as_deref())
+    }
+
+    /// The same, each with what tells this call of it from every other one as long as the chain is there.
+    pub fn calls(&self) -> impl Iterator<Item = (usize, &Arc<str>)> {
+        self.links().map(|link| (std::ptr::from_ref(link).addr(), &link.function))
     }
 
     /// Whether a call of this function may go on at its end.
@@ -65,6 +73,17 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_call_is_told_from_the_others() {
+        let function = "f".into();
+        let (one, other) = (Chain::default().with(&function), Chain::default().with(&function));
+        let (ours, theirs) = (one.with(&function), other.with(&function));
+        let id = |chain: &Chain, at: usize| chain.calls().nth(at).map(|(id, _)| id);
+        assert_eq!(id(&ours, 1), id(&one, 0));
+        assert_ne!(id(&ours, 0), id(&one, 0));
+        assert_ne!(id(&ours, 1), id(&theirs, 1));
+    }
 
     #[test]
     fn calls_are_inside_each_other_to_some_depth() {

@@ -184,8 +184,8 @@ functions:
     };
     check("a", "b", "end");
     check("a", "cb", "end");
-    check("a", "a", "'a' has no turn left, and its callers are in the way: a → a");
-    check("a", "cba", "'a' has no turn left, and its callers are in the way: a → c → b → a");
+    check("a", "a", "'a' has no turn left, and those who have them wait for its callers: a → a");
+    check("a", "cba", "'a' has no turn left, and those who have them wait for its callers: a → c → b → a");
     check("c", "ccccccc", "end");
     let deep = format!("more than 8 calls are inside each other: {}", ["c"; 9].join(" → "));
     check("c", "cccccccccccc", &deep);
@@ -196,7 +196,7 @@ functions:
     });
     let answers: Vec<_> = callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect();
     for answer in &answers {
-        let told = answer.body == "end" || answer.body.contains("its callers are in the way");
+        let told = answer.body == "end" || answer.body.contains("those who have them wait for its callers");
         assert!(answer.status == 200 && told, "{} {}", answer.status, answer.body);
     }
     assert!(answers.iter().any(|answer| answer.body == "end"));

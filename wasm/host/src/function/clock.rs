@@ -45,7 +45,7 @@ pub(crate) enum Crash {
     Late,
     #[error("there was no room for an instance before its deadline")]
     NoRoom,
-    #[error("there is no room for an instance, and those that wait for it take some of that")]
+    #[error("there is no room for an instance, and all of it is held by calls that wait for each other")]
     Crowded,
     #[error("it computed for longer than {0:?} (`cpu`)")]
     Overrun(Duration),

@@ -23,9 +23,9 @@ use super::message;
 use super::state::{Call, Ctx, Program};
 use super::threads::{Pace, Task, Threads};
 use super::turns::{Place, Turn, Turns};
-use super::waits::Waits;
+use super::waits::{Supply, Waits};
 use crate::engine::Engine;
-use crate::limits::TRIAL;
+use crate::limits::{FUNCTION_INSTANCES, TRIAL};
 
 /// What functions have in common.
 #[derive(Clone)]
@@ -35,7 +35,7 @@ pub(crate) struct House {
     pub(crate) blocks: Weak<Blocks>,
     /// Places for instances, over all functions.
     pub(crate) slots: Arc<Semaphore>,
-    /// Calls of functions by functions that wait.
+    /// Calls that wait while others wait for them.
     pub(crate) waits: Arc<Waits>,
 }
 
@@ -213,7 +213,7 @@ impl Runner {
 
     async fn attempt<W: Work>(&self, call: Call, work: W) -> Result<W::Answer, Crash> {
         let until = call.deadline;
-        let instance = self.instance(until, call.is_nested()).await;
+        let instance = self.instance(until, &call.chain).await;
         let mut instance = instance.inspect_err(|crash| self.crashed(crash, None))?;
         // Goes before the instance does.
         let mut mark = Mark(work.broken());
@@ -247,11 +247,11 @@ impl Runner {
         }
     }
 
-    async fn instance(&self, until: Deadline, is_nested: bool) -> Result<Instance, Crash> {
+    async fn instance(&self, until: Deadline, calls: &Chain) -> Result<Instance, Crash> {
         if let Some(kept) = self.idle.take() {
             return Ok(kept);
         }
-        let slot = slot(&self.house.slots, until, is_nested).await?;
+        let slot = slot(&self.house.slots, until, (calls, &self.house.waits)).await?;
         Ok(Instance::new(&self.house.engine, &self.program, self.measures.live(), slot))
     }
 
@@ -291,8 +291,10 @@ impl Runner {
         let runner = Arc::clone(self);
         let started = self.house.threads.spawn(self.pace(), async move {
             let until = Deadline::after(Instant::now(), TRIAL);
-            let mut instance =
-                runner.instance(until, false).await.map_err(|crash| crash.error(&runner.program.name))?;
+            let mut instance = runner
+                .instance(until, &Chain::default())
+                .await
+                .map_err(|crash| crash.error(&runner.program.name))?;
             instance.begin(None, runner.program.config.cpu, until);
             let clock = Arc::clone(&instance.clock);
             let working = async { runner.exports.check(instance.start(&runner.pre).await?) };
@@ -306,16 +308,17 @@ impl Runner {
     }
 }
 
-/// A place for an instance. Callers have places of their own until they are answered, so that a nested call does not wait
-/// for one.
+/// A place for an instance. The call has its turn meanwhile, and its callers have turns and places.
 async fn slot(
     slots: &Arc<Semaphore>,
     until: Deadline,
-    is_nested: bool,
+    (calls, waits): (&Chain, &Waits),
 ) -> Result<OwnedSemaphorePermit, Crash> {
-    if is_nested {
-        return Arc::clone(slots).try_acquire_owned().map_err(|_| Crash::Crowded);
+    if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
+        return Ok(slot);
     }
+    let wait = waits.enter(calls, Supply::instances(FUNCTION_INSTANCES as usize));
+    let _wait = wait.map_err(|_| Crash::Crowded)?;
     let slot = Arc::clone(slots).acquire_owned();
     let slot = match until.instant() {
         Some(at) => tokio::time::timeout_at(at.into(), slot).await.map_err(|_| Crash::NoRoom)?,
@@ -331,14 +334,25 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn only_calls_from_elsewhere_wait_for_a_place() {
-        let slots = Arc::new(Semaphore::new(1));
+    async fn a_place_is_waited_for_unless_all_wait_for_each_other() {
+        let (slots, waits) = (Arc::new(Semaphore::new(1)), Waits::default());
         let soon = || Deadline::after(Instant::now(), Duration::from_millis(5));
-        let last = slot(&slots, soon(), true).await.unwrap();
-        assert!(matches!(slot(&slots, Deadline::NEVER, true).await, Err(Crash::Crowded)));
-        assert!(matches!(slot(&slots, soon(), false).await, Err(Crash::NoRoom)));
-        let waits = slot(&slots, Deadline::NEVER, false);
-        drop(last);
-        drop(waits.await.unwrap());
+        let (outer, function) = (Chain::default().with(&"f".into()), "g".into());
+        let nested = outer.with(&function);
+        let last = slot(&slots, soon(), (&outer, &waits)).await.unwrap();
+        for calls in [&outer, &nested] {
+            assert!(matches!(slot(&slots, soon(), (calls, &waits)).await, Err(Crash::NoRoom)));
+        }
+        let waiting = slot(&slots, Deadline::NEVER, (&nested, &waits));
+        let (got, ()) = tokio::join!(waiting, async { drop(last) });
+        let _last = got.unwrap();
+        // Each of them has a place, and nobody else has one.
+        let others: Vec<_> = (1..FUNCTION_INSTANCES).map(|_| Chain::default().with(&function)).collect();
+        let wait = |calls: &Chain| {
+            waits.enter(&calls.with(&function), Supply::instances(FUNCTION_INSTANCES as usize))
+        };
+        let held: Vec<_> = others.iter().map(|calls| wait(calls).ok().unwrap()).collect();
+        assert!(matches!(slot(&slots, Deadline::NEVER, (&nested, &waits)).await, Err(Crash::Crowded)));
+        drop(held);
     }
 }

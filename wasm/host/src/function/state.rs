@@ -38,11 +38,6 @@ pub(crate) struct Call {
 }
 
 impl Call {
-    /// Whether it was made by a function.
-    pub(crate) fn is_nested(&self) -> bool {
-        self.chain.functions().nth(1).is_some()
-    }
-
     /// A function acts as the application its process stands beside.
     pub(crate) fn caller(&self) -> Caller<'_> {
         Caller {

@@ -7,13 +7,15 @@ use outrigger_blocks::{Deadline, Error, ErrorKind, Result};
 use outrigger_telemetry::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::waits::Waits;
+use super::waits::{Supply, Waits};
 
 /// The turns of one version of a function.
 pub(crate) struct Turns {
     /// For those that run and those that wait.
     places: Arc<Semaphore>,
     free: Arc<Semaphore>,
+    /// How many there are, all in all.
+    all: usize,
     waiting: Gauge,
 }
 
@@ -34,7 +36,8 @@ struct Waiting<'t>(&'t Gauge);
 impl Turns {
     pub(crate) fn new(concurrency: usize, queue: usize, waiting: Gauge) -> Self {
         let semaphore = |permits: usize| Arc::new(Semaphore::new(permits.clamp(1, Semaphore::MAX_PERMITS)));
-        Self { places: semaphore(concurrency.saturating_add(queue)), free: semaphore(concurrency), waiting }
+        let places = semaphore(concurrency.saturating_add(queue));
+        Self { places, free: semaphore(concurrency), all: concurrency.max(1), waiting }
     }
 
     /// # Errors
@@ -50,7 +53,7 @@ impl Turns {
     /// Waits until it may run.
     ///
     /// # Errors
-    /// When that does not come in time, or never would: those who wait for the call are in its way.
+    /// When that does not come in time, or never would: those who have the turns wait for its callers.
     pub(crate) async fn take(
         &self,
         place: Place,
@@ -61,7 +64,9 @@ impl Turns {
         if let Ok(turn) = Arc::clone(&self.free).try_acquire_owned() {
             return Ok(Turn { _place: place, _turn: turn });
         }
-        let _wait = (!callers.is_empty()).then(|| waits.enter(callers, function)).transpose()?;
+        let enter = || waits.enter(callers, Supply::turns(function, self.all));
+        let wait = (!callers.is_empty()).then(enter).transpose();
+        let _wait = wait.map_err(|_| stuck(function, callers))?;
         self.waiting.add(1);
         let _waiting = Waiting(&self.waiting);
         let turn = Arc::clone(&self.free).acquire_owned();
@@ -79,6 +84,13 @@ fn late(function: &str) -> Error {
     Error::unavailable(format!("function '{function}' had no turn before the deadline"))
 }
 
+fn stuck(function: &str, callers: &Chain) -> Error {
+    let chain = callers.to(function);
+    let message =
+        format!("'{function}' has no turn left, and those who have them wait for its callers: {chain}");
+    Error::new(ErrorKind::FailedPrecondition, message)
+}
+
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         self.0.add(-1);
@@ -94,6 +106,24 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn a_call_of_its_own_waits_like_any_other() {
+        let shown = Metrics::new().gauge("outrigger_waiting", "W.", &[]).with(&[]);
+        let turns = Turns::new(2, 2, shown);
+        let (f, waits) = (Arc::<str>::from("f"), Waits::default());
+        let (nobody, itself) = (Chain::default(), Chain::default().with(&f));
+        let take = async |callers: &Chain, deadline| {
+            turns.take(turns.enter("f")?, &f, deadline, (callers, &waits)).await
+        };
+        let _outer = take(&nobody, Deadline::NEVER).await.unwrap();
+        let other = take(&nobody, Deadline::NEVER).await.unwrap();
+        let soon = Deadline::after(Instant::now(), Duration::from_millis(5));
+        let late = take(&itself, soon).await.map(drop).unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::Unavailable, "{}", late.message());
+        let (inner, ()) = tokio::join!(take(&itself, Deadline::NEVER), async { drop(other) });
+        inner.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn some_run_some_wait_and_the_rest_is_refused() {
         let shown = Metrics::new().gauge("outrigger_waiting", "W.", &[]).with(&[]);
         let turns = Arc::new(Turns::new(1, 1, shown.clone()));
@@ -105,6 +135,8 @@ mod tests {
         let running = take(&turns, Deadline::NEVER, &nobody).await.unwrap();
         let stuck = take(&turns, Deadline::NEVER, &itself).await.map(drop).unwrap_err();
         assert_eq!(stuck.kind(), ErrorKind::FailedPrecondition);
+        let expected = "'f' has no turn left, and those who have them wait for its callers: f → f";
+        assert_eq!(stuck.message(), expected);
         let waiting = tokio::spawn({
             let (turns, f, waits) = (Arc::clone(&turns), Arc::clone(&f), Arc::clone(&waits));
             async move {

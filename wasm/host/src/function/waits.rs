@@ -1,11 +1,10 @@
-//! Calls that functions make of each other and that wait for their turn. None may wait, over however many others, for a
-//! turn that one of its own callers has: nobody would ever get it.
+//! Calls that wait for a turn or for an instance, and hold others meanwhile: their callers have theirs until they are
+//! answered. None may wait where all there is is held by calls that wait for each other: nobody would ever get it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use outrigger_blocks::function::Chain;
-use outrigger_blocks::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 
 /// Those that wait, over all functions.
@@ -20,9 +19,22 @@ struct Waiting {
 
 struct Call {
     number: u64,
-    /// Who has a turn until it is over.
+    /// Each has a turn and an instance until it is over; the last one, if it waits for an instance itself, a turn alone.
     holders: Chain,
-    function: Arc<str>,
+    supply: Supply,
+}
+
+/// What is waited for, and how many of it there are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Supply {
+    kind: Kind,
+    room: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Turn(Arc<str>),
+    Instance,
 }
 
 /// A call that waits, until this is dropped.
@@ -31,39 +43,73 @@ pub(crate) struct Wait<'w> {
     number: u64,
 }
 
+/// It would wait for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stuck;
+
+impl Supply {
+    /// The turns of a function.
+    pub(crate) fn turns(function: &Arc<str>, room: usize) -> Self {
+        Self { kind: Kind::Turn(Arc::clone(function)), room }
+    }
+
+    /// Places for instances.
+    pub(crate) fn instances(room: usize) -> Self {
+        Self { kind: Kind::Instance, room }
+    }
+}
+
 impl Waits {
-    /// A call whose callers are these begins to wait for a turn of a function.
+    /// A call begins to wait because there is nothing left. These hold what they have until it is over: its callers, and
+    /// where it waits for an instance itself.
     ///
     /// # Errors
-    /// [`FailedPrecondition`](ErrorKind::FailedPrecondition) when those who have the turns may be waiting for its callers.
-    pub(crate) fn enter(&self, holders: &Chain, function: &Arc<str>) -> Result<Wait<'_>> {
+    /// When all there is is held by calls that wait for what is held in the same way, in the end by this one.
+    pub(crate) fn enter(&self, holders: &Chain, supply: Supply) -> Result<Wait<'_>, Stuck> {
         let mut waiting = self.0.lock();
-        if waiting.leads_back(holders, function) {
-            let chain = holders.to(function);
-            let message = format!("'{function}' has no turn left, and its callers are in the way: {chain}");
-            return Err(Error::new(ErrorKind::FailedPrecondition, message));
-        }
         let number = waiting.next;
         waiting.next += 1;
-        let (holders, function) = (holders.clone(), Arc::clone(function));
-        waiting.calls.push(Call { number, holders, function });
+        let kind = supply.kind.clone();
+        waiting.calls.push(Call { number, holders: holders.clone(), supply });
+        if waiting.is_stuck(&kind) {
+            waiting.calls.pop();
+            return Err(Stuck);
+        }
         Ok(Wait { waits: self, number })
     }
 }
 
 impl Waiting {
-    /// Whether any of the holders are among those that the holders of the function's turns, and theirs, wait for.
-    fn leads_back(&self, holders: &Chain, function: &str) -> bool {
-        let (mut reached, mut seen) = (BTreeSet::from([function]), 0);
-        while seen < reached.len() {
-            seen = reached.len();
-            for call in &self.calls {
-                if call.holders.functions().any(|holder| reached.contains(&**holder)) {
-                    reached.insert(&call.function);
+    /// Supposes that nobody gets anything, and lets those go of which somebody else has one.
+    fn is_stuck(&self, wanted: &Kind) -> bool {
+        let mut stuck: BTreeMap<&Kind, usize> = BTreeMap::new();
+        for Call { supply: Supply { kind, room }, .. } in &self.calls {
+            let least = stuck.entry(kind).or_insert(*room);
+            *least = (*least).max(*room);
+        }
+        while stuck.contains_key(wanted) {
+            let held = self.held(&stuck);
+            let before = stuck.len();
+            stuck.retain(|kind, room| held.get(*kind).is_some_and(|holders| holders.len() >= *room));
+            if stuck.len() == before {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Who has what among the callers of those that wait for any of these.
+    fn held(&self, stuck: &BTreeMap<&Kind, usize>) -> BTreeMap<Kind, BTreeSet<usize>> {
+        let mut held = BTreeMap::<Kind, BTreeSet<usize>>::new();
+        for call in self.calls.iter().filter(|call| stuck.contains_key(&call.supply.kind)) {
+            for (at, (id, function)) in call.holders.calls().enumerate() {
+                held.entry(Kind::Turn(Arc::clone(function))).or_default().insert(id);
+                if at > 0 || call.supply.kind != Kind::Instance {
+                    held.entry(Kind::Instance).or_default().insert(id);
                 }
             }
         }
-        holders.functions().any(|holder| reached.contains(&**holder))
+        held
     }
 }
 
@@ -81,21 +127,61 @@ mod tests {
         functions.iter().fold(Chain::default(), |chain, function| chain.with(&(*function).into()))
     }
 
+    fn turns(function: &str, room: usize) -> Supply {
+        Supply::turns(&function.into(), room)
+    }
+
     #[test]
     fn nobody_waits_for_those_who_wait_for_him() {
         let waits = Waits::default();
-        let enter = |holders: &[&str], function: &str| waits.enter(&chain(holders), &function.into());
-        let error = enter(&["a", "b"], "a").map(drop).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::FailedPrecondition);
-        assert_eq!(error.message(), "'a' has no turn left, and its callers are in the way: a → b → a");
+        let enter = |holders: &[&str], function: &str| waits.enter(&chain(holders), turns(function, 1));
+        assert_eq!(enter(&["a", "b"], "a").err(), Some(Stuck));
         let first = enter(&["a"], "b").unwrap();
-        let _other = enter(&["a"], "b").unwrap();
         assert!(enter(&["b"], "a").is_err(), "each has what the other wants");
         assert!(enter(&["c"], "a").is_ok() && enter(&["b"], "c").is_ok(), "nobody has both");
-        let _second = enter(&["b"], "c").unwrap();
+        let second = enter(&["b"], "c").unwrap();
         assert!(enter(&["c"], "a").is_err(), "over a third");
         assert!(enter(&["x", "c"], "a").is_err(), "whoever of the callers it is");
-        drop((first, _other));
+        drop(first);
         assert!(enter(&["c"], "a").is_ok(), "who has got a turn waits no more");
+        drop(second);
+        assert_eq!(waits.0.lock().calls.len(), 0);
+    }
+
+    #[test]
+    fn as_long_as_one_goes_on_the_others_wait_for_it() {
+        let waits = Waits::default();
+        let own = |room| waits.enter(&chain(&["a"]), turns("a", room));
+        assert!(own(1).is_err());
+        let first = own(3).unwrap();
+        let second = own(3).unwrap();
+        assert!(own(3).is_err(), "all three turns are held by those who wait for one");
+        drop(second);
+        let to_other = || waits.enter(&chain(&["a"]), turns("b", 2));
+        let third = to_other().unwrap();
+        drop(own(3).expect("the third waits for somebody who goes on"));
+        let fourth = to_other().unwrap();
+        let back = || waits.enter(&chain(&["b"]), turns("a", 3));
+        let fifth = back().unwrap();
+        assert!(back().is_err(), "who then does not any more");
+        drop((first, third, fourth, fifth));
+        let callers = chain(&["a"]);
+        let one = waits.enter(&callers, turns("a", 2)).unwrap();
+        assert!(waits.enter(&callers, turns("a", 2)).is_ok(), "two calls of one caller hold one turn");
+        drop(one);
+    }
+
+    #[test]
+    fn who_waits_for_an_instance_has_a_turn() {
+        let waits = Waits::default();
+        let instances = || Supply::instances(2);
+        assert!(waits.enter(&chain(&["a"]), instances()).is_ok());
+        let _first = waits.enter(&chain(&["g"]), turns("f", 1)).unwrap();
+        let _second = waits.enter(&chain(&["g"]), turns("f", 1)).unwrap();
+        assert!(waits.enter(&chain(&["h"]), instances()).is_ok(), "the one turn of `f` goes on");
+        assert!(waits.enter(&chain(&["f"]), instances()).is_err(), "it waits for those who wait for it");
+        let nested = Waits::default();
+        let _one = nested.enter(&chain(&["a", "b"]), instances()).unwrap();
+        assert!(nested.enter(&chain(&["a", "b"]), instances()).is_err(), "nobody who has one goes on");
     }
 }
