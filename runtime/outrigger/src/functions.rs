@@ -63,7 +63,7 @@ pub struct Managed {
     wanted: parking_lot::Mutex<Option<PathBuf>>,
     watching: parking_lot::Mutex<Option<JoinHandle<()>>>,
     nudge: Arc<Notify>,
-    /// What functions can be granted in the configuration in force.
+    /// What functions can be granted, and called by, in the configuration in force.
     known: parking_lot::Mutex<Arc<Known>>,
     /// The folder has not been looked through yet.
     is_arriving: AtomicBool,

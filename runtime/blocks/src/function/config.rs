@@ -9,6 +9,8 @@ use outrigger_component_api::{Error, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::grants::{Known, Section};
+
 /// A function: a WebAssembly component, what it may use, and what calls it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -201,6 +203,28 @@ impl FunctionConfig {
         for (name, schedule) in &self.schedules {
             require(!schedule.schedule.is_empty(), &format!("schedules.{name}.schedule"), "is empty");
             require(schedule.lock.as_deref() != Some(""), &format!("schedules.{name}.lock"), "is empty");
+        }
+        problems
+    }
+
+    /// What its triggers name and is not there, or name twice, as paths and messages.
+    pub fn trigger_problems(&self, known: &Known) -> Vec<(String, String)> {
+        let (mut problems, mut topics) = (Vec::new(), BTreeMap::new());
+        for (name, EventTrigger { pubsub, topic, .. }) in &self.events {
+            let absent = known.absent(Section::Pubsub, pubsub);
+            problems.extend(absent.map(|message| (format!("events.{name}.pubsub"), message)));
+            if let Some(other) = topics.insert((pubsub, topic), name) {
+                problems
+                    .push((format!("events.{name}.topic"), format!("events.{other} has this topic already")));
+            }
+        }
+        for (name, schedule) in &self.schedules {
+            let absent = schedule.lock.as_ref().and_then(|lock| known.absent(Section::Lock, lock));
+            problems.extend(absent.map(|message| (format!("schedules.{name}.lock"), message)));
+        }
+        for (at, binding) in self.bindings.iter().enumerate() {
+            let absent = known.absent_input(binding);
+            problems.extend(absent.map(|message| (format!("bindings[{at}]"), message)));
         }
         problems
     }

@@ -87,16 +87,37 @@ pub struct GrantProblem {
     pub message: String,
 }
 
-/// The names grants can give. A section that is left out is not checked.
+/// The names grants can give, and those of what brings events. What is left out is not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known(BTreeMap<Section, BTreeSet<String>>);
+pub struct Known {
+    sections: BTreeMap<Section, BTreeSet<String>>,
+    /// Input bindings.
+    inputs: Option<BTreeSet<String>>,
+}
 
 impl Known {
     /// These names, too.
     #[must_use]
     pub fn with(mut self, section: Section, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.0.entry(section).or_default().extend(names.into_iter().map(Into::into));
+        self.sections.entry(section).or_default().extend(names.into_iter().map(Into::into));
         self
+    }
+
+    /// These input bindings, too.
+    #[must_use]
+    pub fn with_inputs(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.inputs.get_or_insert_default().extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// What is wrong with a name of this section, if it is not there.
+    pub(super) fn absent(&self, section: Section, name: &str) -> Option<String> {
+        absent(section.noun(), name, self.sections.get(&section)?)
+    }
+
+    /// The same of an input binding.
+    pub(super) fn absent_input(&self, name: &str) -> Option<String> {
+        absent("input binding", name, self.inputs.as_ref()?)
     }
 
     /// The components there are. Applications and clusters are not among them.
@@ -109,6 +130,7 @@ impl Known {
             .with(Section::Sequencer, names(&blocks.sequencer.stores))
             .with(Section::Secrets, names(&blocks.secrets.stores))
             .with(Section::Bindings, names(&blocks.bindings.outputs))
+            .with_inputs(names(&blocks.bindings.inputs))
     }
 }
 
@@ -181,7 +203,7 @@ impl Grants {
     pub fn problems(&self, known: &Known) -> Vec<GrantProblem> {
         let of_section = |section: Section| {
             let problem = move |(at, grant): (usize, &String)| {
-                let message = problem(section, grant, known.0.get(&section))?;
+                let message = problem(section, grant, known)?;
                 Some(GrantProblem { path: format!("{section}[{at}]"), message })
             };
             self.section(section).iter().enumerate().filter_map(problem)
@@ -199,20 +221,25 @@ fn path(method: &str) -> &str {
     path.strip_prefix('/').unwrap_or(path)
 }
 
-fn problem(section: Section, grant: &str, known: Option<&BTreeSet<String>>) -> Option<String> {
+fn problem(section: Section, grant: &str, known: &Known) -> Option<String> {
     let noun = section.noun();
     let (name, part) = match grant.split_once('/') {
         Some((name, part)) if section.has_parts() => (name, Some(part)),
         _ => (grant, None),
     };
     match (name, part) {
-        ("*", None) => return None,
-        ("*", Some(_)) => return Some(format!("'{grant}' is not possible: '*' alone is every {noun}")),
-        ("", _) => return Some(format!("'{grant}' names no {noun}")),
-        (_, Some("")) => return Some(format!("'{grant}' ends in a slash; '{name}' alone is all of its")),
-        _ => {}
+        ("*", None) => None,
+        ("*", Some(_)) => Some(format!("'{grant}' is not possible: '*' alone is every {noun}")),
+        ("", _) => Some(format!("'{grant}' names no {noun}")),
+        (_, Some("")) => Some(format!("'{grant}' ends in a slash; '{name}' alone is all of its")),
+        _ => known.absent(section, name),
     }
-    let known = known.filter(|known| !known.contains(name))?;
+}
+
+fn absent(noun: &str, name: &str, known: &BTreeSet<String>) -> Option<String> {
+    if known.contains(name) {
+        return None;
+    }
     let names = || known.iter().map(String::as_str);
     Some(match nearest(name, names()) {
         Some(near) => format!("{noun} '{name}' is not configured; did you mean '{near}'?"),

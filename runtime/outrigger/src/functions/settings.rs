@@ -38,7 +38,7 @@ pub(super) fn within(name: &str, path: &str) -> String {
     if path.is_empty() { format!("functions.{name}") } else { format!("functions.{name}.{path}") }
 }
 
-/// Reads a text with the settings of a function: YAML, or JSON. What it is granted has to be `known`.
+/// Reads a text with the settings of a function: YAML, or JSON. What it is granted, and what calls it, has to be `known`.
 pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>, known: &Known) -> Result<FunctionConfig> {
     let tree = span::parse(label, text, env).map_err(|problems| told(&problems))?;
     let (config, mut problems) = read::read::<FunctionConfig>(&tree, &[]);
@@ -46,8 +46,7 @@ pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>, known: &Known) 
     if let Some(config) = &config {
         let found = config.problems().into_iter().chain(function_triggers::problems(config));
         found.for_each(|(path, message)| report(&path, message));
-        let grants = config.grants.problems(known);
-        grants.into_iter().for_each(|it: GrantProblem| report(&it.path, it.message));
+        unknown(config, known).for_each(|(path, message)| report(&path, message));
         for (path, given) in [("file", config.file.is_some()), ("url", config.url.is_some())] {
             if given {
                 report(path, "is for the section `functions`: the module is brought along here".to_owned());
@@ -60,13 +59,18 @@ pub(super) fn read(label: &Path, text: &str, env: span::Env<'_>, known: &Known) 
     }
 }
 
-/// The same of grants that were known when they were read.
+fn unknown(config: &FunctionConfig, known: &Known) -> impl Iterator<Item = (String, String)> {
+    let grants = config.grants.problems(known).into_iter().map(|it: GrantProblem| (it.path, it.message));
+    grants.chain(config.trigger_problems(known))
+}
+
+/// The same of what was known when it was read.
 ///
 /// # Errors
-/// [`InvalidArgument`](outrigger_blocks::ErrorKind::InvalidArgument) naming each grant of what is not there any more.
+/// [`InvalidArgument`](outrigger_blocks::ErrorKind::InvalidArgument) naming each grant and trigger of what is not there
+/// any more.
 pub(super) fn are_known(config: &FunctionConfig, known: &Known) -> Result<()> {
-    let problems = config.grants.problems(known);
-    let told: Vec<_> = problems.iter().map(|it| format!("{}: {}", it.path, it.message)).collect();
+    let told: Vec<_> = unknown(config, known).map(|(path, message)| format!("{path}: {message}")).collect();
     if told.is_empty() { Ok(()) } else { Err(Error::invalid(told.join("; "))) }
 }
 
@@ -92,7 +96,9 @@ mod tests {
     #[test]
     fn a_text_of_its_own_is_read_with_its_places() {
         let check = |text: &str, expected: &str| {
-            let known = Known::default().with(Section::State, ["cart"]);
+            let none = <[&str; 0]>::default();
+            let known = Known::default().with(Section::State, ["cart"]).with(Section::Pubsub, ["bus"]);
+            let known = known.with(Section::Lock, none).with_inputs(["tick"]);
             let told = read(Path::new("cart.yaml"), text, &|_| None, &known).unwrap_err();
             assert_eq!(told.message(), expected);
         };
@@ -110,6 +116,22 @@ mod tests {
         check(
             "grants:\n  state: [cart, crat]",
             "cart.yaml:2:17: grants.state[1]: state store 'crat' is not configured; did you mean 'cart'?",
+        );
+        check(
+            "events: { a: { pubsub: bsu, topic: t } }",
+            "cart.yaml:1:24: events.a.pubsub: pub/sub component 'bsu' is not configured; there are: bus",
+        );
+        check(
+            "events: { a: { pubsub: bus, topic: t }, b: { pubsub: bus, topic: t } }",
+            "cart.yaml:1:66: events.b.topic: events.a has this topic already",
+        );
+        check(
+            "schedules: { a: { schedule: '@daily', lock: cart } }",
+            "cart.yaml:1:45: schedules.a.lock: lock store 'cart' is not configured; there is none",
+        );
+        check(
+            "bindings: [tick, tock]",
+            "cart.yaml:1:18: bindings[1]: input binding 'tock' is not configured; did you mean 'tick'?",
         );
         let good = |text: &str| read(Path::new("cart.yaml"), text, &|_| None, &Known::default()).unwrap();
         let config = good("{\"grants\": {\"state\": [\"cart\"]}}");

@@ -15,20 +15,24 @@ pub(super) fn problems(config: &Config, tree: &Node, registry: &Registry) -> Vec
     config.functions.iter().flat_map(of_function).collect()
 }
 
-/// Everything the files name. A function's name stands for a cluster, too; which applications there are shows only later.
+/// Everything the files name that functions can be granted, or be called by. A function's name stands for a cluster, too; which applications there are shows only later.
 pub fn known(config: &Config, tree: &Node, registry: &Registry) -> Known {
     let mut known =
         Known::default().with(Section::Http, config.clusters.keys().chain(config.functions.keys()));
-    for section in Section::ALL.into_iter().filter(|section| block(*section).is_some()) {
-        let is_of = |component: &ComponentConfig| {
+    let of = |block: BlockKind| {
+        let is_of = move |component: &ComponentConfig| {
             let kind = registry.find(&component.r#type).ok().map(|info| info.kind).or(component.block);
-            kind == block(section)
+            kind == Some(block)
         };
-        let there = config.components.iter().filter(|(_, component)| is_of(component));
-        known = known.with(section, there.map(|(key, component)| component.name(key)));
-        known = known.with(section, broken(config, tree));
+        let there = config.components.iter().filter(move |(_, component)| is_of(component));
+        there.map(|(key, component)| component.name(key)).chain(broken(config, tree))
+    };
+    for section in Section::ALL {
+        if let Some(block) = block(section) {
+            known = known.with(section, of(block));
+        }
     }
-    known
+    known.with_inputs(of(BlockKind::InputBinding))
 }
 
 /// Components that cannot be read: told once, and not at every place that refers to them.
