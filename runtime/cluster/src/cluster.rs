@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use outrigger_http::Chosen;
 use outrigger_http::h1::client::ClientConfig;
-use outrigger_http::h2;
+use outrigger_http::{Chosen, RequestHead, h2};
 use outrigger_resilience::{Breaker, Deadline, RetryBudget};
 use outrigger_telemetry::shard::Sharded;
 use parking_lot::Mutex;
@@ -19,7 +18,7 @@ use crate::dial::Dialer;
 use crate::endpoint::Endpoint;
 use crate::error::{SendError, SendErrorKind};
 use crate::gate::{Change, Standing, Verdict};
-use crate::local::Services;
+use crate::local::{Services, wants_connection};
 use crate::metrics::ClusterMetrics;
 use crate::pick::{Avoided, Picked, Tried, pick, pick_chosen};
 use crate::set::{EndpointSet, Member};
@@ -142,8 +141,10 @@ impl Cluster {
     }
 
     /// An endpoint for a request, other than those `tried` while there is one, and the `chosen` one if there is that.
+    /// Without a head it is a connection that is wanted.
     pub(crate) fn pick(
         &self,
+        head: Option<&RequestHead>,
         tried: &[Arc<Endpoint>],
         chosen: Option<&Chosen>,
         now: Instant,
@@ -153,7 +154,7 @@ impl Cluster {
             self.renew(now);
             set = self.set.load();
         }
-        let absent = if set.has_functions { self.absent(&set) } else { Tried::new() };
+        let absent = if set.has_functions { self.absent(&set, head) } else { Tried::new() };
         let avoided = Avoided { tried, absent: &absent };
         let picked = match chosen {
             None => pick(&set, self.turns.here(), avoided),
@@ -165,10 +166,15 @@ impl Cluster {
         })
     }
 
-    /// The functions that are not deployed.
-    fn absent(&self, set: &EndpointSet) -> Tried {
+    /// The functions that are not deployed; all of them where a connection is wanted.
+    fn absent(&self, set: &EndpointSet, head: Option<&RequestHead>) -> Tried {
+        let wants = head.is_none_or(wants_connection);
+        let is_out = |endpoint: &Endpoint| match endpoint.location() {
+            Location::Function(_) => wants || self.is_absent(endpoint),
+            Location::Address(_) => false,
+        };
         let members = set.usable.iter().map(|member| &member.endpoint);
-        members.filter(|endpoint| self.is_absent(endpoint)).cloned().collect()
+        members.filter(|endpoint| is_out(endpoint)).cloned().collect()
     }
 
     /// A function that is not deployed. It may be the next moment, so nothing is held against it.

@@ -58,7 +58,7 @@ impl Cluster {
     ) -> Result<Connected, ConnectError> {
         let (mut tried, mut failed) = (Tried::new(), None);
         while tried.len() < ENDPOINTS {
-            let mut trial = match self.pick(&tried, None, now()) {
+            let mut trial = match self.pick(None, &tried, None, now()) {
                 Ok(picked) if !picked.again => Trial::new(self, picked),
                 Ok(_) => break,
                 Err(kind) => return Err(failed.unwrap_or_else(|| SendError::new(kind))),

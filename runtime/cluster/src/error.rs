@@ -102,7 +102,8 @@ impl SendErrorKind {
         match self {
             Self::Timeout | Self::TryTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Loop => StatusCode::LOOP_DETECTED,
-            Self::Protocol | Self::NoConnection => StatusCode::BAD_GATEWAY,
+            Self::Protocol => StatusCode::BAD_GATEWAY,
+            Self::NoConnection => StatusCode::NOT_IMPLEMENTED,
             Self::FunctionFailed => StatusCode::INTERNAL_SERVER_ERROR,
             Self::RequestBody => StatusCode::BAD_REQUEST,
             _ => StatusCode::SERVICE_UNAVAILABLE,

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{Request, Response};
-use outrigger_http::Body;
+use http::{Method, Request, Response};
+use outrigger_http::{Body, RequestHead};
 use outrigger_resilience::Deadline;
 use outrigger_telemetry::trace::TraceContext;
 
@@ -49,6 +49,12 @@ impl Services for NoServices {
     fn find(&self, _: &str) -> Option<Arc<dyn Service>> {
         None
     }
+}
+
+/// Whether what is asked for is a connection that carries anything: CONNECT, or a WebSocket. A service has none.
+pub(crate) fn wants_connection(head: &RequestHead) -> bool {
+    let upgrade = || head.upgrade().is_some_and(|protocol| protocol.eq_ignore_ascii_case("websocket"));
+    head.method == Method::CONNECT || upgrade()
 }
 
 /// In words for the operator.

@@ -83,7 +83,7 @@ impl Cluster {
         let (mut tried, mut at) = (Tried::new(), started);
         let mut failed: Option<Result<Response, SendError>> = None;
         loop {
-            let picked = match self.pick(&tried, ext.chosen.as_deref(), at) {
+            let picked = match self.pick(Some(head), &tried, ext.chosen.as_deref(), at) {
                 Ok(picked) => picked,
                 // Nobody is left to ask: the answer of the last one who was is better than none.
                 Err(kind) => return failed.unwrap_or_else(|| Err(SendError::new(kind))),

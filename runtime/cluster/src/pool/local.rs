@@ -17,7 +17,7 @@ use outrigger_telemetry::span::Span;
 use super::exchange::{Exchange, body_spent};
 use super::via::Via;
 use crate::error::{SendError, SendErrorKind};
-use crate::local::{LocalCall, nobody};
+use crate::local::{LocalCall, nobody, wants_connection};
 use crate::replay::Replay;
 use crate::usage::InFlight;
 use feed::Feed;
@@ -25,7 +25,7 @@ use feed::Feed;
 impl Exchange<'_> {
     pub(super) async fn locally(&self, name: &str, replay: &mut Replay) -> Result<Response, SendError> {
         let guard = self.in_flight()?;
-        if self.head.method == Method::CONNECT {
+        if wants_connection(self.head) {
             return Err(SendError::new(SendErrorKind::NoConnection));
         }
         let service = self.cluster.services.find(name);

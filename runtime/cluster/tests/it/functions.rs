@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, header};
 use outrigger_cluster::{Body, Checked, Clusters, Report, SendErrorKind, SendOptions, Standing};
 use outrigger_telemetry::trace::TraceContext;
 use serde_json::json;
@@ -229,5 +229,17 @@ async fn there_are_no_connections_to_a_function() {
     }
     let tunnel = alone.send(request(Method::CONNECT, Body::empty()), &SendOptions::default()).await;
     assert_eq!(tunnel.unwrap_err().kind, SendErrorKind::NoConnection);
+    let websocket = || {
+        let mut request = request(Method::GET, Body::empty());
+        request.head.headers.set_static(&header::CONNECTION, "upgrade");
+        request.head.headers.set_static(&header::UPGRADE, "WebSocket");
+        request
+    };
+    let refused = alone.send(websocket(), &SendOptions::default()).await.unwrap_err().kind;
+    assert_eq!((refused, refused.status().as_u16()), (SendErrorKind::NoConnection, 501));
+    for _ in 0..10 {
+        let answer = mixed.send(websocket(), &SendOptions::default()).await.unwrap();
+        assert_eq!(answer.head.status, 200, "whoever has connections is asked");
+    }
     assert_eq!(counts.calls.load(SeqCst), 0);
 }

@@ -79,6 +79,10 @@ impl Translation {
                 }
                 response.head.status = StatusCode::OK;
             }
+            // To a client that connects, any success is a tunnel.
+            Self::ToUpgrade { .. } if response.head.status.is_success() => {
+                return Err(ProxyError::WebSocket);
+            }
             Self::ToConnect { accept } if response.tunnel.is_some() => {
                 headers.set_static(&UPGRADE, "websocket");
                 headers.set_static(&CONNECTION, "upgrade");
@@ -93,12 +97,25 @@ impl Translation {
 
 #[cfg(test)]
 mod tests {
+    use outrigger_http::{Body, ResponseHead};
+
     use super::*;
     use crate::action::authority;
 
     #[test]
     fn the_proof_is_that_of_the_rfc() {
         assert_eq!(accept(b"dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    }
+
+    #[test]
+    fn a_success_without_a_websocket_is_no_tunnel() {
+        let undo = |status| {
+            let translation = Translation::ToUpgrade { accept: accept(b"key") };
+            let mut response = Response::new(ResponseHead::new(status), Body::empty());
+            translation.undo(&mut response)
+        };
+        assert!(matches!(undo(StatusCode::OK), Err(ProxyError::WebSocket)));
+        assert!(undo(StatusCode::FORBIDDEN).is_ok());
     }
 
     #[test]
