@@ -243,6 +243,7 @@ impl Accepting {
         let arrived =
             Arrived { socket, peer, bound: self.address.clone(), permit, shared: Arc::clone(shared) };
         shared.workers.spawn_on(worker, arrived.serve());
+        shared.workers.announce();
     }
 }
 

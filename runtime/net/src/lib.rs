@@ -30,5 +30,5 @@ pub use limits::ListenerLimits;
 pub use listener::{BindError, Listener, SocketOptions};
 pub use rewind::Rewind;
 pub use stream::{ConnectOptions, Stream};
-pub use sys::{nofile_limit, raise_nofile_limit, release_code};
+pub use sys::{nofile_limit, raise_nofile_limit, release_program};
 pub use workers::Workers;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use tokio::io::Interest;
@@ -75,17 +76,18 @@ pub fn raise_nofile_limit() -> io::Result<u64> {
     Ok(limit.rlim_cur)
 }
 
-/// Gives the pages of the program's code back; those that run again are mapped again from the page cache. For a
-/// program that has started: most of what ran until then never runs again.
+/// Gives back the pages of the program that are never written, code and constants; those that are used again are mapped
+/// again from the page cache. For a program that has come to rest: most of what ran until then does not run again soon.
 #[cfg(target_os = "linux")]
 #[expect(unsafe_code, reason = "madvise has no safe form: on other memory it would destroy what is there")]
-pub fn release_code() -> io::Result<()> {
-    let maps = std::fs::read_to_string("/proc/self/maps")?;
-    for range in code_of(&maps, &std::env::current_exe()?) {
-        let start = std::ptr::without_provenance_mut(range.start);
-        // SAFETY: the kernel says that the range is mapped from our own file, for running and not for writing, and the
-        // linker leaves nothing there to be changed at load. So what comes back is what was there.
-        if unsafe { libc::madvise(start, range.len(), libc::MADV_DONTNEED) } != 0 {
+pub fn release_program() -> io::Result<()> {
+    let page = page_size();
+    for part in unwritten() {
+        // A page holds nothing of two parts, as they differ in who may write.
+        let start = part.start / page * page;
+        let address = std::ptr::without_provenance_mut(start);
+        // SAFETY: the program says that nobody ever writes this part of it, so what comes back is what was there.
+        if unsafe { libc::madvise(address, part.end - start, libc::MADV_DONTNEED) } != 0 {
             return Err(io::Error::last_os_error());
         }
     }
@@ -93,59 +95,90 @@ pub fn release_code() -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub fn release_code() -> io::Result<()> {
+pub fn release_program() -> io::Result<()> {
     Ok(())
 }
 
-/// Where the code of `program` is mapped: lines of `/proc/PID/maps` such as
-/// `5612f3a00000-5612f5000000 r-xp 00706000 fd:00 1234    /usr/bin/outrigger`.
+/// Where parts of the program are mapped that are never written, not by the loader either: what it adjusts at the start
+/// and protects then belongs to a part that is written.
 #[cfg(target_os = "linux")]
-fn code_of<'m>(
-    maps: &'m str,
-    program: &'m std::path::Path,
-) -> impl Iterator<Item = std::ops::Range<usize>> + 'm {
-    maps.lines().filter_map(move |line| {
-        let (range, rest) = line.split_once(" r-xp ")?;
-        let path = rest.splitn(4, ' ').nth(3)?.trim_start();
-        let (start, end) = range.split_once('-')?;
-        let address = |digits| usize::from_str_radix(digits, 16).ok();
-        (std::path::Path::new(path) == program).then_some(address(start)?..address(end)?)
-    })
+#[expect(unsafe_code, reason = "the headers of a program in memory are told to C only")]
+fn unwritten() -> Vec<Range<usize>> {
+    unsafe extern "C" fn of_the_first(
+        object: *mut libc::dl_phdr_info,
+        _: usize,
+        found: *mut libc::c_void,
+    ) -> libc::c_int {
+        // SAFETY: the loader lends what it knows of an object for this call, and passes on `found`, which is ours alone.
+        let (object, found) = unsafe { (&*object, &mut *found.cast::<Vec<Range<usize>>>()) };
+        // SAFETY: so many headers are mapped there, as long as the object is.
+        let parts = unsafe { std::slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()) };
+        let unwritten = parts.iter().filter(|it| it.p_type == libc::PT_LOAD && it.p_flags & libc::PF_W == 0);
+        found.extend(unwritten.map(|part| {
+            let start = object.dlpi_addr as usize + part.p_vaddr as usize;
+            start..start + part.p_memsz as usize
+        }));
+        // The first object is the program; no more of them.
+        1
+    }
+
+    let mut found = Vec::new();
+    // SAFETY: the callback is told of our own vector, and is done with it when this returns.
+    unsafe { libc::dl_iterate_phdr(Some(of_the_first), (&raw mut found).cast()) };
+    found
+}
+
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "sysconf has no safe form in std or socket2")]
+fn page_size() -> usize {
+    // SAFETY: it only looks up a number.
+    let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    usize::try_from(size).unwrap_or(4096)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The program's mappings with these rights: resident and changed KiB, from the first one on.
     #[cfg(target_os = "linux")]
-    #[test]
-    fn released_code_still_runs() {
-        let resident = || {
-            let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-            let program = std::env::current_exe().unwrap();
-            let code = smaps.split_once(" r-xp ").unwrap().1;
-            assert!(code.lines().next().unwrap().ends_with(program.to_str().unwrap()), "{code}");
-            let rss = code.lines().find_map(|line| line.strip_prefix("Rss:")).unwrap();
-            rss.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
-        };
-        let before = resident();
-        release_code().unwrap();
-        let after = resident();
-        assert!(after < before, "{before} KiB, then {after} KiB");
+    fn mapped(rights: &str) -> Vec<(u64, u64)> {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let program = std::env::current_exe().unwrap();
+        let mut mappings = Vec::new();
+        let mut ours = false;
+        for line in smaps.lines() {
+            let mut words = line.split_whitespace();
+            match (words.next().unwrap(), words.next().unwrap()) {
+                ("Rss:", kib) if ours => mappings.push((kib.parse().unwrap(), 0)),
+                ("Anonymous:", kib) if ours => mappings.last_mut().unwrap().1 = kib.parse().unwrap(),
+                (word, found) if !word.ends_with(':') => {
+                    ours = found == rights && line.ends_with(program.to_str().unwrap());
+                }
+                _ => {}
+            }
+        }
+        mappings
     }
 
+    /// What the loader has adjusted is read-only as well by now, but would come back as it is in the file: it stays.
     #[cfg(target_os = "linux")]
     #[test]
-    fn only_the_code_of_the_program_is_found() {
-        let maps = "\
-            1000-2000 r--p 00000000 fd:00 7 /opt/my app/outrigger\n\
-            2000-5000 r-xp 00001000 fd:00 7                          /opt/my app/outrigger\n\
-            5000-6000 r--p 00004000 fd:00 7 /opt/my app/outrigger\n\
-            7000-8000 r-xp 00000000 00:00 0 \n\
-            8000-9000 r-xp 00000000 fd:00 8 /lib/libc.so.6\n\
-            9000-a000 r-xp 00000000 00:00 0 [vdso]\n";
-        let mut found = code_of(maps, std::path::Path::new("/opt/my app/outrigger"));
-        assert_eq!((found.next(), found.next()), (Some(0x2000..0x5000), None));
+    fn a_released_program_still_runs() {
+        let sum = |rights| {
+            let mappings = mapped(rights).into_iter();
+            mappings.fold((0, 0), |(resident, changed), (r, c)| (resident + r, changed + c))
+        };
+        let (code, constants) = (sum("r-xp"), sum("r--p"));
+        release_program().unwrap();
+        let (code_after, constants_after) = (sum("r-xp"), sum("r--p"));
+        assert!(code_after.0 < code.0, "{code:?} KiB, then {code_after:?} KiB");
+        assert!(constants_after.0 < constants.0, "{constants:?} KiB, then {constants_after:?} KiB");
+        assert!(
+            constants.1 > 0 && constants_after.1 == constants.1,
+            "{constants:?}, then {constants_after:?}"
+        );
+        assert_eq!(unwritten().len(), mapped("r-xp").len() + mapped("r--p").len() - 1);
     }
 
     #[test]

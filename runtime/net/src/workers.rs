@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use outrigger_telemetry::shard;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 /// The running workers. Dropping it stops them without waiting.
 #[derive(Debug)]
@@ -17,6 +17,7 @@ pub struct Workers {
     workers: Box<[Worker]>,
     /// Where the search for the worker with fewest starts, so that equals take turns.
     turn: AtomicUsize,
+    arrived: Notify,
 }
 
 #[derive(Debug)]
@@ -42,7 +43,7 @@ impl Workers {
     /// Starts `n` workers (at least one, at most 64) on threads named `worker-0` and so on.
     pub fn start(n: usize) -> io::Result<Self> {
         let workers = (0..n.clamp(1, shard::MAX_SHARDS - 1)).map(Worker::start).collect::<io::Result<_>>()?;
-        Ok(Self { workers, turn: AtomicUsize::new(0) })
+        Ok(Self { workers, turn: AtomicUsize::new(0), arrived: Notify::new() })
     }
 
     #[expect(clippy::len_without_is_empty, reason = "there is always at least one")]
@@ -67,6 +68,17 @@ impl Workers {
     /// How many connections each worker has.
     pub fn connections(&self) -> Vec<usize> {
         self.workers.iter().map(|worker| worker.connections.load(Relaxed)).collect()
+    }
+
+    /// Waits for the next connection on any of them, or returns at once when one came since the last time. For one who
+    /// waits.
+    pub async fn arrival(&self) {
+        self.arrived.notified().await;
+    }
+
+    /// What the acceptor calls for each connection it gives away.
+    pub(crate) fn announce(&self) {
+        self.arrived.notify_one();
     }
 
     /// The worker with fewest connections and its counter, for the acceptor.

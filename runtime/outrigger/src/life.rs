@@ -3,7 +3,7 @@
 use std::{ffi::OsString, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use outrigger_net::Address;
+use outrigger_net::{Address, Workers};
 use rustix::process::Signal;
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     tokens,
 };
 
-/// How long after the start its code is let go.
+/// How long after the start, and after the last connection that came, the program is let go.
 const SETTLING: Duration = Duration::from_millis(500);
 
 /// What to run.
@@ -53,7 +53,7 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
     let mut watch =
         Watch::new(files.unwrap_or_else(Watch::nothing), seen).context("watching the configuration files")?;
     // Ends by itself, or with the runtime.
-    tokio::spawn(settle());
+    tokio::spawn(settle(Arc::clone(&app.workers)));
 
     let code = match plan.app.split_first() {
         None => {
@@ -74,12 +74,17 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
     Ok(code)
 }
 
-/// Once components have had their first chance to connect: command line, configuration and connecting are most of the
-/// code that has run, and as much of the memory.
-async fn settle() {
-    tokio::time::sleep(SETTLING).await;
-    if let Err(error) = outrigger_net::release_code() {
-        tracing::debug!(%error, "the code of the start stays mapped");
+/// Gives back the pages of the program whenever it comes to rest: command line, configuration and connecting are most of
+/// the code that has run, and that is most of the memory. Whoever comes later uses other code, once, too. What a
+/// connection goes on using is mapped again; only one that is new counts as unrest, so that an idle process sleeps.
+async fn settle(workers: Arc<Workers>) {
+    loop {
+        while tokio::time::timeout(SETTLING, workers.arrival()).await.is_ok() {}
+        if let Err(error) = outrigger_net::release_program() {
+            tracing::debug!(%error, "the program stays mapped");
+            return;
+        }
+        workers.arrival().await;
     }
 }
 

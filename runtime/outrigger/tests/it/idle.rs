@@ -1,10 +1,13 @@
-//! A sidecar nobody talks to sleeps: no thread of it is ever scheduled.
+//! A sidecar nobody talks to sleeps: no thread of it is ever scheduled, and it keeps little of its program in memory.
 
 use std::{fs, time::Duration};
 
 use outrigger_sdk::{Client, Options};
 
-use crate::program::{Folder, Program, eventually};
+use crate::{
+    http,
+    program::{Folder, Program, eventually},
+};
 
 /// How often its threads have gone to sleep so far: each time something had woken them.
 fn naps(program: &Program) -> u64 {
@@ -43,6 +46,22 @@ fn it_sleeps_when_nobody_calls() {
         assert_eq!(tokio::task::block_in_place(|| wakeups(&program)), 0, "with a subscriber");
     });
     assert_eq!(wakeups(&program), 0);
+}
+
+/// The program itself is most of what is resident. Each visit maps what it uses again, which shows that the next rest
+/// gives something back.
+#[test]
+fn what_a_visit_used_is_given_back() {
+    let folder = Folder::empty();
+    let program = folder.run();
+    let mut rested = 0;
+    for visit in ["start", "first visit", "second visit"] {
+        let used = eventually(visit, || {
+            assert_eq!(http::get(program.admin(), "/metrics").status, 200);
+            Some(program.mapped()).filter(|used| *used > rested)
+        });
+        rested = eventually("rest", || Some(program.mapped()).filter(|rested| *rested < used));
+    }
 }
 
 /// Health checks wake it, and the count shows that.

@@ -199,8 +199,17 @@ impl Program {
 
     /// Resident memory that holds data, in bytes.
     pub(crate) fn data(&self) -> usize {
+        self.resident("RssAnon:")
+    }
+
+    /// Resident memory that is files, the program before all, in bytes.
+    pub(crate) fn mapped(&self) -> usize {
+        self.resident("RssFile:")
+    }
+
+    fn resident(&self, kind: &str) -> usize {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(kind)).unwrap();
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
