@@ -1,5 +1,6 @@
 //! Functions of the running program: brought in by each of the ways there are, switched under load, taken back, kept.
 
+mod arriving;
 mod swap;
 
 use std::{
@@ -226,6 +227,56 @@ fn the_folder_is_followed() {
     assert_eq!(says(&program).as_deref(), Some("first"));
     fs::remove_file(&file).unwrap();
     eventually("it is gone", || (get(program.web(), "/").status == 503).then_some(()));
+}
+
+#[test]
+fn what_brings_events_has_to_be_there() {
+    let folder = Folder::with(
+        "components: { bus: { type: pubsub.in-memory } }\nwasm: { functions: { folder: deployed } }\n",
+    );
+    let program = folder.run();
+    fs::write(folder.path("hello.wasm"), answering("hello")).unwrap();
+    fs::write(folder.path("hello.yaml"), "events: { sold: { pubsub: bsu, topic: sold } }").unwrap();
+    let expected = "events.sold.pubsub: pub/sub component 'bsu' is not configured; there are: bus";
+    let deploy = ["deploy", "hello.wasm"];
+    let told = failed(cli(&folder, program.admin(), &deploy));
+    assert!(told.contains(expected), "{told}");
+    for file in ["hello.yaml", "hello.wasm"] {
+        fs::copy(folder.path(file), folder.path("deployed").join(file)).unwrap();
+    }
+    let reason = eventually("it is refused", || {
+        let function = get(program.admin(), "/functions/hello").json();
+        function["versions"][0]["reason"].as_str().map(str::to_owned)
+    });
+    assert!(reason.ends_with(expected), "{reason}");
+    fs::remove_file(folder.path("deployed/hello.wasm")).unwrap();
+    eventually("it is gone", || (get(program.admin(), "/functions/hello").status == 404).then_some(()));
+    fs::write(folder.path("hello.yaml"), "events: { sold: { pubsub: bus, topic: sold } }").unwrap();
+    done(cli(&folder, program.admin(), &deploy));
+}
+
+#[test]
+fn a_function_has_no_connections() {
+    let folder = Folder::with(&FOLDER.replace(
+        "{ address: '127.0.0.1:0' }",
+        "{ address: '127.0.0.1:0', access_log: { path: access.log, format: '%{status} %{reason}' } }",
+    ));
+    let program = folder.run();
+    fs::write(folder.path("hello.wasm"), answering("hello")).unwrap();
+    done(cli(&folder, program.admin(), &["deploy", "hello.wasm"]));
+    let websocket = [
+        ("connection", "upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+        ("sec-websocket-version", "13"),
+    ];
+    let refused = send(program.web(), "GET", "/", &websocket, "");
+    assert_eq!(refused.status, 501, "{}", refused.body);
+    eventually("the log says why", || {
+        let log = fs::read_to_string(folder.path("access.log")).ok()?;
+        log.contains("501 no_connection").then_some(())
+    });
+    assert_eq!(says(&program).as_deref(), Some("hello"));
 }
 
 #[test]
