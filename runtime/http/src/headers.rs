@@ -136,6 +136,15 @@ impl Headers {
         self.len() == 0
     }
 
+    /// No fewer than all names and values have; of those of a [`Headers::Wire`] it takes no look at each.
+    #[must_use]
+    pub fn bytes_at_most(&self) -> usize {
+        match self {
+            Self::Wire(wire) => wire.text_len(),
+            Self::Map(map) => map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
+        }
+    }
+
     /// Removes every field called `name`; says whether there was one.
     pub fn remove(&mut self, name: &HeaderName) -> bool {
         match self {

@@ -13,9 +13,9 @@ use wasmtime::{InstancePre, Module, Store, TypedFunc, UpdateDeadline, WasmParams
 pub(crate) use function::{Asked, Said};
 
 use crate::engine::Engine;
-use crate::filter::abi::Version;
+use crate::filter::abi::{Side, Version};
 use crate::filter::blocks;
-use crate::filter::exports::{Exports, Find};
+use crate::filter::exports::{self, Exports, Find};
 use crate::filter::link::linker;
 use crate::filter::measures::is_timed;
 use crate::filter::memory::{ALLOCATE, length};
@@ -31,6 +31,8 @@ pub(crate) struct Blueprint {
     version: Version,
     /// Whether it may set or read what filters set on a request.
     pub(crate) has_properties: bool,
+    /// Whether it looks at bodies or trailers, of requests and of responses.
+    reads: [bool; 2],
     /// Of the plugins that share its instances, which have the settings of an instance in common; there is one at least.
     pub(crate) crew: Box<[Arc<Plan>]>,
 }
@@ -84,7 +86,16 @@ impl Blueprint {
         let linker = linker(engine.wasmtime(), module).map_err(text)?;
         let pre = linker.instantiate_pre(module).map_err(text)?;
         let has_properties = module.imports().any(|import| import.name().ends_with("_property"));
-        Ok(Self { engine, pre, version, has_properties, crew })
+        let reads = [Side::Request, Side::Response].map(|side| exports::reads(module, side));
+        Ok(Self { engine, pre, version, has_properties, reads, crew })
+    }
+
+    pub(crate) fn reads(&self, side: Side) -> bool {
+        let [request, response] = self.reads;
+        match side {
+            Side::Request => request,
+            Side::Response => response,
+        }
     }
 }
 

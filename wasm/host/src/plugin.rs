@@ -20,7 +20,7 @@ use crate::filter::connection::Line;
 use crate::filter::measures::{Hold, Measures};
 use crate::filter::passing::{Passing, Released};
 use crate::filter::state::{Home, Services};
-use crate::filter::stream::Stream;
+use crate::filter::stream::{Head, Stream};
 use crate::instance::{Blueprint, Crash, Unstarted, Vm};
 use crate::patience::Patience;
 
@@ -97,6 +97,12 @@ impl Plugin {
         self.config.failure == Failure::Open
     }
 
+    /// The filter has the head until it lets the message go. Only where the message passes should the filter fail, it
+    /// stays here as well.
+    pub(crate) fn lend<H: Head>(&self, head: &mut H) -> H {
+        if self.is_open() { head.clone() } else { head.leave() }
+    }
+
     pub(crate) fn body_before_head(&self) -> bool {
         self.config.body_before_head
     }
@@ -159,8 +165,9 @@ impl Cell {
         let context = slot.number();
         let observed = plugin.measures.begin(context, None);
         self.run(&mut slot, |vm| {
-            let stream = Stream::new(Arc::clone(conn), None, observed);
-            vm.open(context, Stream { seat: plugin.seat, ..stream })?;
+            let mut stream = Stream::new(Arc::clone(conn), None, observed);
+            stream.seat = plugin.seat;
+            vm.open(context, stream)?;
             vm.connected(context)
         })?;
         Ok(context)
@@ -170,7 +177,7 @@ impl Cell {
     pub(crate) fn begin(
         &self,
         plugin: &Plugin,
-        request: &Request,
+        request: &mut Request,
         route: &Arc<str>,
         end: bool,
     ) -> Result<(u32, Option<Released>), Gone> {
@@ -181,10 +188,10 @@ impl Cell {
         let observed = plugin.measures.begin(context, request.ext.trace.as_deref());
         let released = self.run(&mut slot, |vm| {
             let (conn, route) = (Arc::clone(&request.conn), Arc::clone(route));
-            let stream = Stream::new(conn, Some(route), observed);
-            let state = request.ext.state.clone();
-            vm.open(context, Stream { seat: plugin.seat, state, ..stream })?;
-            vm.request_headers(context, request.head.clone(), end)?;
+            let mut stream = Stream::new(conn, Some(route), observed);
+            (stream.seat, stream.state) = (plugin.seat, request.ext.state.clone());
+            vm.open(context, stream)?;
+            vm.request_headers(context, plugin.lend(&mut request.head), end)?;
             Ok(vm.released(context, Side::Request))
         })?;
         Ok((context, released))
@@ -193,6 +200,11 @@ impl Cell {
     /// Whether its plugins may set or read what filters set on a request.
     pub(crate) fn has_properties(&self) -> bool {
         self.blueprint.has_properties
+    }
+
+    /// Whether anybody looks at bodies or trailers of this side.
+    pub(crate) fn reads(&self, side: Side) -> bool {
+        self.blueprint.reads(side)
     }
 
     /// Calls the instance about a stream it knows.
@@ -209,7 +221,8 @@ impl Cell {
     /// Looks at a stream without calling anybody.
     pub(crate) fn look<R>(&self, context: u32, look: impl FnOnce(&mut Stream) -> R) -> Result<R, Gone> {
         let mut slot = self.slot.lock();
-        slot.vm.as_mut().and_then(|vm| vm.state_mut().streams.get_mut(&context)).map(look).ok_or(Gone)
+        let stream = slot.vm.as_mut().and_then(|vm| vm.state_mut().streams.get_mut(&context));
+        stream.map(|stream| look(stream)).ok_or(Gone)
     }
 
     fn run<R>(&self, slot: &mut Slot, run: impl FnOnce(&mut Vm) -> Result<R, Crash>) -> Result<R, Gone> {

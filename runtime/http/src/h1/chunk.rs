@@ -212,8 +212,10 @@ fn after_quoted(mut bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// RFC 9110 §5.6.2.
+#[inline]
 pub(crate) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.')
+        || matches!(byte, b'^'..=b'`' | b'|' | b'~')
 }
 
 fn trailers(scan: &mut Scan, buffer: &mut BytesMut) -> Result<Step, &'static str> {

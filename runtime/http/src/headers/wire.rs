@@ -82,6 +82,11 @@ impl WireHeaders {
         self.fields.read().spans.len()
     }
 
+    /// Fields are apart from each other in it, and other things may be between them.
+    pub(crate) fn text_len(&self) -> usize {
+        self.fields.read().text.len()
+    }
+
     pub(crate) fn remove(&mut self, name: &[u8]) -> bool {
         let fields = self.fields.read();
         // Usually there is none, and nothing to move.

@@ -1,6 +1,6 @@
 //! What a module lets itself be called with. All of it is optional; what is there must have the right type.
 
-use wasmtime::{AsContextMut, Instance, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{AsContextMut, Instance, Module, TypedFunc, WasmParams, WasmResults};
 
 use super::abi::Side;
 use super::calls::Part;
@@ -122,6 +122,15 @@ impl Exports {
             Part::Trailing => &self.grpc_trailing,
         }
     }
+}
+
+/// Whether a module looks at bodies or trailers of this side.
+pub(crate) fn reads(module: &Module, side: Side) -> bool {
+    let names = match side {
+        Side::Request => ["proxy_on_request_body", "proxy_on_request_trailers"],
+        Side::Response => ["proxy_on_response_body", "proxy_on_response_trailers"],
+    };
+    names.iter().any(|name| module.get_export(name).is_some())
 }
 
 pub(crate) struct Find<'f, S> {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::header::HOST;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use outrigger_http::{Authority, FieldName, Headers, RequestHead, ResponseHead, Scheme};
 
@@ -73,7 +74,7 @@ pub(crate) fn remove(guest: &mut Guest<'_>, number: u32, name: Span) -> Answer {
 
 /// How many fields a head has, as callbacks are told.
 pub(crate) fn count(stream: &Stream, side: Side) -> u32 {
-    let fields = |line: usize, headers: &Headers| line + regular(headers).count();
+    let fields = |line: usize, headers: &Headers| line + headers.len() - headers.get_all(&HOST).count();
     let count = match side {
         Side::Request => stream.request.head.as_ref().map(|head| fields(4, &head.headers)),
         Side::Response => stream.response.head.as_ref().map(|head| fields(1, &head.headers)),
@@ -164,9 +165,7 @@ fn in_head<H>(
     if message.at != At::Head && !message.head_waits {
         return Err(Status::BadArgument);
     }
-    edit(message.head.as_mut().ok_or(Status::NotFound)?)?;
-    message.edited = true;
-    Ok(())
+    edit(message.head.as_mut().ok_or(Status::NotFound)?)
 }
 
 fn in_trailers<H>(message: &mut Message<H>, edit: &Edit<'_>) -> Result<(), Status> {
@@ -267,11 +266,11 @@ fn edit_headers(headers: &mut Headers, edit: &Edit<'_>) -> Result<(), Status> {
             Ok(())
         }
         Edit::Add(name, value) => {
-            has_room(headers.iter(), name, value)?;
+            has_room_in(headers, |_| true, name, value)?;
             append(headers, name, value)
         }
         Edit::Replace(name, value) => {
-            has_room(headers.iter().filter(|(known, _)| !known.eq_ignore_ascii_case(name)), name, value)?;
+            has_room_in(headers, |known| !known.eq_ignore_ascii_case(name), name, value)?;
             let name = FieldName::of(name).ok_or(Status::BadArgument)?;
             headers.set_field(name, value).map_err(|_| Status::BadArgument)
         }
@@ -282,6 +281,20 @@ fn edit_headers(headers: &mut Headers, edit: &Edit<'_>) -> Result<(), Status> {
 fn append(headers: &mut Headers, name: &[u8], value: &[u8]) -> Result<(), Status> {
     let name = FieldName::of(name).ok_or(Status::BadArgument)?;
     headers.append_field(name, value).map_err(|_| Status::BadArgument)
+}
+
+/// Whether one more pair fits beside those that stay. Nearly always it does beside all there are, which is seen at once.
+fn has_room_in(
+    headers: &Headers,
+    stays: impl Fn(&[u8]) -> bool,
+    name: &[u8],
+    value: &[u8],
+) -> Result<(), Status> {
+    let bytes = headers.bytes_at_most() + name.len() + value.len();
+    if headers.len() < MAP_PAIRS && bytes <= MAP_BYTES {
+        return Ok(());
+    }
+    has_room(headers.iter().filter(|(known, _)| stays(known)), name, value)
 }
 
 /// Whether one more pair fits beside the others. A whole map was measured when it was decoded.

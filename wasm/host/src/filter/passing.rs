@@ -14,9 +14,9 @@ use super::abi::Side;
 use super::body::{Early, Flow};
 use super::local::Local;
 use super::measures::Hold;
-use super::stream::{Stream, length_of};
+use super::stream::length_of;
 use crate::limits;
-use crate::plugin::{Cell, Plugin};
+use crate::plugin::{Cell, Gone, Plugin};
 
 /// What the chain holds of a request while it is in the hands of a plugin.
 #[derive(Debug)]
@@ -84,14 +84,8 @@ impl Passing {
             Released::Go => {}
         }
         let exchange = self.exchange.as_ref()?;
-        let (edited, chosen, is_flowing) =
-            exchange.cell.look(exchange.context, Stream::let_request_go).unwrap_or_default();
-        if let Some(head) = edited {
-            request.head = head;
-        }
-        if let Some(chosen) = chosen {
-            request.ext.chosen = Some(Box::new(chosen));
-        }
+        let left = exchange.cell.look(exchange.context, |stream| stream.let_request_go(request));
+        let Ok(is_flowing) = left else { return self.give_up() };
         if !end && !is_flowing {
             exchange.flow(Side::Request, &request.head.headers, &mut request.body);
         }
@@ -113,7 +107,7 @@ impl Passing {
                 *response = local.into_response(self.is_grpc);
             }
             let end = response.body.is_end_stream();
-            vm.response_headers(context, response.head.clone(), end)?;
+            vm.response_headers(context, exchange.plugin.lend(&mut response.head), end)?;
             Ok(vm.released(context, Side::Response))
         });
         if let Some(released) = shown.unwrap_or(Some(Released::Gone)) {
@@ -128,18 +122,16 @@ impl Passing {
     }
 
     fn answer(&mut self, response: &mut Response, released: Released) {
-        match released {
-            Released::Answer(local) => *response = local.into_response(self.is_grpc),
-            Released::Gone => {
-                if let Some(refused) = self.give_up() {
-                    *response = refused;
-                }
+        let is_gone = match released {
+            Released::Answer(local) => {
+                *response = local.into_response(self.is_grpc);
+                false
             }
-            Released::Go => {
-                if let Some(exchange) = &self.exchange {
-                    exchange.let_go(response);
-                }
-            }
+            Released::Gone => true,
+            Released::Go => self.exchange.as_ref().is_some_and(|exchange| exchange.let_go(response).is_err()),
+        };
+        if is_gone && let Some(refused) = self.give_up() {
+            *response = refused;
         }
     }
 }
@@ -161,7 +153,7 @@ impl Exchange {
         let mut hold = None;
         self.hold(side, &mut hold);
         let later = async {
-            match may_look && self.plugin.body_before_head() && self.reads(side) {
+            match may_look && self.plugin.body_before_head() && self.cell.reads(side) {
                 true => self.released_by_body(side, body).await,
                 false => poll_fn(|cx| self.poll_released(side, cx)).await,
             }
@@ -211,10 +203,6 @@ impl Exchange {
         local.ok().flatten().map_or(Released::Gone, Released::Answer)
     }
 
-    fn reads(&self, side: Side) -> bool {
-        self.cell.about(self.context, |vm| Ok(vm.reads(side))) == Ok(true)
-    }
-
     pub(crate) fn poll_released(&self, side: Side, cx: &mut Context<'_>) -> Poll<Released> {
         let looked = self.cell.look(self.context, |stream| match stream.released(side) {
             Some(released) => Poll::Ready(released),
@@ -227,23 +215,21 @@ impl Exchange {
     }
 
     /// The response's head leaves as the filter made it; its body comes by the filter.
-    fn let_go(self: &Arc<Self>, response: &mut Response) {
-        let end = response.body.is_end_stream();
-        let (edited, is_flowing) = self.cell.look(self.context, Stream::let_response_go).unwrap_or_default();
-        if let Some(head) = edited {
-            if !still_opens_tunnel(response.head.status, head.status) {
-                response.tunnel = None;
-            }
-            response.head = head;
+    fn let_go(self: &Arc<Self>, response: &mut Response) -> Result<(), Gone> {
+        let (end, status) = (response.body.is_end_stream(), response.head.status);
+        let is_flowing = self.cell.look(self.context, |stream| stream.let_response_go(&mut response.head))?;
+        if !still_opens_tunnel(status, response.head.status) {
+            response.tunnel = None;
         }
         if !end && !is_flowing && response.tunnel.is_none() {
             self.flow(Side::Response, &response.head.headers, &mut response.body);
         }
+        Ok(())
     }
 
     /// Puts itself between a body and its reader, if the filter looks at bodies at all.
     fn flow(self: &Arc<Self>, side: Side, headers: &Headers, body: &mut Body) {
-        if self.reads(side) {
+        if self.cell.reads(side) {
             // A filter that leaves the length as it is promises to keep to it.
             let length = length_of(headers);
             *body = Body::wrap(Flow::new(Arc::clone(self), side, std::mem::take(body), length));

@@ -103,7 +103,8 @@ pub(crate) struct State {
     pub(crate) root: u32,
     /// The context that host calls are about.
     pub(crate) current: u32,
-    pub(crate) streams: HashMap<u32, Stream, BuildHasherDefault<Numbered>>,
+    /// Boxed: they are as long as many lines of text, and come and go with each request.
+    pub(crate) streams: HashMap<u32, Box<Stream>, BuildHasherDefault<Numbered>>,
     /// The code it exited with, if that is how its last call ended.
     pub(crate) exited: Option<u32>,
     /// Contexts that wanted to live on after `on_done` and have now said `done`.
@@ -182,7 +183,7 @@ impl State {
 
     /// The stream host calls are about; there is none in the plugin's own context.
     pub(crate) fn stream(&self) -> Result<&Stream, Status> {
-        self.streams.get(&self.current).ok_or(Status::NotFound)
+        self.streams.get(&self.current).map(Box::as_ref).ok_or(Status::NotFound)
     }
 
     /// A context is through, once; one that nobody has asked about is not.
@@ -212,7 +213,7 @@ impl State {
     }
 
     pub(crate) fn stream_mut(&mut self) -> Result<&mut Stream, Status> {
-        self.streams.get_mut(&self.current).ok_or(Status::NotFound)
+        self.streams.get_mut(&self.current).map(Box::as_mut).ok_or(Status::NotFound)
     }
 }
 

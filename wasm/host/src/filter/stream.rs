@@ -5,9 +5,9 @@ use std::task::Waker;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use outrigger_http::{Chosen, FilterState, Headers, RequestHead, ResponseHead, Upstream};
+use http::{HeaderMap, Method};
+use outrigger_http::{Authority, Chosen, FilterState, Headers, Request, RequestHead, ResponseHead, Upstream};
 use outrigger_net::ConnInfo;
 use tokio::task::JoinHandle;
 
@@ -69,8 +69,6 @@ pub(crate) enum Life {
 #[derive(Debug)]
 pub(crate) struct Message<H> {
     pub(crate) head: Option<H>,
-    /// The head is not what came any more.
-    pub(crate) edited: bool,
     /// It waits for what the filter makes of the body, and may be changed until then.
     pub(crate) head_waits: bool,
     /// Of the body, what the filter is being shown or holds back.
@@ -182,7 +180,6 @@ impl<H> Default for Message<H> {
     fn default() -> Self {
         Self {
             head: None,
-            edited: false,
             head_waits: false,
             body: Chunk::default(),
             trailers: None,
@@ -196,11 +193,13 @@ impl<H> Default for Message<H> {
 }
 
 impl<H: Clone> Message<H> {
-    /// The head leaves; it is given when it is not what came any more. Says whether the body is on its way already.
-    fn let_go(&mut self) -> (Option<H>, bool) {
+    /// The head leaves, and the filter may still read it. Says whether the body is on its way already.
+    fn let_go(&mut self, to: &mut H) -> bool {
         self.at = At::Nothing;
-        let edited = if self.edited { self.head.clone() } else { None };
-        (edited, std::mem::take(&mut self.head_waits))
+        if let Some(head) = &self.head {
+            *to = head.clone();
+        }
+        std::mem::take(&mut self.head_waits)
     }
 }
 
@@ -218,17 +217,28 @@ impl<H> Message<H> {
 }
 
 /// The head of either direction.
-pub(crate) trait Head {
+pub(crate) trait Head: Clone {
+    /// It goes to the filter. What stays in its place says no more of it than the status.
+    fn leave(&mut self) -> Self;
     fn headers(&self) -> &Headers;
 }
 
 impl Head for RequestHead {
+    fn leave(&mut self) -> Self {
+        std::mem::replace(self, Self::new(Method::GET, Authority::default(), Bytes::new()))
+    }
+
     fn headers(&self) -> &Headers {
         &self.headers
     }
 }
 
 impl Head for ResponseHead {
+    fn leave(&mut self) -> Self {
+        let stays = Self::new(self.status);
+        std::mem::replace(self, stays)
+    }
+
     fn headers(&self) -> &Headers {
         &self.headers
     }
@@ -361,17 +371,18 @@ impl Stream {
         (!self.message(side).is_paused()).then_some(Released::Go)
     }
 
-    /// The request's head leaves: as the filter has changed it, if it has, and where the filter wants it to go. Says
-    /// whether its body is on its way already.
-    pub(crate) fn let_request_go(&mut self) -> (Option<RequestHead>, Option<Chosen>, bool) {
-        let (edited, is_flowing) = self.request.let_go();
-        (edited, self.chosen.take(), is_flowing)
+    /// The request's head leaves for where the filter wants it to go. Says whether its body is on its way already.
+    pub(crate) fn let_request_go(&mut self, request: &mut Request) -> bool {
+        if let Some(chosen) = self.chosen.take() {
+            request.ext.chosen = Some(Box::new(chosen));
+        }
+        self.request.let_go(&mut request.head)
     }
 
     /// The response's head leaves; from here on an answer of the filter's own comes too late.
-    pub(crate) fn let_response_go(&mut self) -> (Option<ResponseHead>, bool) {
+    pub(crate) fn let_response_go(&mut self, head: &mut ResponseHead) -> bool {
         self.answered = true;
-        self.response.let_go()
+        self.response.let_go(head)
     }
 
     pub(crate) fn resume(&mut self, side: Side) {

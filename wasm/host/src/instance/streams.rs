@@ -17,7 +17,7 @@ use crate::filter::stream::{At, Life, Message, Parts, Stream};
 impl Vm {
     /// A request or a connection has come.
     pub(crate) fn open(&mut self, context: u32, stream: Stream) -> Called {
-        self.state_mut().streams.insert(context, stream);
+        self.state_mut().streams.insert(context, Box::new(stream));
         let root = self.root_of(context);
         self.call(context, |exports| &exports.context_create, (context, root))?;
         Ok(())
@@ -115,11 +115,6 @@ impl Vm {
         let answer = self.call(context, |exports| exports.trailers(side), (context, fields))?;
         self.with_message(context, side, |message| message.decide(Action::of(answer)));
         Ok(())
-    }
-
-    /// Whether anybody looks at bodies or trailers of this side.
-    pub(crate) fn reads(&self, side: Side) -> bool {
-        self.exports.data(side, false).is_some() || self.exports.trailers(side).is_some()
     }
 
     /// Nothing more will come of a request. A filter that has still to do says so, and later that it is done.
