@@ -335,7 +335,7 @@ fn guarded<R>(
     let ticks = deadline.as_nanos().div_ceil(TICK.as_nanos()) + 1;
     store.set_epoch_deadline(u64::try_from(ticks).unwrap_or(u64::MAX));
     store.data_mut().clock = Clock::start(deadline);
-    let ticking = engine.begin();
+    let ticking = engine.begin_short();
     let result = catch_unwind(AssertUnwindSafe(|| run(store)));
     drop(ticking);
     match result {
