@@ -41,7 +41,7 @@ pub struct FunctionsConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
     /// Threads that run functions; they run nothing else. There are as many more, of the lowest priority, where calls go on
-    /// that compute for longer than two milliseconds without waiting for anything. A change takes effect with the next
+    /// that compute for longer than ten milliseconds without waiting for anything. A change takes effect with the next
     /// start. Default: one for each processor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<NonZeroUsize>,

@@ -17,7 +17,9 @@ use crate::ticker::TICK;
 /// A guest that computes lets others have their turn after so many ticks.
 const TURN: u64 = 10;
 /// A call that computes for so long without waiting for anything is a long one.
-const LONG: Duration = TICK.saturating_mul(2);
+const LONG: Duration = Duration::from_millis(10);
+/// Who computes is stopped with his next turn, and so are those who wait for him, if there is none for so long.
+const GRACE: Duration = Duration::from_millis(20);
 
 /// The processor time of one call, on whatever threads it runs: waiting is not computing. And its deadline, which one that
 /// computes does not see by itself.
@@ -95,16 +97,13 @@ impl Clock {
 
     /// The ticks until somebody has to look again. Asked while it runs, when a tick has passed.
     pub(crate) fn turn(&self) -> Result<u64, Stop> {
-        let spent = self.look();
+        let left = Duration::from_nanos(self.allowed.load(Relaxed).saturating_sub(self.look()));
         self.interrupted.store(true, Relaxed);
-        let left = Duration::from_nanos(self.allowed.load(Relaxed).saturating_sub(spent));
         let due = self.until.lock().remaining(Instant::now()).unwrap_or(Duration::MAX);
-        // Until it is known to be a long one, it is looked at with each tick.
-        let most = if self.has_been_at_it(spent) < LONG { 1 } else { TURN };
         match (left, due) {
             (Duration::ZERO, _) => Err(Stop::Overrun),
             (_, Duration::ZERO) => Err(Stop::Late),
-            (left, due) => Ok((nanoseconds(left.min(due)) / nanoseconds(TICK) + 1).min(most)),
+            (left, due) => Ok((nanoseconds(left.min(due)) / nanoseconds(TICK) + 1).min(TURN)),
         }
     }
 
@@ -120,13 +119,9 @@ impl Clock {
             self.waited.store(spent, Relaxed);
             return false;
         }
-        let is_long = self.has_been_at_it(spent) >= LONG;
+        let is_long = spent.saturating_sub(self.waited.load(Relaxed)) >= nanoseconds(LONG);
         self.is_long.fetch_or(is_long, Relaxed);
         is_long
-    }
-
-    fn has_been_at_it(&self, spent: u64) -> Duration {
-        Duration::from_nanos(spent.saturating_sub(self.waited.load(Relaxed)))
     }
 
     /// What it has spent by now.
@@ -198,6 +193,14 @@ pub(crate) async fn guarded<R>(
     }
 }
 
+/// What comes of a call for those who wait for it: they are told in time, whatever thread there is for it.
+pub(crate) async fn in_time<T>(deadline: Deadline, answer: impl Future<Output = T>) -> Result<T, Crash> {
+    match deadline.instant() {
+        Some(at) => tokio::time::timeout_at((at + GRACE).into(), answer).await.map_err(|_| Crash::Late),
+        None => Ok(answer.await),
+    }
+}
+
 /// The cause, without the addresses of the guest's stack before it.
 fn crash(error: &wasmtime::Error, clock: &Clock) -> Crash {
     match (error.downcast_ref::<Stop>(), error.downcast_ref::<wasmtime_wasi::I32Exit>()) {
@@ -227,6 +230,8 @@ mod tests {
     fn turns_get_shorter_towards_the_end() {
         let clock = Clock::default();
         let start = |allowed| clock.start(allowed, Deadline::NEVER);
+        start(Duration::from_secs(1));
+        assert_eq!(turn(&clock), Ok(TURN));
         start(Duration::from_micros(4_500));
         let next = clock.run(Instant::now(), || {
             assert!(clock.turn().unwrap() <= 4);
@@ -245,29 +250,36 @@ mod tests {
     }
 
     #[test]
-    fn what_computes_for_two_ticks_in_one_go_is_long() {
+    fn what_computes_for_a_whole_turn_in_one_go_is_long() {
         let clock = Clock::default();
         clock.start(Duration::from_secs(1), Deadline::NEVER);
         let compute = |time| {
             clock.run(Instant::now(), || {
+                clock.turn().unwrap();
                 compute(time);
-                clock.turn().unwrap()
-            })
+            });
+            clock.pauses()
         };
-        // The tick that has passed before the first look, and half of one.
-        assert_eq!((compute(Duration::ZERO), compute(TICK / 2)), (1, 1));
-        assert!(!clock.pauses());
+        assert!(!compute(LONG / 2));
         // It waits, and is at the beginning again.
         clock.run(Instant::now(), || {});
         assert!(!clock.pauses());
-        assert_eq!(compute(TICK), 1);
-        assert!(!clock.pauses() && !clock.is_long());
-        assert_eq!(compute(TICK), TURN);
-        assert!(clock.pauses() && clock.is_long());
+        assert!(!compute(LONG * 2 / 3) && !clock.is_long());
+        assert!(compute(LONG / 3) && clock.is_long());
         clock.run(Instant::now(), || {});
         assert!(!clock.pauses() && clock.is_long(), "it was, and may be again");
         clock.start(Duration::from_secs(1), Deadline::NEVER);
         assert!(!clock.is_long(), "another call may not be");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_is_told_in_time() {
+        let now = || tokio::time::Instant::now().into_std();
+        let soon = || Deadline::after(now(), Duration::from_secs(1));
+        let late = in_time(soon(), std::future::pending::<()>()).await;
+        assert!(matches!(late, Err(Crash::Late)));
+        let on_the_way = tokio::time::sleep(Duration::from_secs(1) + GRACE / 2);
+        assert!(in_time(soon(), on_the_way).await.is_ok(), "the call itself says more of it");
     }
 
     #[test]
@@ -292,14 +304,12 @@ mod tests {
     fn turns_end_with_the_deadline() {
         let clock = Clock::default();
         clock.start(Duration::from_secs(1), Deadline::NEVER);
-        clock.run(Instant::now(), || clock.turn().unwrap());
-        clock.run(Instant::now(), || compute(LONG));
         let turn = |left| {
             *clock.until.lock() = Deadline::after(Instant::now(), left);
             turn(&clock)
         };
         assert_eq!(turn(Duration::from_secs(9)), Ok(TURN));
-        assert!(turn(Duration::from_micros(4_500)).unwrap() <= 5);
+        assert!(matches!(turn(Duration::from_micros(4_500)), Ok(..=5) | Err(Stop::Late)));
         assert_eq!(turn(Duration::ZERO), Err(Stop::Late));
     }
 

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use wasmtime::component::InstancePre;
 
 use super::backoff::Backoff;
-use super::clock::{Clock, Crash, guarded};
+use super::clock::{Clock, Crash, guarded, in_time};
 use super::exports::Exports;
 use super::idle::Idle;
 use super::instance::{Instance, Started};
@@ -92,6 +92,10 @@ impl Drop for Mark {
 }
 
 impl Entry {
+    pub(crate) fn until(&self) -> Deadline {
+        self.until
+    }
+
     /// The request's body, all of it; none when it is longer than it may be.
     pub(crate) async fn body(&mut self, body: Body, max: usize) -> Result<Option<Vec<u8>>> {
         let body = message::whole(body, max, self.until).await;
@@ -147,7 +151,18 @@ impl Runner {
         entry: Entry,
         work: W,
     ) -> Result<W::Answer> {
-        self.begin(caller, entry, work).await?.await
+        let until = entry.until;
+        let mut task = self.begin(caller, entry, work).await?;
+        match in_time(until, &mut task).await {
+            Ok(answer) => answer,
+            Err(late) => Err(self.give_up(task, &late)),
+        }
+    }
+
+    /// Nobody waits any more. The call goes on to its next turn, where it sees that for itself.
+    pub(crate) fn give_up<T>(&self, task: Task<T>, late: &Crash) -> Error {
+        task.detach();
+        late.error(&self.program.name)
     }
 
     /// Waits for a turn and begins. Dropping the task ends the call.
@@ -289,7 +304,7 @@ impl Runner {
     /// What kept it from starting.
     pub(crate) async fn try_out(self: &Arc<Self>) -> Result<()> {
         let runner = Arc::clone(self);
-        let started = self.house.threads.spawn(self.pace(), async move {
+        let started = self.house.threads.spawn(Pace::Trial, async move {
             let until = Deadline::after(Instant::now(), TRIAL);
             let mut instance = runner
                 .instance(until, &Chain::default())

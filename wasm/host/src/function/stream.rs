@@ -17,6 +17,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::{ErrorCode, Scheme};
 use wasmtime_wasi_http::p2::body::{HostOutgoingBody, HyperOutgoingBody};
 use wasmtime_wasi_http::p2::types::HostResponseOutparam;
 
+use super::clock::in_time;
 use super::exports::Exports;
 use super::instance::Started;
 use super::measures::Trigger;
@@ -79,8 +80,12 @@ pub(crate) async fn serve(
     let broken = Arc::new(AtomicBool::new(false));
     let request = Request::from_parts(head, Incoming(body));
     let ask = Ask { request, answer, broken: Arc::clone(&broken) };
+    let until = entry.until();
     let mut task = runner.begin(caller, entry, ask).await?;
-    let answered = first(answered, &mut task, function).await?;
+    let answered = match in_time(until, first(answered, &mut task, function)).await {
+        Ok(answered) => answered?,
+        Err(late) => return Err(runner.give_up(task, &late)),
+    };
     let answered = answered
         .map_err(|code| Error::internal(format!("function '{function}' answered with an error: {code:?}")))?;
     let (mut head, body) = answered.into_parts();

@@ -14,7 +14,8 @@ use outrigger_blocks::{Error, ErrorKind, Result};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-/// Timers are looked at after so many turns of guests that compute, each of which may take ten ticks.
+/// Timers, and calls that have just come, are looked at after so many turns of guests that compute, each of which may take
+/// ten ticks.
 const LOOK: u32 = 2;
 /// As nice as a thread can be. At 15 and at half load, one call that computes still triples the 99th percentile of the
 /// requests on the same processor: what it is owed it takes in one piece.
@@ -25,11 +26,13 @@ thread_local! {
     static COMPUTES: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How long a call computes, as far as one knows beforehand.
+/// How long work computes, as far as one knows beforehand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
     Short,
     Long,
+    /// It may take what it takes: a deployment is not to fail because there is traffic.
+    Trial,
 }
 
 /// Runtimes of their own. Whoever drops them does not wait for what still runs.
@@ -50,6 +53,13 @@ struct Course<W, T> {
     here: Option<Pin<Box<W>>>,
     there: Option<Task<T>>,
     long: Handle,
+}
+
+/// A long call. The connections and timers it makes belong to the threads of short ones: others use them too, and do not
+/// wait for the lowest priority.
+struct Away<W> {
+    work: Pin<Box<W>>,
+    short: Handle,
 }
 
 /// Says of the call that is polled on this thread that it has computed for long.
@@ -78,19 +88,24 @@ impl Threads {
             Pace::Short => {
                 short.spawn(Course { here: Some(Box::pin(work)), there: None, long: long.handle().clone() })
             }
-            Pace::Long => long.spawn(work),
+            Pace::Long => long.spawn(Away { work: Box::pin(work), short: short.handle().clone() }),
+            Pace::Trial => short.spawn(work),
         }))
     }
 }
 
 fn runtime(name: &str, threads: usize) -> Builder {
     let mut builder = Builder::new_multi_thread();
-    builder.worker_threads(threads).thread_name(name).event_interval(LOOK).enable_all();
+    builder.worker_threads(threads).thread_name(name).enable_all();
+    builder.event_interval(LOOK).global_queue_interval(LOOK);
     builder
 }
 
-/// Lowers the priority of this thread; on Linux, that of a process is one of each of its threads.
+/// Lowers the priority of this thread. Elsewhere than on Linux it would be that of the process.
 fn step_back() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
     if let Err(error) = rustix::process::setpriority_process(None, LOWEST) {
         tracing::warn!(%error, "functions that compute have the priority of everything else");
     }
@@ -122,12 +137,23 @@ where
                 self.here = Some(work);
                 return Poll::Pending;
             }
-            self.there = Some(Task::of(self.long.spawn(work)));
+            let away = Away { work, short: Handle::current() };
+            self.there = Some(Task::of(self.long.spawn(away)));
         }
         match &mut self.there {
             Some(there) => Pin::new(there).poll(cx),
             None => Poll::Pending,
         }
+    }
+}
+
+impl<W: Future> Future for Away<W> {
+    type Output = W::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { work, short } = &mut *self;
+        let _belongs = short.enter();
+        work.as_mut().poll(cx)
     }
 }
 
@@ -169,7 +195,12 @@ mod tests {
     use std::collections::HashSet;
     use std::time::Duration;
 
+    use outrigger_blocks::Deadline;
+
+    use super::super::clock::{Clock, guarded};
     use super::*;
+    use crate::engine::Engine;
+    use crate::filter::state::processor_time;
 
     #[tokio::test]
     async fn there_are_as_many_as_asked_for() {
@@ -224,6 +255,48 @@ mod tests {
         // The next one on that thread is another call.
         assert_eq!(threads.spawn(Pace::Short, async { Ok(here()) }).unwrap().await.unwrap(), short);
         assert_eq!(threads.spawn(Pace::Long, async { Ok(here()) }).unwrap().await.unwrap(), long);
+        let trial = async {
+            computes();
+            tokio::task::yield_now().await;
+            Ok(here())
+        };
+        assert_eq!(threads.spawn(Pace::Trial, trial).unwrap().await.unwrap(), short);
+    }
+
+    #[tokio::test]
+    async fn what_a_long_call_makes_belongs_to_short_ones() {
+        let threads = Threads::start(NonZeroUsize::new(1)).unwrap();
+        let makes = async || Ok(tokio::spawn(async { here().0 }).await.unwrap());
+        let begun_short = async move {
+            computes();
+            tokio::task::yield_now().await;
+            makes().await
+        };
+        let made = [
+            threads.spawn(Pace::Long, makes()).unwrap().await.unwrap(),
+            threads.spawn(Pace::Short, begun_short).unwrap().await.unwrap(),
+        ];
+        assert_eq!(made, ["function", "function"]);
+    }
+
+    #[tokio::test]
+    async fn a_guest_that_computes_moves_between_two_turns() {
+        let threads = Threads::start(NonZeroUsize::new(1)).unwrap();
+        let (engine, clock) = (Engine::new().unwrap(), Clock::default());
+        let spins = async move {
+            clock.start(Duration::from_secs(60), Deadline::NEVER);
+            let turns = async {
+                while here().0 == "function" {
+                    let until = processor_time() + Duration::from_millis(1);
+                    while processor_time() < until {}
+                    clock.turn()?;
+                    tokio::task::yield_now().await;
+                }
+                Ok(here().0)
+            };
+            guarded(&engine, &clock, Deadline::NEVER, turns).await.map_err(|crash| crash.error("f"))
+        };
+        assert_eq!(threads.spawn(Pace::Short, spins).unwrap().await.unwrap(), "function-long");
     }
 
     #[tokio::test]
