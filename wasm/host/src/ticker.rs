@@ -160,6 +160,7 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::time::Instant;
 
     use super::*;
@@ -215,9 +216,12 @@ mod tests {
             rests() == BETWEEN_GLANCES
         });
         let running = ticker.begin_short();
-        until(|| rests() == AWAKE);
-        thread::sleep(GLANCE * 2);
-        assert_eq!(rests(), AWAKE, "it has seen one that runs");
+        // It has seen one that runs: it does not rest between two ticks any more.
+        let (awake, twice) = (Cell::new(Duration::ZERO), GLANCE * 2);
+        until(|| {
+            awake.set(if rests() == AWAKE { awake.get() + TICK } else { Duration::ZERO });
+            awake.get() > twice
+        });
         drop(running);
     }
 }
