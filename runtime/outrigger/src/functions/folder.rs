@@ -62,6 +62,14 @@ impl Folder {
         };
     }
 
+    /// Whether what lies there was looked at, so that it may be written over.
+    pub(super) fn has_seen(&self, name: &str) -> bool {
+        match self.seen.get(name) {
+            Some(seen) => *seen == self.files.stamps(name),
+            None => !self.files.has(name, Slot::Current),
+        }
+    }
+
     async fn forget(&mut self, found: &BTreeMap<String, Stamps>, functions: &Functions) {
         let gone: Vec<_> = self.seen.keys().filter(|name| !found.contains_key(*name)).cloned().collect();
         for name in gone {

@@ -48,6 +48,7 @@ impl Managed {
         let candidate = config.weight < 100 && functions.has(name);
         let slot = if candidate { Slot::Candidate } else { Slot::Current };
         if let Some(folder) = folder.as_mut() {
+            refuse_unseen(folder, name)?;
             folder.keep(name, slot, &module, &config).await.map_err(unkept)?;
         }
         let origin = if folder.is_some() { Origin::Folder } else { Origin::Operator };
@@ -91,13 +92,18 @@ impl Managed {
         let mut folder = self.folder().await?;
         let functions = &self.blocks.functions;
         let had_candidate = functions.report(name)?.has_candidate();
+        let promoted = matches!(change, Change::Promote | Change::Weight(100));
+        let replaces = promoted || (change == Change::Rollback && !had_candidate);
+        let is_kept = functions.origin(name) == Some(Origin::Folder);
+        if let Some(folder) = folder.as_ref().filter(|_| replaces && is_kept) {
+            refuse_unseen(folder, name)?;
+        }
         match change {
             Change::Promote => functions.promote(name)?,
             Change::Weight(weight) => functions.set_weight(name, weight)?,
             Change::Rollback => functions.rollback(name)?,
         }
         tracing::info!(function = name, ?change, "function changed");
-        let promoted = matches!(change, Change::Promote | Change::Weight(100));
         let kept = match (functions.origin(name), folder.as_mut()) {
             (Some(Origin::Config), _) => promoted,
             (Some(Origin::Folder), Some(folder)) => match change {
@@ -136,6 +142,15 @@ impl Managed {
         let message = format!("'{name}' is part of the configuration: change functions.{name} there");
         Err(Error::new(ErrorKind::FailedPrecondition, message))
     }
+}
+
+/// A file that is new and has not been brought in yet is not written over.
+fn refuse_unseen(folder: &Folder, name: &str) -> Result<()> {
+    if folder.has_seen(name) {
+        return Ok(());
+    }
+    let message = format!("the file of '{name}' has changed and is being brought in: try again later");
+    Err(Error::new(ErrorKind::Conflict, message))
 }
 
 /// What is kept is read again, and filled in from the environment as what is in the folder may be. It must not ask for

@@ -117,3 +117,44 @@ async fn another_folder_is_not_waited_for_and_leaves_nothing_on_its_way() {
     assert!(managed.blocks.functions.report("orders").is_err());
     assert!(managed.arriving().is_empty());
 }
+
+#[tokio::test]
+async fn a_file_that_is_on_its_way_is_not_written_over() {
+    let (dir, gate) = (folder(&[]), Arc::new(Semaphore::new(0)));
+    let managed = managed_with(&gate);
+    managed.follow_folder(Some(dir.path()), LONG).await;
+    deploy(&managed, "one", None).await.unwrap();
+    deploy(&managed, "two", Some(10)).await.unwrap();
+    fs::write(dir.path().join("cart.wasm"), "slow").unwrap();
+    eventually("it is on its way", || is_coming(&managed, "cart").then_some(())).await;
+    assert!(managed.change("cart", Change::Weight(30)).await.unwrap().kept, "it is not in the way of that");
+    for change in [Change::Promote, Change::Weight(100)] {
+        let error = managed.change("cart", change).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        let expected = "the file of 'cart' has changed and is being brought in: try again later";
+        assert_eq!(error.message(), expected);
+    }
+    managed.change("cart", Change::Rollback).await.unwrap();
+    assert!(runs(&managed, "cart", "one"), "what was refused has changed nothing");
+    gate.add_permits(1);
+    eventually("it is there", || runs(&managed, "cart", "slow").then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_another_version_is_compiled_is_not_written_over() {
+    let (dir, gate) = (folder(&[]), Arc::new(Semaphore::new(0)));
+    let managed = managed_with(&gate);
+    managed.follow_folder(Some(dir.path()), LONG).await;
+    deploy(&managed, "one", None).await.unwrap();
+    let changed = async {
+        eventually("it is compiled", || {
+            (managed.deploying.available_permits() < operate::AT_ONCE).then_some(())
+        })
+        .await;
+        fs::write(dir.path().join("cart.wasm"), "another").unwrap();
+        gate.add_permits(1);
+    };
+    let (late, ()) = soon(async { tokio::join!(deploy(&managed, "slow", None), changed) }).await;
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
+    eventually("the file is brought in", || runs(&managed, "cart", "another").then_some(())).await;
+}
