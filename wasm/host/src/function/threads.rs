@@ -128,6 +128,8 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(mut work) = self.here.take() {
+            // What a trial says of itself stays here.
+            COMPUTES.set(false);
             let polled = work.as_mut().poll(cx);
             let computes = COMPUTES.take();
             if polled.is_ready() {
@@ -261,6 +263,11 @@ mod tests {
             Ok(here())
         };
         assert_eq!(threads.spawn(Pace::Trial, trial).unwrap().await.unwrap(), short);
+        let waits = async {
+            tokio::task::yield_now().await;
+            Ok(here())
+        };
+        assert_eq!(threads.spawn(Pace::Short, waits).unwrap().await.unwrap(), short, "it computes nothing");
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use super::component::{counter, http, http_with};
 use super::rig::{Rig, ask, post, told};
 
 /// What the machine may take on top, with others on it.
-const SLACK: Duration = Duration::from_secs(5);
+const SLACK: Duration = Duration::from_secs(20);
 
 #[tokio::test]
 async fn an_endless_loop_ends_with_its_time() {
@@ -26,7 +26,12 @@ async fn an_endless_loop_ends_with_its_time() {
         assert!(error.message().contains(expected), "{error}");
         assert!(since.elapsed() < Duration::from_millis(100) + SLACK, "{:?}", since.elapsed());
     };
-    check(json!({ "cpu": "100ms" }), ErrorKind::Internal, "it computed for longer than 100ms").await;
+    check(
+        json!({ "cpu": "100ms", "deadline": "60s" }),
+        ErrorKind::Internal,
+        "it computed for longer than 100ms",
+    )
+    .await;
     check(json!({ "deadline": "100ms" }), ErrorKind::Timeout, "longer than its deadline").await;
 }
 
@@ -74,12 +79,13 @@ fn computed(name: &str) -> BTreeMap<PathBuf, Duration> {
 
 /// Runs this test in a process of its own: threads of other tests have the same names.
 fn alone(test: &str) -> bool {
-    if std::env::var_os("ALONE").is_some() {
+    if std::env::var_os("OUTRIGGER_TEST_ALONE").is_some() {
         return true;
     }
     let mut itself = Command::new(std::env::current_exe().unwrap());
-    let output = itself.args(["--exact", test]).env("ALONE", "1").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    let output = itself.args(["--exact", test]).env("OUTRIGGER_TEST_ALONE", "1").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
     false
 }
 
