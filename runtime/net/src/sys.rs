@@ -178,6 +178,7 @@ mod tests {
             constants.1 > 0 && constants_after.1 == constants.1,
             "{constants:?}, then {constants_after:?}"
         );
+        // What the linkers of today make: one mapping is what the loader has adjusted, and it is the only one changed.
         assert_eq!(unwritten().len(), mapped("r-xp").len() + mapped("r--p").len() - 1);
     }
 

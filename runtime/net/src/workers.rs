@@ -70,15 +70,19 @@ impl Workers {
         self.workers.iter().map(|worker| worker.connections.load(Relaxed)).collect()
     }
 
-    /// Waits for the next connection on any of them, or returns at once when one came since the last time. For one who
-    /// waits.
-    pub async fn arrival(&self) {
-        self.arrived.notified().await;
+    /// How long all of them together have been at work so far. It does not change while they rest.
+    pub fn worked(&self) -> Duration {
+        self.workers.iter().map(|worker| worker.handle.metrics().worker_total_busy_duration(0)).sum()
     }
 
-    /// What the acceptor calls for each connection it gives away.
+    /// Is over with the next connection on any of them, counted from this call on, whether or not it is awaited by then.
+    pub fn arrival(&self) -> impl Future<Output = ()> {
+        self.arrived.notified()
+    }
+
+    /// What the acceptor calls for each connection it gives away. Wakes only who waits by now.
     pub(crate) fn announce(&self) {
-        self.arrived.notify_one();
+        self.arrived.notify_waiters();
     }
 
     /// The worker with fewest connections and its counter, for the acceptor.
@@ -157,6 +161,59 @@ mod tests {
         }
         assert!(workers.stop(Duration::from_secs(5)), "a task that never ends does not keep a worker");
         assert!(workers.stop(Duration::ZERO), "a second stop has nothing to do");
+    }
+
+    /// Waits until the condition holds, at most 5 s.
+    fn eventually(mut holds: impl FnMut() -> bool) {
+        let until = Instant::now() + Duration::from_secs(5);
+        while !holds() {
+            assert!(Instant::now() < until, "did not happen");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn what_they_work_adds_up_and_stands_still_while_they_rest() {
+        let workers = Workers::start(2).unwrap();
+        let rest = || {
+            let mut before = workers.worked();
+            eventually(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                std::mem::replace(&mut before, workers.worked()) == before
+            });
+            before
+        };
+        for i in 0..2 {
+            let before = rest();
+            drop(workers.spawn_on(i, async {}));
+            eventually(|| workers.worked() > before);
+        }
+        // One that never parks is seen, too.
+        let before = rest();
+        let busy = workers.spawn_on(0, async {
+            loop {
+                tokio::task::yield_now().await;
+            }
+        });
+        for more in 1..=10 {
+            eventually(|| workers.worked() > before + Duration::from_millis(more));
+        }
+        busy.abort();
+        rest();
+    }
+
+    #[tokio::test]
+    async fn an_arrival_counts_from_when_it_is_asked_for() {
+        let workers = Workers::start(1).unwrap();
+        workers.announce();
+        let mut arrival = std::pin::pin!(workers.arrival());
+        let soon = Duration::from_millis(10);
+        assert!(tokio::time::timeout(soon, &mut arrival).await.is_err(), "what came before is not news");
+        workers.announce();
+        arrival.await;
+        let arrival = workers.arrival();
+        workers.announce();
+        tokio::time::timeout(Duration::ZERO, arrival).await.expect("what comes before it is awaited is kept");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
     tokens,
 };
 
-/// How long after the start, and after the last connection that came, the program is let go.
+/// How long the workers have rested when the program is let go.
 const SETTLING: Duration = Duration::from_millis(500);
 
 /// What to run.
@@ -75,16 +75,22 @@ pub async fn live(plan: Plan) -> anyhow::Result<u8> {
 }
 
 /// Gives back the pages of the program whenever it comes to rest: command line, configuration and connecting are most of
-/// the code that has run, and that is most of the memory. Whoever comes later uses other code, once, too. What a
-/// connection goes on using is mapped again; only one that is new counts as unrest, so that an idle process sleeps.
+/// the code that has run, and that is most of the memory. Whoever comes later uses other code, once, too. A process at work
+/// keeps all of it, as what it uses would only be mapped again, in the middle of requests. Once it is given back only a new
+/// connection counts as unrest, so that an idle process sleeps.
 async fn settle(workers: Arc<Workers>) {
     loop {
-        while tokio::time::timeout(SETTLING, workers.arrival()).await.is_ok() {}
+        // Before the rest: whoever comes at its very end has not been at work yet.
+        let (arrival, worked) = (workers.arrival(), workers.worked());
+        tokio::time::sleep(SETTLING).await;
+        if workers.worked() != worked {
+            continue;
+        }
         if let Err(error) = outrigger_net::release_program() {
             tracing::debug!(%error, "the program stays mapped");
             return;
         }
-        workers.arrival().await;
+        arrival.await;
     }
 }
 

@@ -1,6 +1,9 @@
 //! A sidecar nobody talks to sleeps: no thread of it is ever scheduled, and it keeps little of its program in memory.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use outrigger_sdk::{Client, Options};
 
@@ -22,7 +25,7 @@ fn naps(program: &Program) -> u64 {
 
 /// Wake-ups in two quiet seconds, after it has settled.
 pub(crate) fn wakeups(program: &Program) -> u64 {
-    std::thread::sleep(Duration::from_secs(1));
+    std::thread::sleep(Duration::from_secs(2));
     let before = naps(program);
     std::thread::sleep(Duration::from_secs(2));
     naps(program) - before
@@ -62,6 +65,46 @@ fn what_a_visit_used_is_given_back() {
         });
         rested = eventually("rest", || Some(program.mapped()).filter(|rested| *rested < used));
     }
+}
+
+/// Saves for so long over a connection that stays open; tells the longest pause between two answers.
+async fn work(options: Options, how_long: Duration) -> Duration {
+    let client = Client::connect_with(options).await.unwrap();
+    let (until, mut last, mut pause) = (Instant::now() + how_long, Instant::now(), Duration::ZERO);
+    while last < until {
+        client.state("state").save(("key", "value")).await.unwrap();
+        let before = std::mem::replace(&mut last, Instant::now());
+        pause = pause.max(last - before);
+    }
+    pause
+}
+
+/// New connections do not matter as long as one that stays open is at work: nothing is taken from under it.
+#[test]
+fn a_program_at_work_is_not_given_back() {
+    /// Longer than it rests before it gives back.
+    const BETWEEN_VISITS: Duration = Duration::from_millis(800);
+
+    let folder = Folder::empty();
+    let program = folder.run();
+    let runtime = crate::pubsub::runtime();
+    let options = Options { endpoint: format!("http://{}", program.api()), ..Options::default() };
+    let work = runtime.spawn(work(options, 4 * BETWEEN_VISITS));
+    let mut seen = Vec::new();
+    while !work.is_finished() {
+        assert_eq!(http::get(program.admin(), "/metrics").status, 200);
+        let next = Instant::now() + BETWEEN_VISITS;
+        while Instant::now() < next && !work.is_finished() {
+            seen.push(program.mapped());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+    let most = seen.iter().copied().max().unwrap();
+    let pause = runtime.block_on(work).unwrap();
+    // Some kernels count in batches; and where the machine gave us no time to ask, it had a rest.
+    let stays = seen.windows(2).all(|two| two[1] + (1 << 20) > two[0]);
+    assert!(stays || pause > BETWEEN_VISITS / 4, "after pauses of at most {pause:?}: {seen:?}");
+    eventually("rest", || (program.mapped() < most / 2).then_some(()));
 }
 
 /// Health checks wake it, and the count shows that.

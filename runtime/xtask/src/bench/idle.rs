@@ -30,7 +30,8 @@ pub(super) fn run(peers: &[Peer], backend: &Backend, certificate: &Certificate) 
         eprintln!("memory of {peer}");
         let contestant = peer.start(&job)?;
         let pid = contestant.pid();
-        std::thread::sleep(Duration::from_secs(1));
+        // Some give back what the start needed when they have rested.
+        std::thread::sleep(Duration::from_secs(2));
         let base = usage::resident_kib(pid)?;
         let wake_ups = wake_ups_per_second(pid, Duration::from_secs(5))?;
         // The first connections fill pools that all later ones share.

@@ -59,7 +59,7 @@ fn at_rest(binary: &Path) -> Result<(f64, f64)> {
     let (mut resident, mut data) = (Vec::new(), Vec::new());
     for _ in 0..STARTS {
         let sidecar = Sidecar::start_with("bench-size", &mut Command::new(binary), "", &[])?;
-        // Code that has done its part at the start is let go after half a second.
+        // The program is let go when it has rested for half a second.
         std::thread::sleep(Duration::from_secs(2));
         resident.push(usage::resident_kib(sidecar.server.pid())? as f64 * 1024.0 / MB);
         data.push(usage::anonymous_kib(sidecar.server.pid())? as f64 * 1024.0 / MB);
