@@ -8,14 +8,18 @@ use std::{
     sync::Arc,
 };
 
-use outrigger_blocks::function::{FunctionConfig, Functions, Known, Module, Origin};
+use outrigger_blocks::{
+    Error, ErrorKind,
+    function::{FunctionConfig, Functions, Known, Module, Origin},
+};
 
 use super::files::{Files, Slot, Stamps};
 
 /// A folder, and what was seen of it.
 pub(super) struct Folder {
     pub(super) files: Arc<Files>,
-    seen: BTreeMap<String, Stamps>,
+    /// None of those to be looked at again.
+    seen: BTreeMap<String, Option<Stamps>>,
     /// Those that could not be brought in.
     refused: BTreeSet<String>,
     /// What they could be granted then.
@@ -48,24 +52,30 @@ impl Folder {
         }
         // What the configuration has is not remembered: it is its turn when that has it no more.
         let is_news = |(name, stamps): &(String, Stamps)| {
-            functions.origin(name) != Some(Origin::Config) && self.seen.get(name) != Some(stamps)
+            functions.origin(name) != Some(Origin::Config) && self.seen.get(name) != Some(&Some(*stamps))
         };
         found.into_iter().filter(is_news).collect()
     }
 
-    /// What lies there was looked at, and is no news any more.
-    pub(super) fn looked_at(&mut self, name: &str, stamps: Stamps, was_refused: bool) {
-        self.seen.insert(name.to_owned(), stamps);
-        match was_refused {
-            true => self.refused.insert(name.to_owned()),
-            false => self.refused.remove(name),
+    /// What lies there was looked at, and is no news any more, unless there was no room to bring it in.
+    pub(super) fn looked_at(&mut self, name: &str, stamps: Stamps, refusal: Option<&Error>) {
+        let is_over = refusal.is_none_or(|error| error.kind() != ErrorKind::Unavailable);
+        self.seen.insert(name.to_owned(), is_over.then_some(stamps));
+        match refusal {
+            Some(_) => self.refused.insert(name.to_owned()),
+            None => self.refused.remove(name),
         };
+    }
+
+    /// Whether there is one to be looked at again although nothing changes.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.seen.values().any(Option::is_none)
     }
 
     /// Whether what lies there was looked at, so that it may be written over.
     pub(super) fn has_seen(&self, name: &str) -> bool {
         match self.seen.get(name) {
-            Some(seen) => *seen == self.files.stamps(name),
+            Some(seen) => *seen == Some(self.files.stamps(name)),
             None => !self.files.has(name, Slot::Current),
         }
     }
@@ -164,7 +174,7 @@ impl Folder {
     /// What we wrote ourselves is no news, and what is beside it is beside this one.
     async fn saw(&mut self, name: &str) -> io::Result<()> {
         self.files.pin(name).await?;
-        self.seen.insert(name.to_owned(), self.files.stamps(name));
+        self.seen.insert(name.to_owned(), Some(self.files.stamps(name)));
         Ok(())
     }
 }

@@ -18,13 +18,14 @@ use super::{
 /// Functions brought in at once. More are compiled at once: an operator does not wait for the folder.
 const AT_ONCE: usize = 2;
 
-/// Brings functions in line with the files. One that cannot be brought in leaves its version before.
-pub(super) async fn scan(managed: &Managed) {
+/// Brings functions in line with the files. One that cannot be brought in leaves its version before. Whether there are
+/// some for which there was no room.
+pub(super) async fn scan(managed: &Managed) -> bool {
     let known = Arc::clone(&managed.known.lock());
     let functions = &managed.blocks.functions;
     let (files, news) = match managed.folder.lock().await.as_mut() {
         Some(folder) => (Arc::clone(&folder.files), folder.news(functions, &known).await),
-        None => return,
+        None => return false,
     };
     let news = news.into_iter().map(|(name, stamps)| News {
         _coming: functions.expect(&name, Origin::Folder),
@@ -33,6 +34,7 @@ pub(super) async fn scan(managed: &Managed) {
     });
     let news: Vec<_> = news.collect();
     stream::iter(news).for_each_concurrent(AT_ONCE, News::bring).await;
+    managed.folder.lock().await.as_ref().is_some_and(Folder::is_unfinished)
 }
 
 /// A function whose files were not seen before as they are now.
@@ -75,7 +77,7 @@ impl News<'_> {
             if bringing.files.stamps(name) != stamps || functions.origin(name) == Some(Origin::Config) {
                 return;
             }
-            folder.looked_at(name, stamps, found.is_err());
+            folder.looked_at(name, stamps, found.as_ref().err().map(|(_, error)| error));
             match found {
                 Ok(Found::Same) => return functions.settle(name),
                 Ok(Found::New(prepared)) => bringing.put(prepared, folder).await,

@@ -1,4 +1,5 @@
-//! Where functions come from, over a host that runs nothing: a module is any bytes but `bad`, and `slow` takes its time.
+//! Where functions come from, over a host that runs nothing: a module is any bytes but `bad`, `slow` takes its time, and
+//! for `busy` there is no room before there is time.
 
 mod kept;
 mod waiting;
@@ -33,6 +34,9 @@ impl FunctionHost for Host {
     async fn load(&self, load: Load) -> Result<Arc<dyn Function>> {
         match &**load.module.bytes() {
             b"bad" => return Err(Error::invalid("is no component")),
+            b"busy" if self.0.try_acquire().is_err() => {
+                return Err(Error::unavailable("others are compiled"));
+            }
             b"slow" => self.0.acquire().await.unwrap().forget(),
             _ => {}
         }

@@ -3,12 +3,16 @@
 use std::{
     path::Path,
     sync::{Arc, Weak, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use tokio::sync::{Notify, oneshot};
 
 use super::{Managed, folder::Folder, scan::scan};
 use crate::reload::watch::FolderWatch;
+
+/// When those for which there was no room are looked at again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Makes the folder if it is not there, and follows it from now on. The receiver is told when it was looked through for
 /// the first time.
@@ -36,27 +40,25 @@ async fn follow(
     mut watch: Option<FolderWatch>,
     done: oneshot::Sender<()>,
 ) {
-    if look(&managed).await {
-        // Whoever asked may have lost patience.
-        done.send(()).ok();
-    }
-    loop {
+    let mut looked = look(&managed).await;
+    // Whoever asked may have lost patience.
+    done.send(()).ok();
+    while let Some(is_unfinished) = looked {
         tokio::select! {
             () = changed(watch.as_mut()) => {}
             () = nudge.notified() => {}
+            () = tokio::time::sleep(AGAIN), if is_unfinished => {}
         }
-        if !look(&managed).await {
-            return;
-        }
+        looked = look(&managed).await;
     }
 }
 
-/// Whether there still is somebody to look for.
-async fn look(managed: &Weak<Managed>) -> bool {
-    let Some(managed) = managed.upgrade() else { return false };
-    scan(&managed).await;
+/// Whether some have to be looked at again, as long as there is somebody to look for.
+async fn look(managed: &Weak<Managed>) -> Option<bool> {
+    let managed = managed.upgrade()?;
+    let is_unfinished = scan(&managed).await;
     managed.is_arriving.store(false, Relaxed);
-    true
+    Some(is_unfinished)
 }
 
 async fn changed(watch: Option<&mut FolderWatch>) {

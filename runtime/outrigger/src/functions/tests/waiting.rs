@@ -158,3 +158,14 @@ async fn a_file_that_changes_while_another_version_is_compiled_is_not_written_ov
     assert_eq!(late.unwrap_err().kind(), ErrorKind::Conflict);
     eventually("the file is brought in", || runs(&managed, "cart", "another").then_some(())).await;
 }
+
+#[tokio::test]
+async fn one_for_which_there_was_no_room_is_brought_in_later() {
+    let (dir, gate) = (folder(&[("cart", "busy")]), Arc::new(Semaphore::new(0)));
+    let managed = managed_with(&gate);
+    managed.follow_folder(Some(dir.path()), LONG).await;
+    assert_eq!(refusal(&managed, "cart").as_deref(), Some("others are compiled"));
+    gate.add_permits(1);
+    eventually("there is room", || runs(&managed, "cart", "busy").then_some(())).await;
+    assert_eq!(refusal(&managed, "cart"), None);
+}
