@@ -91,18 +91,20 @@ impl Managed {
     pub async fn change(&self, name: &str, change: Change) -> Result<Changed> {
         let mut folder = self.folder().await?;
         let functions = &self.blocks.functions;
-        let had_candidate = functions.report(name)?.has_candidate();
+        let before = functions.report(name)?;
+        let had_candidate = before.has_candidate();
         let promoted = matches!(change, Change::Promote | Change::Weight(100));
         let replaces = promoted || (change == Change::Rollback && !had_candidate);
         let is_kept = functions.origin(name) == Some(Origin::Folder);
         if let Some(folder) = folder.as_ref().filter(|_| replaces && is_kept) {
             refuse_unseen(folder, name)?;
         }
-        match change {
-            Change::Promote => functions.promote(name)?,
-            Change::Weight(weight) => functions.set_weight(name, weight)?,
-            Change::Rollback => functions.rollback(name)?,
-        }
+        let changed = match change {
+            Change::Promote => functions.promote(name),
+            Change::Weight(weight) => functions.set_weight(name, weight),
+            Change::Rollback => functions.rollback(name),
+        };
+        changed.map_err(|error| if before.is_coming() { not_yet(name, error) } else { error })?;
         tracing::info!(function = name, ?change, "function changed");
         let kept = match (functions.origin(name), folder.as_mut()) {
             (Some(Origin::Config), _) => promoted,
@@ -141,6 +143,16 @@ impl Managed {
         }
         let message = format!("'{name}' is part of the configuration: change functions.{name} there");
         Err(Error::new(ErrorKind::FailedPrecondition, message))
+    }
+}
+
+/// The version that is not there may be the one that is on its way.
+fn not_yet(name: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::FailedPrecondition => {
+            Error::unavailable(format!("a version of '{name}' is still being compiled: try again later"))
+        }
+        _ => error,
     }
 }
 

@@ -114,6 +114,10 @@ impl<'m> Bringing<'m> {
     async fn restore(&self, mut standing: Standing) {
         let (name, functions) = (self.name.as_str(), self.functions());
         for slot in [Slot::Previous, Slot::Candidate] {
+            if !self.files.has(name, slot) {
+                continue;
+            }
+            let _coming = functions.expect(name, Origin::Folder);
             let Some(found) = self.beside(slot).await else { continue };
             let _folder = self.managed.folder.lock().await;
             if !functions.stands(name, &standing) {
@@ -133,9 +137,6 @@ impl<'m> Bringing<'m> {
 
     /// A version beside the current one, if there is one that differs.
     async fn beside(&self, slot: Slot) -> Option<Result<Prepared, Refusal>> {
-        if !self.files.has(&self.name, slot) {
-            return None;
-        }
         let (module, config) = match self.read(slot).await {
             Ok(read) => read,
             Err(refusal) => return Some(Err(refusal)),

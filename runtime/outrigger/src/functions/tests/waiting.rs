@@ -169,3 +169,28 @@ async fn one_for_which_there_was_no_room_is_brought_in_later() {
     eventually("there is room", || runs(&managed, "cart", "busy").then_some(())).await;
     assert_eq!(refusal(&managed, "cart"), None);
 }
+
+#[tokio::test]
+async fn what_lies_beside_is_on_its_way_as_well() {
+    let (dir, gate) = (folder(&[]), Arc::new(Semaphore::new(1)));
+    let first = managed_with(&gate);
+    first.follow_folder(Some(dir.path()), LONG).await;
+    deploy(&first, "one", None).await.unwrap();
+    deploy(&first, "slow", Some(10)).await.unwrap();
+    drop(first);
+
+    let next = managed_with(&gate);
+    next.follow_folder(Some(dir.path()), Duration::from_millis(1)).await;
+    eventually("the current one is there", || runs(&next, "cart", "one").then_some(())).await;
+    eventually("the candidate is on its way", || is_coming(&next, "cart").then_some(())).await;
+    assert_eq!(next.arriving(), [Arc::<str>::from("cart")]);
+    for change in [Change::Promote, Change::Weight(30), Change::Rollback] {
+        let error = next.change("cart", change).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(error.message(), "a version of 'cart' is still being compiled: try again later");
+    }
+    gate.add_permits(1);
+    eventually("all are there", || next.arriving().is_empty().then_some(())).await;
+    assert!(next.change("cart", Change::Promote).await.unwrap().kept);
+    assert!(runs(&next, "cart", "slow"));
+}
