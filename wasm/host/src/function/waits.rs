@@ -33,8 +33,15 @@ pub(crate) struct Supply {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    Turn(Arc<str>),
+    /// By where the name of the function lies: each version has its own, and its own turns.
+    Turn(usize),
     Instance,
+}
+
+impl Kind {
+    fn turn(function: &Arc<str>) -> Self {
+        Self::Turn(Arc::as_ptr(function).addr())
+    }
 }
 
 /// A call that waits, until this is dropped.
@@ -48,9 +55,9 @@ pub(crate) struct Wait<'w> {
 pub(crate) struct Stuck;
 
 impl Supply {
-    /// The turns of a function.
+    /// The turns of a version of a function, which goes by this very name in the chains of its calls.
     pub(crate) fn turns(function: &Arc<str>, room: usize) -> Self {
-        Self { kind: Kind::Turn(Arc::clone(function)), room }
+        Self { kind: Kind::turn(function), room }
     }
 
     /// Places for instances.
@@ -84,8 +91,7 @@ impl Waiting {
     fn is_stuck(&self, wanted: &Kind) -> bool {
         let mut stuck: BTreeMap<&Kind, usize> = BTreeMap::new();
         for Call { supply: Supply { kind, room }, .. } in &self.calls {
-            let least = stuck.entry(kind).or_insert(*room);
-            *least = (*least).max(*room);
+            stuck.insert(kind, *room);
         }
         while stuck.contains_key(wanted) {
             let held = self.held(&stuck);
@@ -103,7 +109,7 @@ impl Waiting {
         let mut held = BTreeMap::<Kind, BTreeSet<usize>>::new();
         for call in self.calls.iter().filter(|call| stuck.contains_key(&call.supply.kind)) {
             for (at, (id, function)) in call.holders.calls().enumerate() {
-                held.entry(Kind::Turn(Arc::clone(function))).or_default().insert(id);
+                held.entry(Kind::turn(function)).or_default().insert(id);
                 if at > 0 || call.supply.kind != Kind::Instance {
                     held.entry(Kind::Instance).or_default().insert(id);
                 }
@@ -123,12 +129,18 @@ impl Drop for Wait<'_> {
 mod tests {
     use super::*;
 
+    /// The one version of this function.
+    fn version(function: &str) -> Arc<str> {
+        static ALL: Mutex<BTreeMap<String, Arc<str>>> = Mutex::new(BTreeMap::new());
+        Arc::clone(ALL.lock().entry(function.to_owned()).or_insert_with(|| function.into()))
+    }
+
     fn chain(functions: &[&str]) -> Chain {
-        functions.iter().fold(Chain::default(), |chain, function| chain.with(&(*function).into()))
+        functions.iter().fold(Chain::default(), |chain, function| chain.with(&version(function)))
     }
 
     fn turns(function: &str, room: usize) -> Supply {
-        Supply::turns(&function.into(), room)
+        Supply::turns(&version(function), room)
     }
 
     #[test]
@@ -169,6 +181,23 @@ mod tests {
         let one = waits.enter(&callers, turns("a", 2)).unwrap();
         assert!(waits.enter(&callers, turns("a", 2)).is_ok(), "two calls of one caller hold one turn");
         drop(one);
+    }
+
+    #[test]
+    fn each_version_has_turns_of_its_own() {
+        let waits = Waits::default();
+        let [old, new]: [Arc<str>; 2] = ["f".into(), "f".into()];
+        let enter = |holder: &Arc<str>, function, room| {
+            waits.enter(&Chain::default().with(holder), Supply::turns(function, room))
+        };
+        let g = version("g");
+        let first = enter(&old, &g, 1).unwrap();
+        let wanted = chain(&["g"]);
+        assert!(waits.enter(&wanted, Supply::turns(&new, 1)).is_ok(), "the turn of the new one goes on");
+        assert!(waits.enter(&wanted, Supply::turns(&old, 1)).is_err());
+        let _second = enter(&new, &new, 64).unwrap();
+        assert!(waits.enter(&wanted, Supply::turns(&old, 1)).is_err(), "whatever room the new one has");
+        drop(first);
     }
 
     #[test]
