@@ -1,10 +1,13 @@
 //! Redis and etcd, each in a directory of its own.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::process::{Server, free_port, scratch};
+use crate::process::{Server, free_port, loopback, scratch};
 use crate::tools::program;
 
 /// Redis without persistence; an empty password is none.
@@ -32,5 +35,18 @@ pub(crate) fn etcd(port: u16) -> Result<Server> {
     command.args(["--listen-peer-urls", &url(peers), "--initial-advertise-peer-urls", &url(peers)]);
     command.args(["--initial-cluster", &format!("default={}", url(peers))]);
     command.args(["--max-request-bytes", "8388608", "--log-level", "warn"]).arg("--data-dir").arg(dir.path());
-    Server::start("etcd", &mut command, Some(dir))?.wait_port(port)
+    let mut server = Server::start("etcd", &mut command, Some(dir))?;
+    server.wait_ready(|| health(port).is_ok_and(|answer| answer.contains("\"true\"")))?;
+    Ok(server)
+}
+
+/// What an etcd says of itself: it listens before it has made its files and elected itself, and serves only then.
+fn health(port: u16) -> std::io::Result<String> {
+    let limit = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&loopback(port), limit)?;
+    stream.set_read_timeout(Some(limit))?;
+    stream.write_all(b"GET /health HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }

@@ -1,10 +1,12 @@
 //! Other programs as children of ours: started in a directory of their own, waited for on a condition,
 //! and ended by their process id, whatever way the caller leaves.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -28,9 +30,28 @@ pub(crate) fn scratch() -> Result<Scratch> {
     tempfile::Builder::new().prefix("outrigger-").tempdir().context("creating a temporary directory")
 }
 
-/// A loopback port that was free a moment ago.
+/// A loopback port that was free a moment ago, and another one each time: what was given and is not bound yet looks
+/// free to whoever asks next.
 pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("looking for a free port")?.local_addr()?.port())
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    new_port(&mut GIVEN.lock().unwrap_or_else(PoisonError::into_inner), || {
+        Ok(TcpListener::bind("127.0.0.1:0").context("looking for a free port")?.local_addr()?.port())
+    })
+}
+
+/// Those of the ports our configurations name that the system may give: in these, one after the other is replaced.
+const NAMED: [u16; 2] = [34904, 34999];
+/// Linux gives listeners the odd ports of half its range, some 7,000; a run of every suite takes 500 of them.
+const DRAWS: usize = 1000;
+
+fn new_port(given: &mut BTreeSet<u16>, mut draw: impl FnMut() -> Result<u16>) -> Result<u16> {
+    for _ in 0..DRAWS {
+        let port = draw()?;
+        if !NAMED.contains(&port) && given.insert(port) {
+            return Ok(port);
+        }
+    }
+    bail!("none of {DRAWS} ports drawn was a new one: {} are given", given.len());
 }
 
 /// Loopback at a port.
@@ -54,6 +75,9 @@ pub(crate) fn wait_until(what: &str, limit: Duration, mut probe: impl FnMut() ->
     }
     Ok(start.elapsed())
 }
+
+/// How long a server may take to be ready. One that ended is noticed at once.
+const READY: Duration = Duration::from_secs(60);
 
 impl Server {
     /// Starts `command` with both output streams in `.tools/logs/NAME.log`. `scratch`, when given, lives as
@@ -80,7 +104,7 @@ impl Server {
     pub(crate) fn wait_ready(&mut self, mut probe: impl FnMut() -> bool) -> Result<Duration> {
         let mut ended = None;
         let child = &mut self.child;
-        let waited = wait_until(&format!("{} ready", self.name), Duration::from_secs(20), || {
+        let waited = wait_until(&format!("{} ready", self.name), READY, || {
             ended = child.try_wait().ok().flatten();
             ended.is_some() || probe()
         });
@@ -146,6 +170,15 @@ impl Drop for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_port_is_given_twice_and_none_of_the_named() {
+        let mut drawn = [40001, 40001, 34999, 34904, 40001, 40003].into_iter().cycle();
+        let mut given = BTreeSet::new();
+        let mut next = || new_port(&mut given, || drawn.next().context("it goes round"));
+        assert_eq!([next().unwrap(), next().unwrap()], [40001, 40003]);
+        assert!(next().unwrap_err().to_string().contains("2 are given"));
+    }
 
     #[test]
     fn a_dropped_server_is_gone() {

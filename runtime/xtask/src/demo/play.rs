@@ -19,8 +19,8 @@ const PORTS: [&str; 7] = ["34904", "34999", "8080", "9999", "9998", "6380", "237
 /// The Unix socket one of them names.
 const SOCKET: &str = "/tmp/client-proxy.sock";
 
-/// How long a function may take until it is there: an interpreter's takes a dozen seconds to compile, once.
-const COMPILED: Duration = Duration::from_secs(120);
+/// How long a function may take until it runs: an interpreter's takes a dozen seconds to compile, once.
+const COMPILED: Duration = Duration::from_secs(300);
 
 /// What a story needs beside the sidecar, at the port its configuration names.
 #[derive(Clone, Copy)]
@@ -128,8 +128,10 @@ impl Play {
         sidecar.wait_ready(|| is_open() && web.is_none_or(accepts))?;
         for function in guests::functions(story) {
             let list = format!("http://127.0.0.1:{}/functions/{function}", port("34999"));
-            wait_until("the function is there", COMPILED, || {
-                output(Command::new("curl").args(["-sS", "--fail", &list])).is_ok()
+            wait_until("the function runs", COMPILED, || {
+                // One that is being compiled is listed as well.
+                output(Command::new("curl").args(["-sS", "--fail", &list]))
+                    .is_ok_and(|listed| listed.contains(r#""state":"current""#))
             })
             .with_context(|| sidecar.log_tail())?;
         }
