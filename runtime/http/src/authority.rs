@@ -105,7 +105,7 @@ fn split(bytes: &[u8]) -> Result<(usize, Option<&[u8]>), InvalidAuthority> {
         Some(_) => {
             let end = memchr::memchr(b':', bytes).unwrap_or(bytes.len());
             let host = bytes.get(..end).unwrap_or_default();
-            if host.is_empty() || !host.iter().all(|byte| is_name_byte(*byte)) {
+            if !is_name(host) {
                 return Err(InvalidAuthority);
             }
             end
@@ -120,6 +120,14 @@ fn split(bytes: &[u8]) -> Result<(usize, Option<&[u8]>), InvalidAuthority> {
         [b':', port @ ..] if is_port(port) => Ok((host_len, Some(port))),
         _ => Err(InvalidAuthority),
     }
+}
+
+/// One or more labels; empty ones, which no name has, would leave a dot behind when the last is taken off.
+fn is_name(host: &[u8]) -> bool {
+    let mut last = 0;
+    let is_valid =
+        |byte: u8| is_name_byte(byte) && (byte, std::mem::replace(&mut last, byte)) != (b'.', b'.');
+    !host.is_empty() && host.iter().copied().all(is_valid)
 }
 
 /// Unreserved characters and sub-delims of a registered name. Percent-encoded names are refused: they have two
@@ -171,6 +179,8 @@ mod tests {
             "",
             ":80",
             ".",
+            "a..",
+            "a..example",
             "a b",
             "a/b",
             "user@host",
