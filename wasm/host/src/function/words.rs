@@ -15,10 +15,16 @@ pub(crate) struct Words(Arc<Mutex<Last>>);
 struct Last {
     error: String,
     stderr: String,
+    /// A traceback has begun on its standard error, and the exception comes after it.
+    is_traceback: bool,
 }
 
 /// What a panic in Rust says after what happened.
 const ADVICE: &str = "note: ";
+
+/// How Python begins to tell of an exception: indented lines follow, then the exception itself. The panic its runtime ends
+/// with comes later and says nothing of it.
+const TRACEBACK: &str = "Traceback (most recent call last):";
 
 impl Words {
     /// As an error to its log.
@@ -28,14 +34,20 @@ impl Words {
 
     /// To its standard error.
     pub(crate) fn stderr(&self, line: &str) {
-        if !line.starts_with(ADVICE) {
-            replace(&mut self.0.lock().stderr, line);
+        let mut last = self.0.lock();
+        if line == TRACEBACK {
+            last.is_traceback = true;
+        } else if last.is_traceback && !line.starts_with(' ') {
+            last.is_traceback = false;
+            replace(&mut last.error, line);
+        } else if !line.starts_with(ADVICE) {
+            replace(&mut last.stderr, line);
         }
     }
 
     /// They are told once.
     pub(crate) fn take(&self) -> Option<String> {
-        let Last { error, stderr } = std::mem::take(&mut *self.0.lock());
+        let Last { error, stderr, .. } = std::mem::take(&mut *self.0.lock());
         match (error.is_empty(), stderr.is_empty()) {
             (true, true) => None,
             (true, false) => Some(stderr),
@@ -66,5 +78,21 @@ mod tests {
         assert_eq!(words.take().as_deref(), Some("it threw again; boom"));
         words.error(&"x".repeat(LOG_LINE + 1));
         assert_eq!(words.take().map(|last| last.len()), Some(LOG_LINE));
+    }
+
+    #[test]
+    fn an_exception_is_told_with_the_panic_after_it() {
+        let words = Words::default();
+        let lines = [
+            "Traceback (most recent call last):",
+            "  File \"a.py\", line 1",
+            "ValueError: why",
+            "panicked at",
+            "boom",
+        ];
+        lines.iter().for_each(|line| words.stderr(line));
+        assert_eq!(words.take().as_deref(), Some("ValueError: why; boom"));
+        words.stderr("boom");
+        assert_eq!(words.take().as_deref(), Some("boom"));
     }
 }
