@@ -169,15 +169,21 @@ mod tests {
             let mappings = mapped(rights).into_iter();
             mappings.fold((0, 0), |(resident, changed), (r, c)| (resident + r, changed + c))
         };
-        let (code, constants) = (sum("r-xp"), sum("r--p"));
-        release_program().unwrap();
-        let (code_after, constants_after) = (sum("r-xp"), sum("r--p"));
-        assert!(code_after.0 < code.0, "{code:?} KiB, then {code_after:?} KiB");
-        assert!(constants_after.0 < constants.0, "{constants:?} KiB, then {constants_after:?} KiB");
-        assert!(
-            constants.1 > 0 && constants_after.1 == constants.1,
-            "{constants:?}, then {constants_after:?}"
-        );
+        let both = || (sum("r-xp"), sum("r--p"));
+        // Other tests run meanwhile and may bring in more than was there.
+        let mut seen = Vec::new();
+        let shrinks = (0..20).any(|_| {
+            let (code, constants) = both();
+            release_program().unwrap();
+            let (code_after, constants_after) = both();
+            assert!(
+                constants.1 > 0 && constants_after.1 == constants.1,
+                "{constants:?}, then {constants_after:?}"
+            );
+            seen.push(((code, constants), (code_after, constants_after)));
+            code_after.0 < code.0 && constants_after.0 < constants.0
+        });
+        assert!(shrinks, "(resident, changed) KiB of code and constants: {seen:?}");
         // What the linkers of today make: one mapping is what the loader has adjusted, and it is the only one changed.
         assert_eq!(unwritten().len(), mapped("r-xp").len() + mapped("r--p").len() - 1);
     }

@@ -163,9 +163,9 @@ mod tests {
         assert!(workers.stop(Duration::ZERO), "a second stop has nothing to do");
     }
 
-    /// Waits until the condition holds, at most 5 s.
+    /// Waits until the condition holds, at most 20 s.
     fn eventually(mut holds: impl FnMut() -> bool) {
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + Duration::from_secs(20);
         while !holds() {
             assert!(Instant::now() < until, "did not happen");
             std::thread::sleep(Duration::from_millis(1));
