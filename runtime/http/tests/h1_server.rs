@@ -3,7 +3,8 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -11,6 +12,7 @@ use http_body::Frame;
 use outrigger_http::{Body, Handler, Request, Response, ResponseHead, ServerConfig, Tunnel};
 use support::start;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Notify;
 
 /// Answers by path.
 struct App;
@@ -60,7 +62,6 @@ impl Handler for App {
                 response.body = body;
             }
             "/panic" => panic!("as asked"),
-            "/big" => response.body = Body::full(vec![b'x'; 16 << 20]),
             "/slow" => tokio::time::sleep(Duration::from_secs(60)).await,
             "/tunnel" => {
                 let (ours, mut theirs) = tokio::io::duplex(1024);
@@ -258,7 +259,6 @@ async fn waits_are_bounded() {
         header_timeout: quick,
         body_idle_timeout: quick,
         idle_timeout: quick,
-        write_stall_timeout: quick,
         ..ServerConfig::default()
     };
     let server = start(App, config).await;
@@ -267,10 +267,40 @@ async fn waits_are_bounded() {
     let text = server.exchange("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na").await;
     assert!(text.contains("sent nothing for too long"), "{text}");
     assert_eq!(server.exchange(GET).await, OK);
-    // A client that asks and does not read.
+}
+
+/// Answers with 16 MiB and says when it has let go of them.
+struct Big(Arc<Notify>);
+
+struct Told(Vec<u8>, Arc<Notify>);
+
+impl AsRef<[u8]> for Told {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        self.1.notify_one();
+    }
+}
+
+impl Handler for Big {
+    async fn handle(&self, _: Request) -> Response {
+        let big = Told(vec![b'x'; 16 << 20], Arc::clone(&self.0));
+        Response::new(ResponseHead::new(StatusCode::OK), Body::full(Bytes::from_owner(big)))
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_does_not_read_is_cut() {
+    let gone = Arc::new(Notify::new());
+    let config = ServerConfig { write_stall_timeout: Duration::from_millis(100), ..ServerConfig::default() };
+    let server = start(Big(Arc::clone(&gone)), config).await;
     let mut client = server.connect().await;
-    client.send("GET /big HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    tokio::time::sleep(Duration::from_millis(400)).await;
+    client.send(GET).await;
+    tokio::time::timeout(Duration::from_secs(20), gone.notified()).await.unwrap();
     let mut text = Vec::new();
     let _ = client.0.read_to_end(&mut text).await;
     assert!(text.len() < 16 << 20, "cut off, read {}", text.len());
@@ -278,28 +308,29 @@ async fn waits_are_bounded() {
 
 #[tokio::test]
 async fn a_client_that_leaves_cancels_its_request() {
-    struct Slow(std::sync::Arc<tokio::sync::Notify>);
+    /// Tells twice: when it is asked, and when that ends.
+    struct Slow(Arc<Notify>);
     impl Handler for Slow {
         async fn handle(&self, _: Request) -> Response {
-            struct Gone(std::sync::Arc<tokio::sync::Notify>);
+            struct Gone(Arc<Notify>);
             impl Drop for Gone {
                 fn drop(&mut self) {
                     self.0.notify_one();
                 }
             }
             let _gone = Gone(self.0.clone());
+            self.0.notify_one();
             std::future::pending().await
         }
     }
-    let gone = std::sync::Arc::new(tokio::sync::Notify::new());
-    let server = start(Slow(gone.clone()), ServerConfig::default()).await;
+    let told = Arc::new(Notify::new());
+    let server = start(Slow(told.clone()), ServerConfig::default()).await;
+    let patience = Duration::from_secs(5);
     let mut client = server.connect().await;
     client.send(GET).await;
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let left = Instant::now();
+    tokio::time::timeout(patience, told.notified()).await.unwrap();
     drop(client);
-    tokio::time::timeout(Duration::from_secs(1), gone.notified()).await.unwrap();
-    assert!(left.elapsed() < Duration::from_millis(50));
+    tokio::time::timeout(patience, told.notified()).await.unwrap();
 }
 
 #[tokio::test]
@@ -309,8 +340,8 @@ async fn a_drain_ends_idle_connections_and_announces_itself_on_busy_ones() {
     idle.send(GET).await;
     idle.until("\r\n\r\n").await;
     let mut busy = server.connect().await;
-    busy.send("POST /read HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n").await;
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    busy.send("POST /read HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n").await;
+    busy.until("HTTP/1.1 100 Continue\r\n\r\n").await;
     server.drain.start();
     assert_eq!(idle.rest().await, "");
     busy.send("abc").await;

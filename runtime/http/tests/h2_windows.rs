@@ -19,7 +19,7 @@ use support::{Server, start};
 use tokio::net::TcpStream;
 
 /// Nothing moves any more once it has not moved for this long.
-const STILL: Duration = Duration::from_millis(300);
+const STILL: Duration = Duration::from_secs(1);
 
 /// Holds the request and reads nothing of it.
 struct Hold;

@@ -1,10 +1,13 @@
 //! Starts the other servers on free ports, and ends them with the test.
 
 use std::ffi::OsString;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::IntoRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 const RECORDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/recorder.py");
 
@@ -135,6 +138,12 @@ fn find(variable: &str, name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| Path::is_file(file))
 }
 
+/// A socket that never listens holds the port until the process ends; whoever asks for it by number can listen there.
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = socket.local_addr().unwrap().port();
+    let _held = socket.into_raw_fd();
+    port
 }

@@ -82,7 +82,7 @@ impl Client {
                 text.push(byte[0]);
             }
         };
-        let timely = tokio::time::timeout(Duration::from_secs(5), reading).await.is_ok();
+        let timely = tokio::time::timeout(Duration::from_secs(20), reading).await.is_ok();
         let text = String::from_utf8_lossy(&text).into_owned();
         assert!(timely && text.ends_with(end), "waited for {end:?}, read {text:?}");
         text
@@ -91,7 +91,7 @@ impl Client {
     /// Reads until the server closes.
     pub async fn rest(&mut self) -> String {
         let mut text = Vec::new();
-        let read = tokio::time::timeout(Duration::from_secs(5), self.0.read_to_end(&mut text)).await;
+        let read = tokio::time::timeout(Duration::from_secs(20), self.0.read_to_end(&mut text)).await;
         assert!(read.is_ok(), "not closed, read {:?}", String::from_utf8_lossy(&text));
         String::from_utf8_lossy(&text).into_owned()
     }
