@@ -1,6 +1,7 @@
 //! Backends that speak raw HTTP/1.1 and misbehave on request.
 
 use std::net::SocketAddr;
+use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -30,7 +31,7 @@ pub(crate) enum Reply {
 
 pub(crate) type Script = Arc<dyn Fn(&str, usize) -> Reply + Send + Sync>;
 
-/// A listening backend; dropping it closes the port and resets its connections.
+/// A listening backend; dropping it closes the port and resets its connections. The port is given to nobody else.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
     pub(crate) counts: Arc<Counts>,
@@ -60,11 +61,17 @@ impl Backend {
         at: SocketAddr,
         script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let socket = tokio::net::TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(at).unwrap();
-        let listener = socket.listen(1024).unwrap();
-        let (address, counts) = (listener.local_addr().unwrap(), Arc::<Counts>::default());
+        let bound = |at| {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_reuseaddr(true).unwrap();
+            socket.bind(at).unwrap();
+            socket
+        };
+        // Never listens, and holds the port until the process ends.
+        let holder = bound(at);
+        let (address, counts) = (holder.local_addr().unwrap(), Arc::<Counts>::default());
+        let listener = bound(address).listen(1024).unwrap();
+        let _held = holder.into_raw_fd();
         let task = tokio::spawn(accept(listener, Arc::clone(&counts), Arc::new(script)));
         Self { address, counts, task }
     }

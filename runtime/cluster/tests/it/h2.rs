@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
@@ -201,12 +201,14 @@ async fn a_cancelled_request_resets_its_stream_only() {
     let server =
         Server::new(100, |number| if number == 0 { Reply::Hang } else { Reply::Ok(Duration::ZERO) }).await;
     let cluster = the(&compile(http2(server.address)));
-    let how = SendOptions { deadline: within(Duration::from_secs(5)), retry: None };
+    let how = SendOptions { deadline: within(Duration::from_secs(60)), retry: None };
     let sending = cluster.send(request(Method::GET, Body::empty()), &how);
-    assert!(tokio::time::timeout(Duration::from_millis(100), sending).await.is_err());
-    let cancelled = Instant::now();
+    // The end of the wait cancels the request.
+    tokio::select! {
+        _answered = sending => panic!("it hangs"),
+        () = until("the request", || server.requests() == 1) => {}
+    }
     until("the reset", || server.counts.cancelled.load(SeqCst) == 1).await;
-    assert!(cancelled.elapsed() < Duration::from_millis(50));
     assert_eq!(status(&cluster, None).await, Ok(200));
     assert_eq!((server.connections(), cluster.snapshot().requests), (1, 0));
 }
@@ -215,7 +217,7 @@ async fn a_cancelled_request_resets_its_stream_only() {
 async fn idle_connections_are_closed_in_time() {
     let server = Server::new(100, |_| Reply::Ok(Duration::ZERO)).await;
     let mut json = http2(server.address);
-    json["pool"] = json!({ "idle_timeout": "100ms" });
+    json["pool"] = json!({ "idle_timeout": "500ms" });
     let cluster = the(&compile(json));
     assert_eq!(status(&cluster, None).await, Ok(200));
     assert_eq!(cluster.snapshot().connections, 1);
@@ -297,8 +299,8 @@ impl Mute {
         the(&compile(json))
     }
 
-    async fn get(cluster: &Cluster) -> Result<u16, &'static str> {
-        let how = SendOptions { deadline: within(Duration::from_secs(2)), retry: None };
+    async fn get(cluster: &Cluster, deadline: Duration) -> Result<u16, &'static str> {
+        let how = SendOptions { deadline: within(deadline), retry: None };
         let response = cluster.send(request(Method::GET, Body::empty()), &how).await;
         response.map(|response| response.head.status.as_u16()).map_err(|error| error.kind.reason())
     }
@@ -306,27 +308,28 @@ impl Mute {
 
 #[tokio::test]
 async fn a_connection_whose_endpoint_is_gone_is_found_out() {
+    let long = Duration::from_secs(20);
     let server = Mute::start().await;
-    let cluster = server.cluster("100ms");
-    assert_eq!(Mute::get(&cluster).await, Ok(200));
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let cluster = server.cluster("1s");
+    assert_eq!(Mute::get(&cluster, long).await, Ok(200));
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
     assert_eq!(server.pings.load(SeqCst), 0, "nobody waits for anything");
-    assert_eq!(Mute::get(&cluster).await, Err("upstream_reset"));
+    assert_eq!(Mute::get(&cluster, long).await, Err("upstream_reset"));
     assert_eq!(server.pings.load(SeqCst), 1);
 
     // Without asking, only the deadline ends the wait.
     let server = Mute::start().await;
     let cluster = server.cluster("0s");
-    assert_eq!(Mute::get(&cluster).await, Ok(200));
-    assert_eq!(Mute::get(&cluster).await, Err("timeout"));
+    assert_eq!(Mute::get(&cluster, long).await, Ok(200));
+    assert_eq!(Mute::get(&cluster, Duration::from_secs(2)).await, Err("timeout"));
     assert_eq!(server.pings.load(SeqCst), 0);
 }
 
 #[tokio::test]
 async fn an_endpoint_that_takes_its_time_is_left_alone() {
-    let server = Server::new(100, |_| Reply::Ok(Duration::from_millis(500))).await;
+    let server = Server::new(100, |_| Reply::Ok(Duration::from_millis(1_500))).await;
     let mut json = http2(server.address);
-    json["pool"] = json!({ "ping_interval": "50ms" });
+    json["pool"] = json!({ "ping_interval": "300ms" });
     let cluster = the(&compile(json));
     assert_eq!(status(&cluster, None).await, Ok(200));
 }

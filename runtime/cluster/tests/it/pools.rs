@@ -59,7 +59,7 @@ async fn an_unfinished_body_does_not_poison_the_pool() {
 async fn idle_connections_are_closed_in_time() {
     let backend = Backend::scripted(|_, _| Reply::Late(Duration::from_millis(20), 200)).await;
     let cluster = the(&compile(json!({
-        "endpoints": [backend.address.to_string()], "pool": { "idle_timeout": "150ms" },
+        "endpoints": [backend.address.to_string()], "pool": { "idle_timeout": "750ms" },
     })));
     let all: Vec<_> = (0..4)
         .map(|_| Arc::clone(&cluster))

@@ -72,11 +72,11 @@ pub(crate) fn retry(json: serde_json::Value) -> RetryPolicy {
     serde_json::from_value(json).unwrap()
 }
 
-/// Waits for a condition, at most five seconds.
+/// Waits for a condition, at most twenty seconds.
 pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
     let started = Instant::now();
     while !holds() {
-        assert!(started.elapsed() < Duration::from_secs(5), "{what} did not come about");
+        assert!(started.elapsed() < Duration::from_secs(20), "{what} did not come about");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -121,7 +121,7 @@ async fn half_a_request_does_not_look_whole() {
 
     let (sender, body) = Body::channel(2);
     sender.send(piece("a")).await.unwrap();
-    let how = SendOptions { deadline: within(Duration::from_millis(30)), retry: None };
+    let how = SendOptions { deadline: within(Duration::from_millis(500)), retry: None };
     let error = cluster.send(request(Method::POST, body), &how).await.unwrap_err();
     assert_eq!(error.kind, SendErrorKind::Timeout);
     assert!(ends.recv().await.unwrap().unwrap_err().contains("abandoned"));
