@@ -139,7 +139,7 @@ fn http2_is_logged_alike() {
     let answering = Backend::http(|_, _| ok("done"));
     let (proxy, answered) = (start(&backend, &file), start(&answering, &file));
     // The body is two frames; held open, more could follow.
-    let ask = async |proxy: &Proxy, path: &str, is_whole: bool| {
+    let ask = async |proxy: &Proxy, path: &str, is_whole: bool, patience: Duration| {
         let io = TokioIo::new(TcpStream::connect(proxy.web()).await.unwrap());
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), io).await.unwrap();
@@ -152,7 +152,7 @@ fn http2_is_logged_alike() {
         let _held = (!is_whole).then_some(frames);
         let body = StreamBody::new(ReceiverStream::new(receiver));
         let request = Request::post(format!("http://a.example{path}")).body(body).unwrap();
-        let answer = tokio::time::timeout(Duration::from_millis(500), sender.send_request(request)).await;
+        let answer = tokio::time::timeout(patience, sender.send_request(request)).await;
         let status = match answer {
             Ok(answer) => {
                 let answer = answer.unwrap();
@@ -167,9 +167,10 @@ fn http2_is_logged_alike() {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        assert_eq!(ask(&proxy, "/left", true).await, None);
-        assert_eq!(ask(&proxy, "/half", false).await, None);
-        assert_eq!(ask(&answered, "/stayed", true).await, Some(200));
+        let a_while = Duration::from_millis(500);
+        assert_eq!(ask(&proxy, "/left", true, a_while).await, None);
+        assert_eq!(ask(&proxy, "/half", false, a_while).await, None);
+        assert_eq!(ask(&answered, "/stayed", true, PATIENCE).await, Some(200));
     });
     logged(&file, "/left 499 6 client_closed_request client_gone");
     logged(&file, "/half 400 6 request_body client_gone");

@@ -16,7 +16,7 @@ fn start(endpoints: Value, route: Value) -> Proxy {
     Proxy::start(json!({
         "listeners": { "web": { "address": "127.0.0.1:0" } },
         "routes": { "all": route },
-        "clusters": { "c": { "endpoints": endpoints } },
+        "clusters": { "c": { "endpoints": endpoints, "balance": "round_robin" } },
     }))
 }
 
@@ -103,11 +103,8 @@ fn a_client_that_goes_takes_its_request_along() {
         let left = Instant::now();
         drop(client);
         let noticed = closed.recv_timeout(PATIENCE).unwrap().unwrap();
-        assert!(
-            noticed.duration_since(left) < Duration::from_millis(50),
-            "{:?}",
-            noticed.duration_since(left)
-        );
+        // No time-out has ended it.
+        assert!(noticed.duration_since(left) < PATIENCE / 2, "{:?}", noticed.duration_since(left));
     }
 }
 

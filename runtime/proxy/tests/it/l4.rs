@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::backend::Backend;
 use crate::client::Client;
-use crate::harness::{Proxy, nobody, until};
+use crate::harness::{PATIENCE, Proxy, nobody, until};
 
 fn start(endpoints: Value, listener: Value) -> Proxy {
     let mut listener = listener;
@@ -63,7 +63,8 @@ fn a_server_that_speaks_first_is_heard_at_once() {
     let mut greeting = [0; 11];
     Client::connect(proxy.web()).stream.read_exact(&mut greeting).unwrap();
     assert_eq!(&greeting, b"220 welcome");
-    assert!(started.elapsed() < Duration::from_millis(100), "{:?}", started.elapsed());
+    // Nothing was waited for until a time-out.
+    assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
 }
 
 #[test]
@@ -114,16 +115,16 @@ fn a_listener_does_not_connect_to_itself() {
 #[test]
 fn a_silent_connection_is_ended() {
     let backend = echo();
-    let proxy = start(json!([backend.address]), json!({ "idle_timeout": "200ms" }));
+    let proxy = start(json!([backend.address]), json!({ "idle_timeout": "2s" }));
     let mut client = Client::connect(proxy.web());
-    for _ in 0..4 {
+    for _ in 0..3 {
         client.write("x");
         client.stream.read_exact(&mut [0]).unwrap();
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(700));
     }
     let silent = Instant::now();
     assert!(client.is_closed());
-    assert!(silent.elapsed() < Duration::from_millis(400), "{:?}", silent.elapsed());
+    assert!(silent.elapsed() < PATIENCE, "it was us who gave up: {:?}", silent.elapsed());
 }
 
 #[test]
