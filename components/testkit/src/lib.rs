@@ -15,6 +15,7 @@ pub mod file;
 pub mod history;
 pub mod lock;
 mod names;
+mod ports;
 pub mod pubsub;
 pub mod registry;
 pub mod relay;
@@ -25,7 +26,9 @@ mod subject;
 
 pub use crowd::{CALLERS, contend};
 pub use names::{unique_key, unique_name};
-pub use subject::{IntoSubject, Subject, in_other_runtime, run};
+pub use ports::free_port;
+pub(crate) use subject::patience;
+pub use subject::{IntoSubject, Subject, in_other_runtime, run, run_impatiently};
 
 /// Makes the named cases of a suite's module tests against what the expression makes: the one way every `*_suite!` runs.
 #[doc(hidden)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outrigger_component_api::Announcement;
 
-use crate::unique_name;
+use crate::{patience, unique_name};
 
 /// One test per promise of [`AppRegistry`](outrigger_component_api::AppRegistry), against the registry the expression
 /// makes: each is as if of a process of its own.
@@ -30,9 +30,8 @@ pub use outrigger_component_api::AppRegistry;
 
 type Registry = Arc<dyn AppRegistry>;
 
-/// Longer than what is said takes to be seen, far shorter than [`TTL`].
-const SOON: Duration = Duration::from_secs(10);
-const TTL: Duration = Duration::from_secs(120);
+/// So long that it is not what ends an entry.
+const TTL: Duration = Duration::from_secs(600);
 
 async fn announce(registry: &Registry, app: &str, address: &str) {
     let (app, address) = (app.to_owned(), address.to_owned());
@@ -50,7 +49,7 @@ async fn becomes(registry: &Registry, app: &str, expected: &[&str]) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let seen = tokio::time::timeout(SOON, wait).await;
+    let seen = tokio::time::timeout(patience(), wait).await;
     if seen.is_err() {
         panic!("{app} is at {:?} and not at {expected:?}", find(registry, app).await);
     }

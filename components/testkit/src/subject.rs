@@ -8,8 +8,16 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
 
-/// A case that takes longer hangs: the slowest waits for ttls of seconds.
-const DEADLINE: Duration = Duration::from_secs(120);
+/// A case that takes longer hangs: the slowest writes ten thousand messages, each to the disk.
+const DEADLINE: Duration = Duration::from_secs(600);
+/// How long a case waits for what must happen, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where it is known not to happen.
+const IMPATIENCE: Duration = Duration::from_secs(6);
+
+tokio::task_local! {
+    static PATIENT_FOR: Duration;
+}
 
 /// A component under test together with what must outlive it: a directory, a server.
 pub struct Subject<T: ?Sized> {
@@ -69,9 +77,20 @@ pub fn run<T>(case: impl Future<Output = T>) -> T {
     runtime().block_on(case).unwrap_or_else(|_| panic!("the case did not end within {DEADLINE:?}"))
 }
 
+/// As [`run`], for a case that is to fail: what does not happen is not waited for as long.
+pub fn run_impatiently<T>(case: impl Future<Output = T>) -> T {
+    run(PATIENT_FOR.scope(IMPATIENCE, case))
+}
+
+/// How long the case that asks waits for what must happen.
+pub(crate) fn patience() -> Duration {
+    PATIENT_FOR.try_with(|patience| *patience).unwrap_or(PATIENCE)
+}
+
 /// Runs a future on a new thread with a runtime of its own, which has ended when this returns. The caller's runtime
 /// goes on meanwhile.
 pub async fn in_other_runtime<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
+    let future = PATIENT_FOR.scope(patience(), future);
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let thread = thread::spawn(move || {
         let runtime = runtime();

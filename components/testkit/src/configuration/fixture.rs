@@ -1,19 +1,14 @@
 //! Short ways to say what the cases say most.
 
-use std::time::Duration;
-
 use outrigger_component_api::{
     ConfigurationChange as Change, ConfigurationEvent as Event, ConfigurationItem as Item,
     ConfigurationStore, ErrorKind, Result, Revision, Selector, Watch,
 };
 
-use crate::unique_name;
+use crate::{patience, unique_name};
 
 /// The store as the cases take it.
 pub(super) type Store = std::sync::Arc<dyn ConfigurationStore>;
-
-/// The longest a change may take to be seen.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An application nobody has used before: what is written for it is all there is.
 pub(super) fn app() -> String {
@@ -106,8 +101,8 @@ fn seen(change: Change) -> Seen {
 
 /// The next changes, and where to go on after them.
 pub(super) async fn next_event(watch: &mut dyn Watch) -> (Vec<Seen>, Option<Revision>) {
-    let event = tokio::time::timeout(PATIENCE, watch.next()).await;
-    match event.unwrap_or_else(|_| panic!("no change was seen within {PATIENCE:?}")).expect("watching") {
+    let event = tokio::time::timeout(patience(), watch.next()).await;
+    match event.unwrap_or_else(|_| panic!("no change was seen within {:?}", patience())).expect("watching") {
         Event::Changed { changes, revision } => (changes.into_iter().map(seen).collect(), revision),
         Event::Compacted => panic!("nothing was compacted"),
     }

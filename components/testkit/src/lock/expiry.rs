@@ -11,32 +11,29 @@ pub async fn expiry_frees(store: Store) {
     let resource = unique_key("expiry");
     let asked = Instant::now();
     assert!(take(&store, &resource, "a", SHORT).await.is_some());
-    take_when_free(&store, &resource, "b", asked + SHORT + LATE).await;
+    take_when_free(&store, &resource, "b").await;
     assert!(asked.elapsed() >= SHORT, "free {:?} after it was taken", asked.elapsed());
 }
 
 pub async fn unlock_after_expiry_finds_nobody(store: Store) {
     let resource = unique_key("expired-unlock");
-    let asked = Instant::now();
     assert!(take(&store, &resource, "a", SHORT).await.is_some());
-    until_over(asked, SHORT).await;
+    until_over(&store).await;
     assert_eq!(unlock(&store, &resource, "a").await, Held::Nobody);
 }
 
 pub async fn keep_alive_after_expiry_finds_nobody(store: Store) {
     let resource = unique_key("expired-alive");
-    let asked = Instant::now();
     assert!(take(&store, &resource, "a", SHORT).await.is_some());
-    until_over(asked, SHORT).await;
+    until_over(&store).await;
     assert_eq!(keep_alive(&store, &resource, "a", LONG).await, Held::Nobody, "what has ended stays ended");
     assert!(take(&store, &resource, "b", LONG).await.is_some());
 }
 
 pub async fn overtaken_holder_is_told(store: Store) {
     let resource = unique_key("overtaken");
-    let asked = Instant::now();
     assert!(take(&store, &resource, "a", SHORT).await.is_some());
-    until_over(asked, SHORT).await;
+    until_over(&store).await;
     assert!(take(&store, &resource, "b", LONG).await.is_some());
     assert_eq!(keep_alive(&store, &resource, "a", LONG).await, Held::Other);
     assert_eq!(unlock(&store, &resource, "a").await, Held::Other);
@@ -45,10 +42,16 @@ pub async fn overtaken_holder_is_told(store: Store) {
 
 pub async fn keep_alive_extends(store: Store) {
     let resource = unique_key("extended");
-    let asked = Instant::now();
-    assert!(take(&store, &resource, "a", SHORT).await.is_some());
-    assert_eq!(keep_alive(&store, &resource, "a", LONG).await, Held::Yes);
-    until_over(asked, SHORT).await;
+    loop {
+        let asked = Instant::now();
+        assert!(take(&store, &resource, "a", SHORT).await.is_some());
+        match keep_alive(&store, &resource, "a", LONG).await {
+            Held::Yes => break,
+            // On a busy machine it may come too late.
+            held => assert!(held == Held::Nobody && asked.elapsed() >= SHORT, "{held:?}"),
+        }
+    }
+    until_over(&store).await;
     assert_eq!(take(&store, &resource, "b", LONG).await, None, "it was extended");
     assert_eq!(unlock(&store, &resource, "a").await, Held::Yes);
 }
@@ -58,7 +61,7 @@ pub async fn keep_alive_shortens(store: Store) {
     assert!(take(&store, &resource, "a", LONG).await.is_some());
     let asked = Instant::now();
     assert_eq!(keep_alive(&store, &resource, "a", SHORT).await, Held::Yes);
-    take_when_free(&store, &resource, "b", asked + SHORT + LATE).await;
+    take_when_free(&store, &resource, "b").await;
     assert!(asked.elapsed() >= SHORT, "free {:?} after it was shortened", asked.elapsed());
 }
 
@@ -70,9 +73,8 @@ pub async fn tokens_increase_across_unlock_and_expiry(store: Store) {
         assert_eq!(keep_alive(&store, &resource, "a", LONG).await, Held::Yes);
         assert_eq!(unlock(&store, &resource, "a").await, Held::Yes);
     }
-    let asked = Instant::now();
     tokens.push(take(&store, &resource, "a", SHORT).await.expect("free"));
-    tokens.push(take_when_free(&store, &resource, "b", asked + SHORT + LATE).await);
+    tokens.push(take_when_free(&store, &resource, "b").await);
     assert_eq!(unlock(&store, &resource, "b").await, Held::Yes);
     tokens.push(take(&store, &resource, "a", LONG).await.expect("free"));
     assert!(tokens.is_sorted_by(|a, b| a < b), "{tokens:?}");

@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use outrigger_component_api::{ErrorKind, Held, Key, LockStore};
 
+use crate::{patience, unique_key};
+
 /// The store as the cases take it.
 pub(super) type Store = std::sync::Arc<dyn LockStore>;
 
 /// The shortest time every store can count.
 pub(super) const SHORT: Duration = Duration::from_secs(2);
 pub(super) const LONG: Duration = Duration::from_secs(3600);
-/// How late a lease may end, and a little for the machine.
-pub(super) const LATE: Duration = Duration::from_millis(1200);
+/// How much later a lease may end than one that was got after it.
+const LATE: Duration = Duration::from_secs(1);
 
 /// Takes the resource; the token if it was got.
 pub(super) async fn take(store: &Store, resource: &Key, owner: &str, ttl: Duration) -> Option<u64> {
@@ -37,13 +39,17 @@ pub(super) async fn keep_alive(store: &Store, resource: &Key, owner: &str, ttl: 
     store.keep_alive(resource, owner, ttl).await.expect("answered")
 }
 
-/// Waits until a lease of `ttl` that was asked for at `asked` must have ended.
-pub(super) async fn until_over(asked: Instant, ttl: Duration) {
-    tokio::time::sleep((ttl + LATE).saturating_sub(asked.elapsed())).await;
+/// Waits until every lease of [`SHORT`] that was got before must have ended: a later one has, however long it took.
+pub(super) async fn until_over(store: &Store) {
+    let witness = unique_key("witness");
+    assert!(take(store, &witness, "a", SHORT).await.is_some());
+    take_when_free(store, &witness, "b").await;
+    tokio::time::sleep(LATE).await;
 }
 
 /// Takes the resource as soon as it is free; the token.
-pub(super) async fn take_when_free(store: &Store, resource: &Key, owner: &str, give_up: Instant) -> u64 {
+pub(super) async fn take_when_free(store: &Store, resource: &Key, owner: &str) -> u64 {
+    let give_up = Instant::now() + SHORT + patience();
     loop {
         match take(store, resource, owner, LONG).await {
             Some(token) => return token,

@@ -9,7 +9,7 @@ use outrigger_component_api::{Outcome, SubscribeOptions};
 use tokio::time::timeout;
 
 use super::fixture::*;
-use crate::in_other_runtime;
+use crate::{in_other_runtime, patience};
 
 const MESSAGES: usize = 1000;
 const GROUPS: [&str; 2] = ["one", "two"];
@@ -59,7 +59,7 @@ async fn fickle_member(broker: &Broker, topic: &str, group: &str, tally: &Tally,
         if now != count {
             (count, progress) = (now, Instant::now());
         }
-        if count == MESSAGES || progress.elapsed() > SOON {
+        if count == MESSAGES || progress.elapsed() > patience() {
             return;
         }
         let Ok(delivery) = timeout(QUIET, member.next()).await else { continue };

@@ -125,7 +125,7 @@ pub async fn expired_message_is_not_delivered(broker: Broker) {
         return;
     }
     // One that expires while it waits for a retry is not delivered again either.
-    broker.publish(&topic, living("short", Duration::from_secs(1))).await.expect("published");
-    next(&mut member).await.retry(Duration::from_millis(1200)).await.expect("settled");
-    silent(&mut member, Duration::from_secs(2)).await;
+    broker.publish(&topic, living("short", Duration::from_secs(3))).await.expect("published");
+    next(&mut member).await.retry(Duration::from_millis(3200)).await.expect("settled");
+    silent(&mut member, Duration::from_secs(4)).await;
 }

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Whether a case fails.
 fn fails(case: impl Future<Output = ()>) -> bool {
-    catch_unwind(AssertUnwindSafe(|| outrigger_testkit::run(case))).is_err()
+    catch_unwind(AssertUnwindSafe(|| outrigger_testkit::run_impatiently(case))).is_err()
 }
 
 /// One test per fault, named after it: the case must fail on a subject that has it.

@@ -6,7 +6,7 @@ mod broker;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use broker::{Broker, Fault};
-use outrigger_testkit::{pubsub, run};
+use outrigger_testkit::{pubsub, run_impatiently};
 
 mod the_correct_broker_passes {
     use super::*;
@@ -25,7 +25,7 @@ macro_rules! caught {
         #[test]
         #[expect(non_snake_case, reason = "named after the fault and the case")]
         fn $fault() {
-            let case = || run(pubsub::$case(Broker::subject(Fault::$fault)));
+            let case = || run_impatiently(pubsub::$case(Broker::subject(Fault::$fault)));
             let verdict = catch_unwind(AssertUnwindSafe(case));
             assert!(verdict.is_err(), "{} let {:?} pass", stringify!($case), Fault::$fault);
         }
