@@ -16,7 +16,8 @@ use outrigger_sqlite::{
 use outrigger_testkit::{contend, history, run};
 
 fn at(path: &Path) -> SqliteConfig {
-    SqliteConfig { path: Some(path.to_owned()), ..SqliteConfig::default() }
+    let busy_timeout = Duration::from_secs(60);
+    SqliteConfig { path: Some(path.to_owned()), busy_timeout, ..SqliteConfig::default() }
 }
 
 fn place() -> (tempfile::TempDir, PathBuf) {
@@ -43,7 +44,7 @@ fn all() -> Selector {
 }
 
 async fn next(watch: &mut dyn Watch) -> Event {
-    tokio::time::timeout(Duration::from_secs(10), watch.next()).await.expect("in time").expect("watching")
+    tokio::time::timeout(Duration::from_secs(60), watch.next()).await.expect("in time").expect("watching")
 }
 
 fn contents(event: &Event) -> Vec<&str> {
