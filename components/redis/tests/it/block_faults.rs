@@ -16,14 +16,18 @@ use tokio::time::timeout;
 
 use crate::server::Server;
 
-const IN_TIME: Duration = Duration::from_millis(1500);
-const SOON: Duration = Duration::from_secs(2);
+/// How long a call may take, on a busy machine.
+const IN_TIME: Duration = Duration::from_secs(15);
+/// How soon after its return Redis has to be of use, on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+/// How long a call waits for an answer: also for one that has to come.
+const ANSWER: Duration = Duration::from_secs(3);
 
 fn hasty(server: &Server) -> RedisConfig {
     RedisConfig {
         redis_host: server.host(),
-        dial_timeout: Duration::from_millis(500),
-        read_timeout: Duration::from_millis(500),
+        dial_timeout: ANSWER,
+        read_timeout: ANSWER,
         ..RedisConfig::default()
     }
 }
@@ -39,7 +43,7 @@ async fn fails<T>(call: impl Future<Output = Result<T>>) {
     assert!([ErrorKind::Unavailable, ErrorKind::Timeout].contains(&error.kind()), "{error:?}");
 }
 
-/// Succeeds within two seconds of Redis' return.
+/// Succeeds soon after Redis' return.
 async fn recovers<T>(mut call: impl AsyncFnMut() -> Result<T>) {
     let back = Instant::now();
     while let Err(error) = call().await {
@@ -92,8 +96,8 @@ async fn a_subscription_goes_on_after_a_restart_and_a_pause() {
     let Some(mut server) = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]) else { return };
     let config = RedisPubSubConfig {
         redis_host: server.host(),
-        dial_timeout: Duration::from_millis(500),
-        read_timeout: Duration::from_millis(500),
+        dial_timeout: ANSWER,
+        read_timeout: ANSWER,
         ..RedisPubSubConfig::default()
     };
     let broker = RedisPubSub::new(config).expect("valid");
@@ -129,8 +133,8 @@ async fn changes(watch: &mut Box<dyn Watch>, count: usize) -> Vec<(String, Optio
     let mut seen = Vec::new();
     let start = Instant::now();
     while seen.len() < count {
-        assert!(start.elapsed() < Duration::from_secs(5), "only {seen:?}");
-        match timeout(Duration::from_secs(5), watch.next()).await.expect("a change") {
+        assert!(start.elapsed() < SOON, "only {seen:?}");
+        match timeout(SOON, watch.next()).await.expect("a change") {
             Ok(ConfigurationEvent::Changed { changes, .. }) => {
                 seen.extend(changes.into_iter().map(|change| match change {
                     ConfigurationChange::Set(item) => (item.key, Some(item.content)),

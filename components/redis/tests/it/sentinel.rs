@@ -9,11 +9,13 @@ use outrigger_redis::{RedisState, RedisStateConfig};
 use outrigger_testkit::Subject;
 use parking_lot::Mutex;
 
+use crate::replicas::confirmed;
 use crate::server::{Server, wait_until};
 
 const MASTER: &str = "orders";
-/// The sentinel needs half a second to see that the master is gone, then it counts and promotes.
-const FAIL_OVER: Duration = Duration::from_secs(20);
+/// The sentinel needs half a second to see that the master is gone, then it counts and promotes. One that was kept from
+/// the processor for long does nothing for half a minute.
+const FAIL_OVER: Duration = Duration::from_secs(90);
 
 struct Trio {
     master: Server,
@@ -39,7 +41,7 @@ impl Trio {
                 "requirepass outer".to_owned(),
                 format!("sentinel monitor {MASTER} 127.0.0.1 {port} 1"),
                 format!("sentinel auth-pass {MASTER} inner"),
-                format!("sentinel down-after-milliseconds {MASTER} 500"),
+                format!("sentinel down-after-milliseconds {MASTER} 60000"),
                 format!("sentinel failover-timeout {MASTER} 3000"),
             ];
             std::fs::write(&file, lines.join("\n")).expect("written");
@@ -69,8 +71,6 @@ impl Trio {
             failover: true,
             sentinel_master_name: Some(MASTER.to_owned()),
             sentinel_password: Some("outer".to_owned().into()),
-            dial_timeout: Duration::from_secs(2),
-            read_timeout: Duration::from_secs(2),
             ..RedisStateConfig::default()
         }
     }
@@ -108,8 +108,11 @@ async fn a_fail_over_is_followed_and_loses_no_strong_write() {
     let store = RedisState::new(&trio.config()).expect("valid");
     replicating(&trio).await;
     for number in 0..50 {
-        write(&store, &format!("strong-{number}"), Consistency::Strong).await.expect("on both");
+        let name = format!("strong-{number}");
+        confirmed(async || write(&store, &name, Consistency::Strong).await).await;
     }
+    // Only now: until here a master that has to wait for a processor is not dead.
+    trio.sentinel.ask(&format!("SENTINEL SET {MASTER} down-after-milliseconds 500"));
     trio.master.kill();
     let killed = Instant::now();
     while let Err(error) = write(&store, "after", Consistency::Unspecified).await {
@@ -130,7 +133,7 @@ async fn a_strong_write_waits_for_the_replica() {
     let Some(trio) = Trio::start() else { return };
     let store = RedisState::new(&trio.config()).expect("valid");
     replicating(&trio).await;
-    write(&store, "both", Consistency::Strong).await.expect("on both");
+    confirmed(async || write(&store, "both", Consistency::Strong).await).await;
     assert_eq!(trio.replica.ask("HGET both data"), "$5\r\nvalue\r\n");
     trio.replica.pause();
     write(&store, "eventual", Consistency::Eventual).await.expect("on the master");

@@ -2,18 +2,18 @@
 
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use outrigger_testkit::Subject;
+use outrigger_testkit::{Subject, free_port};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 /// A server that does not start within this does not start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// A port that was free may be somebody else's by the time the server binds it.
 const TRIES: usize = 5;
 
@@ -48,12 +48,6 @@ pub(crate) fn subject<T: ?Sized>(component: impl FnOnce(&str) -> Arc<T>) -> Opti
     }
     let server = Server::start(&[])?;
     Some(Subject::new(component(&server.host())).keeping(server))
-}
-
-/// A loopback port that was free a moment ago.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
 }
 
 /// Waits until `probe` says yes.
