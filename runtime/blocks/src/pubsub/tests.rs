@@ -13,7 +13,7 @@ use crate::guard::{Meter, Policy};
 use crate::stores::Member as _;
 
 const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-const SOON: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(20);
 const QUIET: Duration = Duration::from_millis(100);
 
 struct Fixture {

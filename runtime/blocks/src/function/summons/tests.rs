@@ -21,7 +21,9 @@ use crate::pubsub::{Answer, BrokerComponent, Event, Events, Publication};
 use crate::stores::Member as _;
 
 /// What a busy machine needs.
-const PROMPTLY: Duration = Duration::from_secs(10);
+const PROMPTLY: Duration = Duration::from_secs(30);
+/// Published until it arrives.
+const PROBE: &str = "probe";
 
 /// What functions were given, as `version data attempt`, and what lets them finish what is `slow`.
 struct Heard {
@@ -127,16 +129,23 @@ impl Stage {
 
     async fn until_subscribed(&self) {
         let begun = Instant::now();
-        loop {
-            self.publish("orders", "probe").await;
+        let given = |probe: &str| self.heard.given.lock().iter().any(|line| line.contains(probe));
+        let mut last = String::new();
+        for number in 0.. {
+            last = format!("{PROBE}-{number}-");
+            self.publish("orders", &last).await;
             sleep(Duration::from_millis(5)).await;
-            if !self.given().is_empty() {
+            if given(PROBE) {
                 break;
             }
             assert!(begun.elapsed() < PROMPTLY, "never subscribed");
         }
+        while !given(&last) {
+            assert!(begun.elapsed() < PROMPTLY, "{last} was not given");
+            sleep(Duration::from_millis(5)).await;
+        }
+        // And settled.
         sleep(Duration::from_millis(50)).await;
-        self.heard.given.lock().clear();
     }
 
     async fn publish(&self, topic: &str, data: &str) {
@@ -148,8 +157,10 @@ impl Stage {
         self.blocks.pubsub.subscribe(&Caller::new("shop"), "events", topic, &BTreeMap::new()).await.unwrap()
     }
 
+    /// What it was given since it has subscribed: of the probes, more may come at any time.
     fn given(&self) -> Vec<String> {
-        self.heard.given.lock().clone()
+        let given = self.heard.given.lock();
+        given.iter().filter(|line| !line.contains(PROBE)).cloned().collect()
     }
 
     async fn until_given(&self, expected: &[&str]) {

@@ -15,7 +15,7 @@ use crate::stores::Member as _;
 /// Longer than anything here may take, and less than the processing timeout.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// What a busy machine needs.
-const PROMPTLY: Duration = Duration::from_secs(5);
+const PROMPTLY: Duration = Duration::from_secs(15);
 
 /// An application that does with an event what its data say.
 struct App {
