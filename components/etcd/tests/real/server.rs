@@ -1,11 +1,12 @@
 //! An etcd of one member that can be killed, paused and started again in its place.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use outrigger_etcd::EtcdConfig;
+use outrigger_testkit::free_port;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -19,9 +20,8 @@ pub(crate) struct Server {
     process: Option<Child>,
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
-}
+/// A server that does not start, or stop, within this does neither.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 impl Server {
     /// A server that is not yet running; `None` where there is no etcd.
@@ -56,7 +56,8 @@ impl Server {
         let all: Vec<_> = members.iter().enumerate().map(named).collect();
         for (number, member) in members.iter_mut().enumerate() {
             let (name, all) = (format!("m{number}"), all.join(","));
-            let soon = ["--heartbeat-interval", "50", "--election-timeout", "500"];
+            // Somewhat sooner than usual, and not so soon that a member kept from the processor is taken for dead.
+            let soon = ["--heartbeat-interval", "150", "--election-timeout", "1500"];
             let arguments = ["--name", &name, "--initial-cluster", &all].into_iter().chain(soon);
             member.arguments = arguments.map(str::to_owned).collect();
         }
@@ -75,21 +76,29 @@ impl Server {
         EtcdConfig { endpoints: self.url().as_str().into(), ..EtcdConfig::default() }
     }
 
-    /// Starts the process and waits until it serves: it listens a little before that.
+    /// Starts the process and waits until it listens, which is a little before it serves. Somebody who passes through
+    /// may have its port just then: it is started again.
     pub(crate) fn start(&mut self) {
+        let begun = Instant::now();
+        self.process = Some(self.spawn());
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "etcd does not listen");
+            std::thread::sleep(Duration::from_millis(10));
+            let ended = |process: &mut Child| process.try_wait().expect("asked").is_some();
+            if self.process.as_mut().is_some_and(ended) {
+                self.process = Some(self.spawn());
+            }
+        }
+    }
+
+    fn spawn(&self) -> Child {
         let (clients, peers) = (self.url(), format!("http://127.0.0.1:{}", self.peers));
         let mut command = Command::new("etcd");
         command.arg("--data-dir").arg(self.folder.path().join("data")).args(["--log-level", "error"]);
         command.args(["--listen-client-urls", &clients, "--advertise-client-urls", &clients]);
         command.args(["--listen-peer-urls", &peers, "--initial-advertise-peer-urls", &peers]);
         command.args(["--initial-cluster", &format!("default={peers}")]).args(&self.arguments);
-        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts");
-        self.process = Some(process);
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "etcd does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("etcd starts")
     }
 
     pub(crate) fn kill(&mut self) {
@@ -104,7 +113,7 @@ impl Server {
         self.signal(Signal::STOP);
         let begun = Instant::now();
         while !self.stands_still() {
-            assert!(begun.elapsed() < Duration::from_secs(20), "etcd does not stop");
+            assert!(begun.elapsed() < PATIENCE, "etcd does not stop");
             std::thread::sleep(Duration::from_millis(1));
         }
     }

@@ -32,7 +32,7 @@ async fn next(watch: &mut dyn Watch) -> Event {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), wait).await.expect("an event")
+    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("an event")
 }
 
 fn content(event: &Event) -> Option<(&str, Option<Revision>)> {
