@@ -65,7 +65,7 @@ async fn subscribe(
 }
 
 async fn next(answers: &mut Answers) -> proto::SubscribeConfigurationResponse {
-    let answer = tokio::time::timeout(Duration::from_secs(10), answers.message());
+    let answer = tokio::time::timeout(Duration::from_secs(30), answers.message());
     answer.await.expect("in time").unwrap().expect("more to come")
 }
 
@@ -194,7 +194,7 @@ async fn an_answer_does_not_wait_for_the_first_request_for_ever() {
     let (requests, stream) = mpsc::channel(1);
     let answers = c.subscribe_configuration(ReceiverStream::new(stream));
     let mut answers =
-        tokio::time::timeout(Duration::from_secs(5), answers).await.unwrap().unwrap().into_inner();
+        tokio::time::timeout(Duration::from_secs(30), answers).await.unwrap().unwrap().into_inner();
     requests.send(subscription("nowhere", &[])).await.unwrap();
     assert_eq!(answers.message().await.unwrap_err().code(), Code::InvalidArgument);
 }

@@ -15,21 +15,24 @@ fn get() -> Request<GetStateRequest> {
 #[tokio::test]
 async fn a_component_that_does_not_come_is_unavailable_within_the_deadline() {
     let sidecar = Sidecar::new();
-    let starting = sidecar.store("state", None);
-    sidecar.stores([std::sync::Arc::clone(&starting)]);
+    let policy = Duration::from_secs(2);
+    sidecar.stores([sidecar.store_within(policy, "state", None)]);
     let served = sidecar.serve().await;
     let mut client = served.runtime().await;
 
     let began = Instant::now();
     let status = client.get_state(get()).await.unwrap_err();
-    assert_eq!((status.code(), began.elapsed().as_secs()), (Code::Unavailable, 2), "{status}");
+    assert_eq!(status.code(), Code::Unavailable, "{status}");
+    assert!((policy..policy * 10).contains(&began.elapsed()), "{:?}", began.elapsed());
 
     // Set by hand: the client must not give up on its own.
+    let starting = sidecar.store_within(Duration::from_secs(60), "state", None);
+    sidecar.stores([std::sync::Arc::clone(&starting)]);
     let mut hurried = get();
     hurried.metadata_mut().insert("grpc-timeout", "100m".parse().unwrap());
     let began = Instant::now();
     let status = raw(&served, hurried).await;
-    assert!(began.elapsed() < Duration::from_secs(1), "{status}");
+    assert!(began.elapsed() < Duration::from_secs(30), "{status}");
     assert_eq!(status, "grpc-status: 14");
 
     starting.slot().not_ready("connection refused");

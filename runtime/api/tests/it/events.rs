@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::harness::Sidecar;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(30);
 const GROUP: usize = 8;
 
 /// A broker in memory that notes outcomes in groups of [`GROUP`]: none before all are there.

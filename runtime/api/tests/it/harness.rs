@@ -25,6 +25,9 @@ use outrigger_telemetry::Metrics;
 use tonic::async_trait;
 use tonic::transport::{Channel, Endpoint};
 
+/// What a call to a component may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A sidecar in miniature: blocks with components, an API, an actuator.
 pub(crate) struct Sidecar {
     pub(crate) blocks: Arc<Blocks>,
@@ -48,7 +51,7 @@ impl Sidecar {
     /// A component with the settings of the default set, and its backend.
     pub(crate) fn seat<M: Member>(&self, name: &str, backend: Arc<M::Block>) -> Arc<M> {
         let mut spec = ComponentSpec { name: name.to_owned(), ..ComponentSpec::default() };
-        let policy = Policy { timeout: Duration::from_secs(2), ..Policy::default() };
+        let policy = Policy { timeout: PATIENCE, ..Policy::default() };
         let member = M::from_spec(&mut spec, policy, self.blocks.meter()).unwrap();
         member.slot().ready(backend);
         Arc::new(member)
@@ -77,11 +80,21 @@ impl Sidecar {
 
     /// A store; one without a backend is still starting.
     pub(crate) fn store(&self, name: &str, backend: Option<Arc<dyn StateStore>>) -> Arc<StateComponent> {
+        self.store_within(PATIENCE, name, backend)
+    }
+
+    /// A store whose calls may take so long.
+    pub(crate) fn store_within(
+        &self,
+        timeout: Duration,
+        name: &str,
+        backend: Option<Arc<dyn StateStore>>,
+    ) -> Arc<StateComponent> {
         let config = SlotConfig {
             name: name.to_owned(),
             type_name: "state.test".to_owned(),
             scopes: Scopes::default(),
-            policy: Policy { timeout: Duration::from_secs(2), ..Policy::default() },
+            policy: Policy { timeout, ..Policy::default() },
         };
         let store = StateComponent::new(config, KeyPrefix::None, self.blocks.meter());
         if let Some(backend) = backend {

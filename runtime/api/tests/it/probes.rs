@@ -53,7 +53,7 @@ async fn watchers_hear_of_changes() {
     let broken = sidecar.store("state", None);
     broken.slot().not_ready("connection refused");
     sidecar.stores([broken]);
-    let change = tokio::time::timeout(Duration::from_secs(5), watch.message()).await.unwrap();
+    let change = tokio::time::timeout(Duration::from_secs(30), watch.message()).await.unwrap();
     assert_eq!(change.unwrap().unwrap().status(), ServingStatus::NotServing);
 
     let unknown = HealthCheckRequest { service: "no.such.Service".to_owned() };

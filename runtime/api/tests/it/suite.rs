@@ -10,6 +10,7 @@ mod sequencer;
 mod state;
 
 use std::any::Any;
+use std::time::Duration;
 
 use outrigger_component_api::{Error, ErrorKind, Key, Result};
 use outrigger_sdk as sdk;
@@ -19,6 +20,9 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::harness::Sidecar;
+
+/// What a call may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What must outlive a component: the folder of its file.
 type Kept = Box<dyn Any>;
@@ -45,7 +49,9 @@ impl<S: Clone + Send + 'static> Remote<S> {
                 let sidecar = Sidecar::new();
                 let _kept = seat(&sidecar);
                 let served = sidecar.serve().await;
-                let options = sdk::Options { endpoint: served.endpoint.clone(), ..sdk::Options::default() };
+                let endpoint = served.endpoint.clone();
+                let (timeout, connect_timeout) = (PATIENCE, PATIENCE);
+                let options = sdk::Options { endpoint, timeout, connect_timeout, ..sdk::Options::default() };
                 let client = sdk::Client::connect_with(options).await.unwrap();
                 started.send((of(&client), Handle::current())).unwrap();
                 let _stopped = stopped.await;

@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use outrigger_component_api::{
     Component, Delivery, Error, Message, Outcome, PubSub, PubSubCapabilities, Result, Settle, Start,
@@ -17,7 +16,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use super::{Kept, Remote, error, new_file, nothing};
+use super::{Kept, PATIENCE, Remote, error, new_file, nothing};
 use crate::harness::Sidecar;
 
 mod memory {
@@ -162,7 +161,7 @@ impl Drop for Member {
         self.here.abort();
         drop(self.leave.take());
         // What was settled before counts before whoever joins next.
-        let _told = self.left.recv_timeout(Duration::from_secs(10));
+        let _told = self.left.recv_timeout(PATIENCE);
     }
 }
 
