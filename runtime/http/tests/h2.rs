@@ -212,7 +212,7 @@ async fn a_drain_says_goaway_and_lets_streams_finish() {
     sender.send(Ok(Frame::data(Bytes::from_static(b"one")))).await.unwrap();
     let mut reply = answer.await.unwrap().body;
     server.drain.start();
-    tokio::time::timeout(Duration::from_secs(2), async {
+    tokio::time::timeout(Duration::from_secs(20), async {
         while client.send(&head(Method::GET, "/"), &mut Body::empty()).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
