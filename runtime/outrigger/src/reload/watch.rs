@@ -169,11 +169,11 @@ mod tests {
         assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "the content is the same");
 
         std::fs::write(&file, "two").unwrap();
-        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("written in place");
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("written in place");
 
         std::fs::write(dir.path().join("new"), "three").unwrap();
         std::fs::rename(dir.path().join("new"), &file).unwrap();
-        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("replaced");
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("replaced");
         assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "told once");
 
         // Another file joins, in another folder.
@@ -183,12 +183,12 @@ mod tests {
         files.send(vec![file.clone(), secrets.clone()]).unwrap();
         assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "to join is no change");
         std::fs::write(&secrets, "two").unwrap();
-        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("the one that joined");
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("the one that joined");
         files.send(vec![file.clone()]).unwrap();
         assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "nor is to leave");
         std::fs::write(&secrets, "three").unwrap();
         assert!(tokio::time::timeout(quiet, watch.changed()).await.is_err(), "nobody asked for it");
         std::fs::write(&file, "four").unwrap();
-        tokio::time::timeout(Duration::from_secs(5), watch.changed()).await.expect("the one that stays");
+        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.expect("the one that stays");
     }
 }

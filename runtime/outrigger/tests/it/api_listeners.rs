@@ -55,7 +55,7 @@ async fn check_health(stream: Stream, more: &[(&'static str, &str)]) -> Result<S
     for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")].iter().chain(more) {
         head.headers.append(&HeaderName::from_static(name), *value).unwrap();
     }
-    let answer = timeout(Duration::from_secs(5), sender.send(&head, &mut Body::full(vec![0; 5]))).await;
+    let answer = timeout(PATIENCE, sender.send(&head, &mut Body::full(vec![0; 5]))).await;
     let answer = answer.expect("an answer in time").map_err(|error| error.to_string())?;
     if answer.head.status == StatusCode::OK {
         assert_eq!(answer.body.collect(100).await.unwrap(), SERVING[..]);
@@ -157,10 +157,13 @@ fn admin_speaks_tls_too() {
 
 const REQUEST: &[u8] = b"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-/// Asks on a connection; whether an answer began within a moment.
-async fn is_answered(stream: &mut TcpStream) -> bool {
+const PATIENCE: Duration = Duration::from_secs(20);
+const A_MOMENT: Duration = Duration::from_millis(500);
+
+/// Asks on a connection; whether an answer began within this time.
+async fn is_answered(stream: &mut TcpStream, within: Duration) -> bool {
     stream.write_all(REQUEST).await.unwrap();
-    timeout(Duration::from_millis(500), stream.read(&mut [0; 1])).await.is_ok_and(|n| n.is_ok_and(|n| n == 1))
+    timeout(within, stream.read(&mut [0; 1])).await.is_ok_and(|n| n.is_ok_and(|n| n == 1))
 }
 
 #[test]
@@ -169,20 +172,20 @@ fn connections_are_limited() {
     let address = program.api();
     runtime().block_on(async {
         let mut first = TcpStream::connect(address).await.unwrap();
-        assert!(is_answered(&mut first).await);
+        assert!(is_answered(&mut first, PATIENCE).await);
         let mut second = TcpStream::connect(address).await.unwrap();
-        assert!(!is_answered(&mut second).await, "there is room for one");
+        assert!(!is_answered(&mut second, A_MOMENT).await, "there is room for one");
         reload(&folder, &program, &file("limits: { max_connections: 2 }"));
-        let answered = timeout(Duration::from_secs(5), second.read(&mut [0; 1])).await;
+        let answered = timeout(PATIENCE, second.read(&mut [0; 1])).await;
         assert_eq!(answered.expect("in time").unwrap(), 1, "and now for two");
 
         reload(&folder, &program, &file("limits: { max_connections_per_source: 2 }"));
         let mut third = TcpStream::connect(address).await.unwrap();
-        assert!(is_answered(&mut third).await, "the others came before they were counted");
+        assert!(is_answered(&mut third, PATIENCE).await, "the others came before they were counted");
         let mut fourth = TcpStream::connect(address).await.unwrap();
-        assert!(is_answered(&mut fourth).await);
+        assert!(is_answered(&mut fourth, PATIENCE).await);
         let mut fifth = TcpStream::connect(address).await.unwrap();
-        let refused = timeout(Duration::from_secs(5), fifth.read(&mut [0; 1])).await.expect("at once");
+        let refused = timeout(PATIENCE, fifth.read(&mut [0; 1])).await.expect("at once");
         assert!(refused.is_err() || refused.is_ok_and(|n| n == 0));
     });
 }

@@ -15,6 +15,8 @@ use tokio::{
     task::JoinHandle,
 };
 
+use crate::ports::reserved;
+
 /// Answers every request, once it is whole, with 200 and `ok`. Dropping it kills it: its port refuses, its
 /// connections are cut.
 pub(crate) struct Backend {
@@ -27,7 +29,8 @@ pub(crate) struct Backend {
 
 impl Backend {
     pub(crate) async fn start(status: u16) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // The port stays its own when it is killed.
+        let listener = TcpListener::bind(reserved()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (paused, watch_paused) = watch::channel(false);
         let (cut, watch_cut) = watch::channel(());
@@ -87,8 +90,9 @@ async fn serve(
             if paused.wait_for(|paused| !paused).await.is_err() {
                 return Ok(());
             }
-            stream.write_all(answer.as_bytes()).await?;
+            // First: whoever has the answer finds it counted.
             answered.fetch_add(1, Ordering::SeqCst);
+            stream.write_all(answer.as_bytes()).await?;
         }
     }
 }

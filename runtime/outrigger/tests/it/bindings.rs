@@ -70,7 +70,7 @@ fn an_operation_is_a_request_and_its_answer_comes_back_with_what_it_says() {
 #[test]
 fn each_failure_is_internal_and_tells_what_it_was() {
     let server = Application::echo();
-    let folder = Folder::with(&config(&server, "responseTimeout: 200ms, maxResponseBodySize: 4"));
+    let folder = Folder::with(&config(&server, "maxResponseBodySize: 4"));
     let program = folder.run();
     run(&program, async |c| {
         let refusal = c.operate("server", "get", &[("path", "status/404")], "").await.unwrap_err();

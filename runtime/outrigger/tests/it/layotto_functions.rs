@@ -6,6 +6,7 @@ use outrigger_sdk::{Client, Options};
 
 use crate::{
     http::{Answer, get, post, send},
+    ports::reserved,
     program::{Folder, Program, eventually},
 };
 
@@ -83,7 +84,7 @@ impl Shop {
     fn open() -> Self {
         let shipped = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/layotto/functions.json"));
         let text = std::fs::read_to_string(shipped).unwrap();
-        let web = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let web = reserved();
         let text =
             text.replace(":34904", ":0").replace(":34998", ":0").replace("127.0.0.1:2045", &web.to_string());
         let folder = Folder::bare().arguments(&["-c", "config.json"]);

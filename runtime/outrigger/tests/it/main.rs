@@ -45,6 +45,7 @@ mod limits;
 mod load;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod outages;
+mod ports;
 mod program;
 mod pubsub;
 #[cfg(feature = "etcd")]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tonic::Code;
 
 use backend::{Backend, PASSWORD};
-use stage::{SOON, Stage};
+use stage::{SLACK, SOON, Stage};
 
 /// Every outage lasts this long, with calls all the while: what goes wrong because of many failures shows.
 const OUTAGE: Duration = Duration::from_secs(4);
@@ -97,9 +97,13 @@ fn passes_over(backend: Backend, outage: &Outage) {
     (outage.begin)(&mut stage);
     let began = Instant::now();
     stage.says_why(outage.reasons).unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name));
+    let mut late = Vec::new();
     while began.elapsed() < OUTAGE {
-        stage.calls_fail(outage.codes).unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name));
+        let failed = stage.calls_fail(outage.codes);
+        late.push(failed.unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name)));
     }
+    late.sort_unstable();
+    assert!(late[late.len() / 2] <= SLACK, "{backend:?} {}: calls end late, by {late:?}", outage.name);
     stage.says_why(outage.reasons).unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name));
     stage.looks_down(&["planted"]).expect_err("that is not why");
     stage.is_up_within(SOON).expect_err("the backend is not back yet");

@@ -142,7 +142,11 @@ fn read(from: impl std::io::Read + Send + 'static, tell: mpsc::Sender<String>) {
 
 impl Program {
     pub(crate) fn wait_ready(&mut self) {
-        self.wait_for(" ready version=");
+        const READY: &str = " ready version=";
+        if !self.log.iter().any(|line| line.contains(READY)) {
+            // Before that it may compile what it runs.
+            self.wait_within(3 * PATIENCE, READY);
+        }
         for line in &self.log {
             let address = || line.split("address=").nth(1)?.trim().parse().ok();
             if line.contains("kind=\"api\"") {
@@ -165,7 +169,11 @@ impl Program {
 
     /// The same, among lines not seen yet.
     pub(crate) fn wait_for_next(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE, text)
+    }
+
+    fn wait_within(&mut self, patience: Duration, text: &str) -> String {
+        let deadline = Instant::now() + patience;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.lines.recv_timeout(left) {
@@ -228,7 +236,7 @@ impl Program {
                 None => std::thread::sleep(Duration::from_millis(5)),
             }
         };
-        while let Ok(line) = self.lines.recv_timeout(Duration::from_secs(2)) {
+        while let Ok(line) = self.lines.recv_timeout(PATIENCE / 2) {
             self.log.push(line);
         }
         status

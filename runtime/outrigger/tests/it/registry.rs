@@ -30,7 +30,7 @@ fn sidecars_of_other_hosts_are_found_in_a_registry() {
     let Some(mut etcd) = Server::etcd() else { return };
     let (port, app) = (etcd.port(), Application::echo());
     // Each has a table of hosts of its own, as on a host of its own.
-    let registry = registry(port, "ttl: 2s, advertise: 127.0.0.1");
+    let registry = registry(port, "ttl: 5s, advertise: 127.0.0.1");
     let shop = Folder::with(&format!("app: {{ id: shop }}\n{registry}\n"));
     let orders = Folder::with(&format!("app: {{ id: orders, port: {} }}\n{registry}\n", app.port()));
     let (program, mut beside) = (shop.run(), orders.run());
@@ -41,7 +41,9 @@ fn sidecars_of_other_hosts_are_found_in_a_registry() {
     let answer = |app: &str| ask(app).ok().map(|answer| String::from_utf8(answer.data.into()).unwrap());
     let fails = |app: &str, kind| ask(app).err().filter(|error| error.kind() == kind);
 
-    assert!(reason(&program).is_some_and(|reason| reason.contains("etcd cannot be reached")));
+    eventually("why it is down", || {
+        reason(&program).filter(|reason| reason.contains("etcd cannot be reached"))
+    });
     let refused = ask("orders").unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
     assert!(refused.to_string().contains("the registry cannot be followed"), "{refused}");
@@ -55,7 +57,7 @@ fn sidecars_of_other_hosts_are_found_in_a_registry() {
     // While etcd is away, and longer than the lease, what is known serves.
     etcd.kill();
     eventually("the outage is seen", || reason(&program));
-    std::thread::sleep(Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(6));
     answer("orders").unwrap();
     eventually("who is not known may have come", || fails("nobody", ErrorKind::Unavailable));
     for _ in 0..30 {
@@ -75,7 +77,7 @@ fn sidecars_of_other_hosts_are_found_in_a_registry() {
     fails("orders", ErrorKind::Unavailable).expect("it is not known yet that nobody is there");
     let killed = Instant::now();
     eventually("its lease has ended", || fails("orders", ErrorKind::NotConfigured));
-    assert!(killed.elapsed() < Duration::from_secs(8), "after {:?}", killed.elapsed());
+    assert!(killed.elapsed() < Duration::from_secs(20), "after {:?}", killed.elapsed());
 }
 
 #[test]

@@ -159,11 +159,9 @@ fn two_hundred_reloads_fail_no_request_and_forget_nothing() {
             reload(&program, &folder, &scene.config(n, UNTOUCHED)).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let lasted = load.now();
         let seen = load.stop().await;
         assert_eq!(failures(&seen), [""; 0]);
-        let rate = seen.len() as f64 / lasted.as_secs_f64();
-        assert!(rate > f64::from(RATE) * 0.8, "the load was {rate:.0} requests a second only");
+        assert!(seen.len() > 10 * RELOADS, "the load was {} requests only", seen.len());
         assert_eq!(survived(&program, &scene).await, ALL);
         let metrics = get(program.admin(), "/metrics").body;
         assert!(metrics.contains(&format!("outrigger_reloads_total{{result=\"applied\"}} {RELOADS}\n")));

@@ -1,7 +1,6 @@
 //! Redis and etcd of a test's own, which it can kill, pause and start again in their place.
 
 use std::{
-    net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -10,7 +9,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::{http::try_send, program::PATIENCE};
+use crate::{http::try_send, ports::reserved, program::PATIENCE};
 
 /// A server at one port, with one folder for all its lives. Dropping it kills it.
 pub(crate) struct Server {
@@ -23,10 +22,6 @@ pub(crate) struct Server {
 enum Kind {
     Redis { arguments: Vec<String> },
     Etcd { peers: u16 },
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Server {
@@ -54,18 +49,18 @@ impl Server {
             eprintln!("skipped: OUTRIGGER_TEST_ETCD_URL is not set");
             return None;
         }
-        Some(Self::new(Kind::Etcd { peers: free_port() }))
+        Some(Self::new(Kind::Etcd { peers: reserved().port() }))
     }
 
     fn new(kind: Kind) -> Self {
-        Self { kind, folder: tempfile::tempdir().unwrap(), port: free_port(), process: None }
+        Self { kind, folder: tempfile::tempdir().unwrap(), port: reserved().port(), process: None }
     }
 
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Starts the process and waits until it serves. A port that somebody else had meanwhile is waited for.
+    /// Starts the process and waits until it serves.
     pub(crate) fn start(&mut self) {
         let deadline = Instant::now() + PATIENCE;
         while !self.serves() {

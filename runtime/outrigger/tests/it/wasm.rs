@@ -9,7 +9,8 @@ use std::{
 
 use crate::{
     http::{get, post},
-    idle::wakeups,
+    idle::sleeps,
+    ports::reserved,
     program::{Folder, Program, eventually},
 };
 
@@ -178,7 +179,7 @@ fn a_filter_picks_the_endpoint() {
         address
     };
     let (one, two) = (server(), server());
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = reserved();
     let folder = Folder::with(&format!(
         "listeners: {{ web: {{ address: '127.0.0.1:0' }} }}\n\
          routes: {{ all: {{ backends: [ {{ cluster: c }} ], filters: {{ wasm: [marks] }},\
@@ -241,5 +242,5 @@ fn a_filter_that_has_nothing_to_do_wakes_nobody() {
     for _ in 0..10 {
         assert_eq!(by(&program).as_deref(), Some("x"));
     }
-    assert_eq!(wakeups(&program), 0);
+    assert_eq!(sleeps(&program), Ok(()));
 }

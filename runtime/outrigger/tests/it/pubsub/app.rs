@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::Write as _,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{Arc, Mutex},
@@ -12,7 +12,7 @@ use std::{
 
 use outrigger_sdk::{App, Outcome};
 
-use crate::program::PATIENCE;
+use crate::{ports::reserved, program::PATIENCE};
 
 const PORT: &str = "TEST_APP_PORT";
 const FILE: &str = "TEST_APP_FILE";
@@ -31,9 +31,12 @@ pub(crate) struct Running(Child);
 
 impl AppProcess {
     pub(crate) fn new() -> Self {
-        // Free now; nobody else is given it before the application takes it.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Self { port, folder: Arc::new(tempfile::tempdir().unwrap()), topic: "orders", hasty: false }
+        Self {
+            port: reserved().port(),
+            folder: Arc::new(tempfile::tempdir().unwrap()),
+            topic: "orders",
+            hasty: false,
+        }
     }
 
     /// It answers before it notes.
@@ -96,6 +99,12 @@ impl Running {
     pub(crate) fn kill(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let id = rustix::process::Pid::from_raw(self.0.id().cast_signed()).unwrap();
+        rustix::process::kill_process(id, signal).unwrap();
     }
 }
 

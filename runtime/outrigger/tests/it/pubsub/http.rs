@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::{MEMORY, client, next, runtime};
 use crate::{
     http::metric,
+    ports::reserved,
     program::{Folder, Program, eventually},
 };
 
@@ -224,10 +225,7 @@ fn the_event_is_posted_as_it_was_published() {
 
 #[test]
 fn an_application_that_comes_late_gets_what_was_published_before() {
-    // Ours until the application takes it: nobody listens yet.
-    let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = reserved.local_addr().unwrap().port();
-    drop(reserved);
+    let port = reserved().port();
     let folder = Folder::with(&config(port, "  orders: { pubsub: events, topic: orders, route: /orders }\n"));
     let program = folder.run();
     runtime().block_on(async {
@@ -245,7 +243,7 @@ fn an_application_that_comes_late_gets_what_was_published_before() {
 
 #[test]
 fn stopping_does_not_wait_for_an_application_that_is_gone() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = reserved().port();
     let config = config(port, "  orders: { pubsub: events, topic: orders, route: /orders }\n");
     let folder = Folder::with(&format!("{config}shutdown: {{ timeout: 1m }}\n"));
     let mut program = folder.run();

@@ -28,7 +28,7 @@ impl Ledger {
     }
 
     pub(crate) fn wait_until_complete(&self, app: &AppProcess) {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(180);
         loop {
             let missing = self.missing(app);
             if missing.is_empty() {

@@ -59,7 +59,7 @@ fn under_load(
         };
         tokio::select! {
             () = load => {}
-            killed = tokio::time::timeout(PATIENCE, killing) => killed.expect("a round in time"),
+            killed = tokio::time::timeout(3 * PATIENCE, killing) => killed.expect("a round in time"),
         }
     });
 }

@@ -69,6 +69,6 @@ fn events_held_by_a_sidecar_that_is_killed_go_to_the_other() {
         }
         numbers.sort_unstable();
         assert_eq!(numbers, (0..10).collect::<Vec<_>>());
-        assert!(killed.elapsed() < Duration::from_secs(10), "{:?}", killed.elapsed());
+        assert!(killed.elapsed() < Duration::from_secs(30), "{:?}", killed.elapsed());
     });
 }

@@ -117,11 +117,17 @@ fn swaps_fail_no_request_and_keep_what_filters_share() {
 fn a_swap_that_costs_requests_is_noticed() {
     let (seen, asks, counted) = under_load(200, |folder, program| {
         let count = || asked(program).map_or(0, |(_, count)| count);
-        eventually("some are counted", || (count() > 50).then_some(()));
+        eventually("some are counted", || (count() > 400).then_some(()));
         // Another `vm_id` shares nothing with the one before.
         let text = std::fs::read_to_string(folder.path("outrigger.yaml")).unwrap();
         folder.write("outrigger.yaml", &text.replace("file: marks.wasm", "file: marks.wasm, vm_id: another"));
-        eventually("counting starts anew", || (count() < 50).then_some(0))
+        let mut most = 0;
+        eventually("counting starts anew", || {
+            let now = count();
+            let anew = now > 0 && now < most;
+            most = most.max(now);
+            anew.then_some(0)
+        })
     });
     assert_eq!(failures(&seen), [""; 0]);
     assert!(counted < 1 + seen.len() + asks + 1);
@@ -167,7 +173,7 @@ fn a_module_that_cannot_start_is_refused_while_the_old_one_serves() {
         assert_eq!(super::by(&program).as_deref(), Some("good"));
     }
     // The bomb had its 32 MiB at most, and they are gone with it.
-    assert!(program.data() < before + (16 << 20), "{before} B grew to {} B", program.data());
+    eventually("its memory is given back", || (program.data() < before + (16 << 20)).then_some(()));
     put(&folder, &marks("next"));
     assert_eq!(post(program.admin(), "/reload", "").status, 200);
     assert_eq!(super::by(&program).as_deref(), Some("next"));
