@@ -20,7 +20,7 @@ const IN_TIME: Duration = Duration::from_secs(15);
 /// How soon after its return Redis has to be of use, on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 /// What stands in for both where they pass for certain.
-const BRIEFLY: Duration = Duration::from_secs(2);
+const BRIEFLY: Duration = Duration::from_secs(1);
 
 type Store = Arc<dyn StateStore>;
 

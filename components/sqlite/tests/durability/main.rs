@@ -20,7 +20,8 @@ use outrigger_sqlite::Synchronous;
 use crate::trace::Trace;
 use crate::writer::{Load, key, open, value};
 
-const WRITES: u32 = 1000;
+/// Enough for the log to be merged on the way, however many share a commit: that is due at a thousand pages.
+const WRITES: u32 = 1500;
 
 /// The process the other tests start; does nothing when run as a test.
 #[test]
