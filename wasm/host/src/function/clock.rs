@@ -232,16 +232,17 @@ mod tests {
         let start = |allowed| clock.start(allowed, Deadline::NEVER);
         start(Duration::from_secs(1));
         assert_eq!(turn(&clock), Ok(TURN));
-        start(Duration::from_micros(4_500));
+        start(Duration::from_millis(45));
         let next = clock.run(Instant::now(), || {
-            assert!(clock.turn().unwrap() <= 4);
-            compute(Duration::from_millis(3));
+            assert_eq!(clock.turn(), Ok(TURN));
+            compute(Duration::from_millis(39));
             clock.turn()
         });
-        assert_eq!(next, Ok(1));
+        // The machine may take some of it for itself.
+        assert!(matches!(next, Ok(1..=6)), "{next:?}");
         // As after each turn it was given: what it computes before it is looked at again counts in full.
         let end = clock.run(Instant::now(), || {
-            compute(Duration::from_millis(3));
+            compute(Duration::from_millis(30));
             clock.turn()
         });
         assert_eq!(end, Err(Stop::Overrun));
@@ -260,12 +261,12 @@ mod tests {
             });
             clock.pauses()
         };
-        assert!(!compute(LONG / 2));
+        assert!(!compute(LONG / 4));
         // It waits, and is at the beginning again.
         clock.run(Instant::now(), || {});
         assert!(!clock.pauses());
-        assert!(!compute(LONG * 2 / 3) && !clock.is_long());
-        assert!(compute(LONG / 3) && clock.is_long());
+        assert!(!compute(LONG / 4) && !clock.is_long());
+        assert!(compute(LONG * 3 / 4) && clock.is_long());
         clock.run(Instant::now(), || {});
         assert!(!clock.pauses() && clock.is_long(), "it was, and may be again");
         clock.start(Duration::from_secs(1), Deadline::NEVER);

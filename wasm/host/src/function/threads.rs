@@ -195,6 +195,7 @@ impl<T> Drop for Task<T> {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::{Arc, Barrier};
     use std::time::Duration;
 
     use outrigger_blocks::Deadline;
@@ -207,17 +208,21 @@ mod tests {
     #[tokio::test]
     async fn there_are_as_many_as_asked_for() {
         let threads = Threads::start(NonZeroUsize::new(2)).unwrap();
-        let run = || {
-            threads.spawn(Pace::Short, async {
-                // Long enough for the other to be woken.
-                std::thread::sleep(Duration::from_millis(20));
+        // Two of them wait for each other, where they are.
+        let meeting = Arc::new(Barrier::new(2));
+        let run = |number| {
+            let meeting = Arc::clone(&meeting);
+            threads.spawn(Pace::Short, async move {
+                if number < 2 {
+                    meeting.wait();
+                }
                 Ok(std::thread::current().id())
             })
         };
-        let tasks: Vec<_> = (0..12).map(|_| run().unwrap()).collect();
+        let tasks: Vec<_> = (0..12).map(|number| run(number).unwrap()).collect();
         let mut seen = HashSet::new();
         for task in tasks {
-            seen.insert(task.await.unwrap());
+            seen.insert(tokio::time::timeout(Duration::from_secs(60), task).await.unwrap().unwrap());
         }
         assert_eq!(seen.len(), 2);
     }

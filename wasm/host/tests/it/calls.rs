@@ -38,7 +38,7 @@ pub(crate) const ASKS: &str = r#"
       (call $is (call $http_call @"c" @"" @"" @"" (i32.const 1000) (i32.const 16)) (i32.const 2))
       (call $ok (call $http_call @"c"
         @"\03\00\00\00\07\00\00\00\04\00\00\00\05\00\00\00\06\00\00\00\0a\00\00\00\05\00\00\00:method\00POST\00:path\00/check\00:authority\00check\00"
-        @"body" @"" (i32.const 1000) (i32.const 16)))
+        @"body" @"" (i32.const 60000) (i32.const 16)))
       (i32.const 1))
     (func (export "proxy_on_http_call_response")
       (param $id i32) (param $token i32) (param $headers i32) (param $body i32) (param $trailers i32)

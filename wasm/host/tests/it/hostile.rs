@@ -98,17 +98,18 @@ async fn the_failure_policy_decides() {
     );
 
     let rig = Rig::with(&sometimes("unreachable"), json!({ "failure": "reload" })).await;
+    let mut since = Instant::now();
     for _ in 0..6 {
+        since = Instant::now();
         assert_eq!(rig.pass(bad(), ok("")).await.status(), 503);
         back_unless_out(&rig).await;
     }
     assert_eq!(rig.get("/").await.status(), 503, "there is a pause");
-    let since = Instant::now();
     while rig.get("/").await.status() != 200 {
         assert!(since.elapsed() < crate::rig::PATIENCE);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(since.elapsed() > Duration::from_millis(500));
+    assert!(since.elapsed() >= Duration::from_secs(1), "as long as it is");
 }
 
 #[tokio::test]

@@ -169,9 +169,9 @@ impl Directory for Next {
 
 /// The next request of a listener: its id, its body, and where its answer goes.
 async fn next(listener: &TcpListener) -> (String, String, TcpStream) {
-    let (mut stream, _) = listener.accept().await.unwrap();
+    let (mut stream, _) = within(listener.accept()).await.unwrap();
     let mut text = vec![0; 4096];
-    let size = stream.read(&mut text).await.unwrap();
+    let size = within(stream.read(&mut text)).await.unwrap();
     let text = String::from_utf8(text[..size].to_vec()).unwrap();
     assert!(text.starts_with("GET / HTTP/1.1\r\n"), "{text}");
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
@@ -353,7 +353,7 @@ async fn as_many_requests_at_once_as_instances() {
 async fn the_deadline_holds_for_what_a_function_asks() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut rig = Rig::with_blocks(blocks(listener.local_addr().unwrap()).await);
-    let settings = json!({ "deadline": "150ms", "grants": { "invoke": ["*"] } });
+    let settings = json!({ "deadline": "3s", "grants": { "invoke": ["*"] } });
     rig.functions(&[("f", waits(), settings)]).await.unwrap();
     let asked = rig.ask("id", get("/?x"));
     let (asked, held) = tokio::join!(asked, next(&listener));

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,8 @@ use outrigger_wasm_host::{Host, Plugins, WasmConfig};
 use serde_json::{Value, json};
 use tokio::runtime::Handle;
 
-/// Longer than anything in a test may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything in a test may take: a guest that computes has what nobody else wants of a processor.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) struct Rig {
     pub(crate) host: Host,
@@ -240,6 +241,18 @@ pub(crate) async fn read(mut body: Body) -> Result<Read, outrigger_http::BodyErr
 
 pub(crate) async fn within<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+/// Runs this test in a process of its own: others have threads of the same names, and memory.
+pub(crate) fn alone(test: &str) -> bool {
+    if std::env::var_os("OUTRIGGER_TEST_ALONE").is_some() {
+        return true;
+    }
+    let mut itself = Command::new(std::env::current_exe().unwrap());
+    let output = itself.args(["--exact", test]).env("OUTRIGGER_TEST_ALONE", "1").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    false
 }
 
 pub(crate) fn get(path: &str) -> Request {

@@ -1,4 +1,5 @@
-//! Calls with arguments nobody meant: at random, some plausible, most not. `OUTRIGGER_FUZZ_SECONDS` says for how long.
+//! Calls with arguments nobody meant: at random, some plausible, most not. `OUTRIGGER_FUZZ_SECONDS` says for how long, and
+//! `OUTRIGGER_FUZZ_SEED` which: the same ones each time, unless told otherwise.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -6,18 +7,27 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use serde_json::json;
 
-use crate::guest::{IMPORTS, filter_with};
+use crate::guest::{IMPORTS, filter};
 use crate::rig::{Rig, ok, pieces_of, post};
 
+/// What is set in the environment.
+fn told(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
 /// A guest that makes as many random calls in each callback; `more` is done once in the first one.
-fn storm(calls: u32, more: &str) -> Vec<u8> {
-    let import =
-        r#"(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))"#;
-    let mut code = String::from(
+fn storm(seed: u64, calls: u32, more: &str) -> Vec<u8> {
+    // Far from zero, where these numbers would stay.
+    let state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1);
+    let mut code = format!("(global $state (mut i64) (i64.const {state}))");
+    // Xorshift, of which the lower bits are poor.
+    code.push_str(
         r#"
         (func $number (result i32)
-          (call $ok (call $random (i32.const 16) (i32.const 4)))
-          (i32.load (i32.const 16)))
+          (global.set $state (i64.xor (global.get $state) (i64.shl (global.get $state) (i64.const 13))))
+          (global.set $state (i64.xor (global.get $state) (i64.shr_u (global.get $state) (i64.const 7))))
+          (global.set $state (i64.xor (global.get $state) (i64.shl (global.get $state) (i64.const 17))))
+          (i32.wrap_i64 (i64.shr_u (global.get $state) (i64.const 20))))
         (func $argument (result i32)
           (local $kind i32) (local $value i32)
           (local.set $kind (i32.and (call $number) (i32.const 3)))
@@ -57,7 +67,7 @@ fn storm(calls: u32, more: &str) -> Vec<u8> {
         r#"(func (export "proxy_on_response_trailers") (param i32 i32) (result i32) (call $calls) (i32.const 0))
         (func (export "proxy_on_log") (param i32) (call $calls))"#,
     );
-    filter_with(import, &code)
+    filter(&code)
 }
 
 async fn request(rig: &Rig) {
@@ -69,14 +79,15 @@ async fn request(rig: &Rig) {
 
 #[tokio::test]
 async fn random_calls_hurt_nobody() {
-    let seconds = std::env::var("OUTRIGGER_FUZZ_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let until = Instant::now() + Duration::from_secs(seconds.unwrap_or(2));
-    let rig = Rig::with(&storm(100, ""), json!({ "deadline": "1s", "failure": "reload" })).await;
+    let (seconds, seed) =
+        (told("OUTRIGGER_FUZZ_SECONDS").unwrap_or(2), told("OUTRIGGER_FUZZ_SEED").unwrap_or(1));
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let rig = Rig::with(&storm(seed, 100, ""), json!({ "deadline": "1s", "failure": "reload" })).await;
     let mut requests = 0;
     while Instant::now() < until {
         request(&rig).await;
         requests += 1;
-        assert_eq!(rig.crashes(), 0, "neither guest nor host may fail");
+        assert_eq!(rig.crashes(), 0, "neither guest nor host may fail: seed {seed}, request {requests}");
     }
     assert!(requests > 0);
 }
@@ -85,7 +96,7 @@ async fn random_calls_hurt_nobody() {
 #[tokio::test]
 async fn a_guest_that_does_fail_is_counted() {
     let rig =
-        Rig::with(&storm(10, "(if (i32.const 1) (then unreachable))"), json!({ "deadline": "1s" })).await;
+        Rig::with(&storm(1, 10, "(if (i32.const 1) (then unreachable))"), json!({ "deadline": "1s" })).await;
     request(&rig).await;
     assert_eq!(rig.crashes(), 1);
 }

@@ -22,6 +22,9 @@ struct Options {
     target: Target,
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// How many seconds one input may take: after that it is a hang.
+    #[arg(long, default_value_t = 30)]
+    patience: u64,
     /// Repeats a run.
     #[arg(long)]
     seed: Option<u64>,
@@ -76,7 +79,8 @@ fn run(options: &Options) -> Result<bool> {
     println!("{:?}: {} inputs, seed {seed}", options.target, corpus.len());
     std::fs::create_dir_all(&options.findings).context("creating the directory of findings")?;
     let mut mutator = Mutator::new(corpus, seed);
-    let watchdog = Watchdog::start(options.findings.join(format!("{seed}-hang")), Duration::from_secs(5));
+    let patience = Duration::from_secs(options.patience);
+    let watchdog = Watchdog::start(options.findings.join(format!("{seed}-hang")), patience);
     let (start, limit) = (Instant::now(), Duration::from_secs(options.seconds));
     let mut runs = 0_u64;
     while start.elapsed() < limit {

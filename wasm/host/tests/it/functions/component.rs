@@ -70,19 +70,21 @@ pub(crate) fn http_with(world: &str, besides: &str, code: &str) -> Vec<u8> {
     component(&world, &format!("{besides}\n{HTTP} {code})"))
 }
 
-/// Waits for so many milliseconds, then answers.
-pub(crate) fn sleeper() -> Vec<u8> {
+/// Waits for so many milliseconds, then answers; with a body it waits for ten minutes.
+pub(crate) fn sleeper(milliseconds: u64) -> Vec<u8> {
     let besides = r#"
         (import "wasi:clocks/monotonic-clock@0.2.0" "subscribe-duration" (func $after (param i64) (result i32)))
         (import "wasi:io/poll@0.2.0" "[method]pollable.block" (func $block (param i32)))
         (import "wasi:io/poll@0.2.0" "[resource-drop]pollable" (func $drop (param i32)))
         (global $timer (mut i32) (i32.const 0))"#;
-    let code = r#"
-        (global.set $timer (call $after (i64.const 300000000)))
-        (call $block (global.get $timer))
-        (call $drop (global.get $timer))
-        (call $reply (i32.const 200) @"slept")"#;
-    http_with("import wasi:clocks/monotonic-clock@0.2.0;", besides, code)
+    let code = format!(
+        r#"(global.set $timer (call $after
+             (select (i64.const 600000000000) (i64.const {milliseconds}000000) (local.get $body_n))))
+           (call $block (global.get $timer))
+           (call $drop (global.get $timer))
+           (call $reply (i32.const 200) @"slept")"#
+    );
+    http_with("import wasi:clocks/monotonic-clock@0.2.0;", besides, &code)
 }
 
 /// Answers with the number of its calls, counted in its memory; a body of `!` is one too many.

@@ -34,15 +34,16 @@ async fn one_that_failed_answers_no_more() {
 #[tokio::test]
 async fn one_that_nobody_needs_goes() {
     let rig = Rig::new();
-    let function = rig.load(&sleeper(), json!({ "reuse": 100 })).await.unwrap();
+    let function = rig.load(&sleeper(3000), json!({ "reuse": 100, "deadline": "1m" })).await.unwrap();
     let calls = (0..3).map(|_| {
         let function = Arc::clone(&function);
         tokio::spawn(async move { told(&function, "").await })
     });
-    for call in calls.collect::<Vec<_>>() {
+    let calls: Vec<_> = calls.collect();
+    rig.until("outrigger_function_instances{function=\"f\"} 3").await;
+    for call in calls {
         call.await.unwrap().unwrap();
     }
-    rig.until("outrigger_function_instances{function=\"f\"} 3").await;
     rig.until("outrigger_function_instances{function=\"f\"} 0").await;
     drop(function);
 }

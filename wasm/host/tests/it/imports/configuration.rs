@@ -70,8 +70,8 @@ async fn a_function_that_comes_back_misses_no_change() {
     let (items, _, revision) = changes(&house.told(grants(), &[watch(Some(&revision), 20)]).await);
     assert_eq!(items, ["a=1"], "between two calls");
 
-    let calls = [watch(Some(&revision), 10_000)];
-    let function = house.load(&calls, json!({ "grants": grants(), "deadline": "15s" })).await.unwrap();
+    let calls = [watch(Some(&revision), 40_000)];
+    let function = house.load(&calls, json!({ "grants": grants(), "deadline": "1m" })).await.unwrap();
     let change = async {
         house.until("op=\"watch\",outcome=\"ok\"} 3").await;
         save(&house, "b", "2").await;
@@ -93,9 +93,9 @@ async fn a_function_that_comes_back_misses_no_change() {
 async fn a_watch_is_over_before_the_call() {
     let house = House::new();
     let calls = [watch(None, 600_000)];
-    let function = house.load(&calls, json!({ "grants": grants(), "deadline": "3s" })).await.unwrap();
+    let function = house.load(&calls, json!({ "grants": grants(), "deadline": "8s" })).await.unwrap();
     let began = std::time::Instant::now();
     let (items, gone, revision) = changes(&invoke(&function, &Caller::new("shop"), &calls).await.unwrap());
     assert!(items.is_empty() && gone.is_empty() && !revision.is_empty(), "nothing new, and where to go on");
-    assert!(began.elapsed() < Duration::from_secs(10));
+    assert!(began.elapsed() < Duration::from_secs(120));
 }
