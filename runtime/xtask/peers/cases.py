@@ -39,10 +39,11 @@ def expect(actual, expected):
 
 
 def until(condition, what, limit=10.0):
+    """Waits for a condition. `what` was waited for: a text, or what makes one when the time is up."""
     end = time.monotonic() + limit
     while not condition():
         if time.monotonic() > end:
-            raise AssertionError(f"{what}: not within {limit} s")
+            raise AssertionError(f"{what() if callable(what) else what}: not within {limit} s")
         time.sleep(0.002)
 
 

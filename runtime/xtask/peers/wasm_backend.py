@@ -78,7 +78,7 @@ async def services(request, body, _):
         case ["check"]:
             token = headers.get(b"authorization", b"").decode()
             if token == "slow":
-                await asyncio.sleep(5)
+                await asyncio.sleep(60)
             return response(200, b"alice") if token == "good" else response(401, b"who?")
         case ["count", number]:
             return response(200, number.encode())

@@ -1,4 +1,5 @@
-// Asks a service whether a request may pass, and holds the request meanwhile. The configuration names its cluster.
+// Asks a service whether a request may pass, and holds the request meanwhile: not for long with the token `slow`. The
+// configuration names its cluster.
 
 export * from "@solo-io/proxy-runtime/proxy"; // What the host calls.
 import {
@@ -27,14 +28,16 @@ class Auth extends Context {
   }
 
   onRequestHeaders(_: u32, _end: bool): FilterHeadersStatusValues {
+    const token = stream_context.headers.request.get("authorization");
     const question: Headers = [
       pair(":method", "GET"),
       pair(":path", "/check"),
       pair(":authority", "auth.example"),
-      pair("authorization", stream_context.headers.request.get("authorization")),
+      pair("authorization", token),
     ];
     const cluster = this.root_context.getConfiguration();
-    const asked = this.root_context.httpCall(cluster, question, new ArrayBuffer(0), [], 1000, this, decide);
+    const patience: u32 = token == "slow" ? 1000 : 10000;
+    const asked = this.root_context.httpCall(cluster, question, new ArrayBuffer(0), [], patience, this, decide);
     if (asked != WasmResultValues.Ok) {
       refuse(500, "nobody to ask\n", []);
     }

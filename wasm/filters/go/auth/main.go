@@ -1,4 +1,5 @@
-// Asks a service whether a request may pass, and holds the request meanwhile. The configuration names its cluster.
+// Asks a service whether a request may pass, and holds the request meanwhile: not for long with the token `slow`. The
+// configuration names its cluster.
 package main
 
 import (
@@ -20,8 +21,11 @@ type auth struct {
 }
 
 func (a *auth) OnHttpRequestHeaders(int, bool) types.Action {
-	token := [][2]string{{"authorization", filter.RequestHeader("authorization")}}
-	if filter.Ask(a.cluster, "/check", token, 1000, decide) != nil {
+	token, patience := filter.RequestHeader("authorization"), uint32(10_000)
+	if token == "slow" {
+		patience = 1000
+	}
+	if filter.Ask(a.cluster, "/check", [][2]string{{"authorization", token}}, patience, decide) != nil {
 		return filter.Respond(500, nil, "nobody to ask\n")
 	}
 	return types.ActionPause

@@ -27,7 +27,7 @@ type calls struct {
 
 func (c *calls) OnHttpResponseHeaders(int, bool) types.Action {
 	for index := range 5 {
-		if filter.Ask(c.cluster, fmt.Sprintf("/count/%d", index), nil, 2000, c.answered) == nil {
+		if filter.Ask(c.cluster, fmt.Sprintf("/count/%d", index), nil, 10_000, c.answered) == nil {
 			c.open++
 		}
 	}

@@ -94,7 +94,7 @@ func (j *jwt) OnHttpRequestHeaders(int, bool) types.Action {
 		return refuse(err.Error())
 	}
 	j.claims = found
-	if filter.Ask(j.cluster, "/revoked/"+found.ID, nil, 1000, j.answered) != nil {
+	if filter.Ask(j.cluster, "/revoked/"+found.ID, nil, 10_000, j.answered) != nil {
 		return refuse("nobody to ask")
 	}
 	return types.ActionPause

@@ -41,7 +41,7 @@ func (r *receiver) take() {
 		if err != nil {
 			return
 		}
-		if filter.Ask(r.cluster, "/report/"+string(item), nil, 2000, r.reported) != nil {
+		if filter.Ask(r.cluster, "/report/"+string(item), nil, 10_000, r.reported) != nil {
 			filter.Check(proxywasm.EnqueueSharedQueue(r.queue, item))
 			return
 		}

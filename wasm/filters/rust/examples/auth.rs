@@ -1,4 +1,5 @@
-//! Asks a service whether a request may pass, and holds the request meanwhile. The configuration names its cluster.
+//! Asks a service whether a request may pass, and holds the request meanwhile: not for long with the token `slow`. The
+//! configuration names its cluster.
 
 use std::time::Duration;
 
@@ -29,7 +30,8 @@ impl HttpContext for Auth {
             (":authority", "auth.example"),
             ("authorization", token.as_str()),
         ];
-        if self.dispatch_http_call(&self.cluster, question, None, vec![], Duration::from_secs(1)).is_err() {
+        let patience = Duration::from_secs(if token == "slow" { 1 } else { 10 });
+        if self.dispatch_http_call(&self.cluster, question, None, vec![], patience).is_err() {
             self.send_http_response(500, vec![], Some(b"nobody to ask\n"));
         }
         Action::Pause

@@ -29,7 +29,7 @@ impl HttpContext for Calls {
         for index in 0..CALLS {
             let path = format!("/count/{index}");
             let headers = vec![(":method", "GET"), (":path", path.as_str()), (":authority", "count.example")];
-            let call = self.dispatch_http_call(&self.cluster, headers, None, vec![], Duration::from_secs(2));
+            let call = self.dispatch_http_call(&self.cluster, headers, None, vec![], Duration::from_secs(10));
             self.open += u32::from(call.is_ok());
         }
         if self.open == 0 { Action::Continue } else { Action::Pause }

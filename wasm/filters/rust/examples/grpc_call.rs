@@ -31,7 +31,7 @@ impl HttpContext for GrpcCall {
             "Say",
             metadata,
             message,
-            Duration::from_secs(2),
+            Duration::from_secs(10),
         );
         if call.is_err() {
             self.send_http_response(500, vec![], Some(b"nobody to ask\n"));

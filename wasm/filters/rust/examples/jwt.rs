@@ -81,7 +81,7 @@ impl HttpContext for Jwt {
         self.subject = claims.sub;
         let path = format!("/revoked/{}", claims.jti);
         let question = vec![(":method", "GET"), (":path", path.as_str()), (":authority", "tokens.example")];
-        match self.dispatch_http_call(&self.cluster, question, None, vec![], Duration::from_secs(1)) {
+        match self.dispatch_http_call(&self.cluster, question, None, vec![], Duration::from_secs(10)) {
             Ok(_) => Action::Pause,
             Err(_) => self.refuse("nobody to ask"),
         }

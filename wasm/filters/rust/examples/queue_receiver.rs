@@ -32,7 +32,7 @@ impl Receiver {
             let path = format!("/report/{}", String::from_utf8_lossy(&item));
             let headers =
                 vec![(":method", "POST"), (":path", path.as_str()), (":authority", "reports.example")];
-            match self.dispatch_http_call(&self.cluster, headers, None, vec![], Duration::from_secs(2)) {
+            match self.dispatch_http_call(&self.cluster, headers, None, vec![], Duration::from_secs(10)) {
                 Ok(_) => self.open += 1,
                 Err(_) => {
                     // Back into the queue it came from, which has room for it.
