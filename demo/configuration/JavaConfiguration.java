@@ -11,7 +11,7 @@ public final class JavaConfiguration {
     public static void main(String[] args) {
         String port = System.getenv().getOrDefault("runtime_GRPC_PORT", "34904");
         GrpcRuntimeClient client = new RuntimeClientBuilder()
-            .withIp("127.0.0.1").withPort(Integer.parseInt(port)).withTimeout(5000).buildGrpc();
+            .withIp("127.0.0.1").withPort(Integer.parseInt(port)).withTimeout(30_000).buildGrpc();
         RuntimeGrpc.RuntimeBlockingStub runtime = client.getStubManager().getBlockingStub();
         // Layotto's way to one key of several environments.
         String key = "colour@$prod";

@@ -13,7 +13,7 @@ public final class JavaState {
     public static void main(String[] args) {
         String port = System.getenv().getOrDefault("runtime_GRPC_PORT", "34904");
         RuntimeClient client =
-            new RuntimeClientBuilder().withIp("127.0.0.1").withPort(Integer.parseInt(port)).withTimeout(5000).build();
+            new RuntimeClientBuilder().withIp("127.0.0.1").withPort(Integer.parseInt(port)).withTimeout(30_000).build();
         client.saveState(STORE, "cart-7", "two apples");
         System.out.println("read: " + client.getState(STORE, "cart-7", String.class).getValue());
         client.executeStateTransaction(STORE, Arrays.asList(

@@ -5,7 +5,7 @@ mod http;
 mod shop;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use outrigger_sdk::{Client, ErrorKind, Write};
@@ -47,10 +47,17 @@ async fn state() -> Result<()> {
     Ok(())
 }
 
-/// Asks the sidecar how it is.
+/// Asks the sidecar how it is, until it is well.
 fn actuator(admin: u16) -> Result<()> {
     println!("2. actuator");
-    let answer = http::get(admin, "/actuator/health/readiness")?;
+    let since = Instant::now();
+    let answer = loop {
+        let answer = http::get(admin, "/actuator/health/readiness")?;
+        if answer.status == 200 || since.elapsed() > PATIENCE {
+            break answer;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
     println!("   GET /actuator/health/readiness: {} {}", answer.status, answer.body.trim());
     ensure!(answer.status == 200 && answer.body.contains("UP"), "the sidecar is not ready");
     Ok(())
@@ -102,4 +109,4 @@ fn port(variable: &str, default: u16) -> Result<u16> {
 }
 
 /// How long any single wait of the walk may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ import redis
 
 from cases import case, expect, main
 
-client = redis.Redis(port=int(sys.argv[1]), socket_timeout=10)
+client = redis.Redis(port=int(sys.argv[1]), socket_timeout=60)
 
 
 @case
@@ -36,9 +36,9 @@ def redis_pipeline_of_10000_commands():
 def redis_server_speaks_first_after_subscribe():
     channel = client.pubsub()
     channel.subscribe("news")
-    expect(channel.get_message(timeout=5)["type"], "subscribe")
+    expect(channel.get_message(timeout=30)["type"], "subscribe")
     client.publish("news", "hello")
-    expect(channel.get_message(timeout=5)["data"], b"hello")
+    expect(channel.get_message(timeout=30)["data"], b"hello")
     channel.close()
 
 
@@ -46,7 +46,7 @@ def redis_server_speaks_first_after_subscribe():
 def redis_blocking_pop_waits_for_a_push():
     pusher = threading.Timer(0.3, lambda: client.rpush("queue", "job"))
     pusher.start()
-    expect(client.blpop("queue", timeout=5), (b"queue", b"job"))
+    expect(client.blpop("queue", timeout=30), (b"queue", b"job"))
     pusher.join()
 
 

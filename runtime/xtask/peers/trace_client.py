@@ -48,9 +48,9 @@ def below(found, trace, parent, name):
 
 
 def wait(what, condition):
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < end, f"{what}: not within 20 s"
+        assert time.monotonic() < end, f"{what}: not within a minute"
         time.sleep(0.05)
 
 
@@ -59,7 +59,8 @@ def the_collector_gets_four_spans(api, web, log):
     # What is not sampled goes first: were it sent, it would be there before the rest.
     ask(api, web, UNSAMPLED, "00")
     ask(api, web, SAMPLED, "01")
-    wait("four spans", lambda: len(spans(log)) >= 4)
+    # The last one may still be half written.
+    wait("four spans", lambda: sum("Name" in span for span in spans(log)) >= 4)
 
 
 @case

@@ -43,7 +43,7 @@ async def websocket_server_pushes():
 @case
 async def websocket_ping_is_answered():
     async with client() as connection:
-        await asyncio.wait_for(await connection.ping(), 5)
+        await asyncio.wait_for(await connection.ping(), 30)
 
 
 @case

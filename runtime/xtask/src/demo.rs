@@ -66,7 +66,7 @@ impl Client {
     fn command(&self, story: &Story, programs: &Programs, play: &Play) -> (Command, &'static [&'static str]) {
         let mut command = Command::new("timeout");
         command
-            .arg("60")
+            .arg("180")
             .env("OUTRIGGER_GRPC_ENDPOINT", &play.endpoint)
             .env("runtime_GRPC_PORT", play.port("34904"))
             .env("APP_PORT", play.port("9999"))
@@ -91,7 +91,9 @@ impl Client {
                 expected
             }
             Self::Get(path, expected) => {
-                command.args(["curl", "-sS"]).arg(format!("http://127.0.0.1:{}{path}", play.port("34999")));
+                // What is asked how it is may not be ready yet, and says so with 503.
+                command.args(["curl", "-sS", "--retry", "20", "--retry-delay", "1"]);
+                command.arg(format!("http://127.0.0.1:{}{path}", play.port("34999")));
                 expected
             }
             Self::Ask(path, expected) => {
@@ -297,12 +299,12 @@ fn tell(story: &Story, client: &Client, programs: &Programs) -> Result<()> {
     ensure!(missing.is_empty(), "it did not print {missing:?} but:\n{printed}");
     if let Some((path, text)) = story.seen {
         let (mut ask, _) = Client::Ask(path, &[]).command(story, programs, &play);
-        wait_until(&format!("{path} answers `{text}`"), Duration::from_secs(20), || {
+        wait_until(&format!("{path} answers `{text}`"), Duration::from_secs(60), || {
             output(&mut ask).is_ok_and(|printed| printed.contains(text))
         })?;
     }
     play.app.as_ref().map_or(Ok(()), |app| {
-        wait_until("the application sees the events", Duration::from_secs(10), || {
+        wait_until("the application sees the events", Duration::from_secs(60), || {
             app.log_tail().contains("plums")
         })
         .map(drop)

@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     command.current_dir(dir.path()).env(MARK, std::process::id().to_string());
     command.arg("run").arg("-c").arg(&file).arg("--").arg(app);
     println!("outrigger run -c demo/quickstart/outrigger.yaml -- quickstart");
-    let status = Server::start_visible("outrigger", &mut command)?.wait_end(Duration::from_secs(60))?;
+    let status = Server::start_visible("outrigger", &mut command)?.wait_end(Duration::from_secs(120))?;
 
     let left = left_behind().context("looking for what was left behind")?;
     ensure!(status.success(), "the quickstart failed: {status}");

@@ -8,7 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::workspace::{find_program, output, root, tools_dir};
+use crate::workspace::{fetch, find_program, output, root, tools_dir};
 
 /// One thing a suite cannot run without.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn apt_install(packages: &[&str]) -> Result<()> {
     }
     println!("installing {}", packages.join(" "));
     let apt = |arguments: &[&str]| {
-        output(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(arguments))
+        fetch(Command::new("apt-get").env("DEBIAN_FRONTEND", "noninteractive").arg("-qq").args(arguments))
     };
     apt(&["update"])?;
     apt(&[["install", "-y", "--no-install-recommends"].as_slice(), packages].concat())?;
@@ -194,7 +194,7 @@ pub(crate) fn pip_install(dir: &Path, arguments: &[&OsStr]) -> Result<()> {
     }
     let mut pip = Command::new(dir.join("bin/python"));
     pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(arguments);
-    output(&mut pip).map(drop)
+    fetch(&mut pip).map(drop)
 }
 
 fn install_node() -> Result<()> {
@@ -211,7 +211,7 @@ pub(crate) fn npm_install(dir: &Path, package_json: &str) -> Result<()> {
         std::fs::write(dir.join("package.json"), package_json)?;
         let mut npm = Command::new("npm");
         npm.current_dir(dir).args(["install", "--silent", "--no-audit", "--no-fund"]);
-        output(&mut npm).map(drop)
+        fetch(&mut npm).map(drop)
     })
 }
 
@@ -231,7 +231,7 @@ fn install_java() -> Result<()> {
             "dependency:copy-dependencies",
             "-DoutputDirectory=lib",
         ]);
-        output(&mut mvn).map(drop)
+        fetch(&mut mvn).map(drop)
     })
 }
 
@@ -244,7 +244,7 @@ fn install_go() -> Result<()> {
         }
         println!("installing Go programs");
         for (folder, module) in GO {
-            output(Command::new("go").env("GOBIN", dir.join(folder)).args(["install", module]))?;
+            fetch(Command::new("go").env("GOBIN", dir.join(folder)).args(["install", module]))?;
         }
         build_collector(&dir.join("otelcol"))
     })
@@ -257,5 +257,5 @@ fn build_collector(dir: &Path) -> Result<()> {
     }
     // The list of sums is made here: the pins decide every version.
     let mut go = Command::new("go");
-    output(go.current_dir(dir).args(["build", "-mod=mod", "-o", "otelcol", "."])).map(drop)
+    fetch(go.current_dir(dir).args(["build", "-mod=mod", "-o", "otelcol", "."])).map(drop)
 }

@@ -4,6 +4,7 @@ use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
@@ -133,6 +134,21 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
+
+/// The same for a program that gets something from the network: one that fails has two more attempts.
+pub(crate) fn fetch(command: &mut Command) -> Result<String> {
+    for _ in 1..ATTEMPTS {
+        if let Ok(printed) = output(command) {
+            return Ok(printed);
+        }
+        println!("  trying again: {}", describe(command));
+        std::thread::sleep(BETWEEN);
+    }
+    output(command)
+}
+
+const ATTEMPTS: u32 = 3;
+const BETWEEN: Duration = Duration::from_secs(5);
 
 /// Runs a program to its end, whatever its exit code.
 pub(crate) fn finish(command: &mut Command) -> Result<Output> {

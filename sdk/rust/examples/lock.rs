@@ -12,12 +12,12 @@ async fn main() -> Result<()> {
     let state = arguments.next().unwrap_or_else(|| "state".to_owned());
     let client = Client::connect().await?;
     let (locks, state) = (client.lock(lock), client.state(state));
-    let Some(first) = locks.try_lock("invoice-7", Duration::from_secs(1)).await? else {
+    let Some(first) = locks.try_lock("invoice-7", Duration::from_secs(3)).await? else {
         println!("somebody else holds invoice-7");
         return Ok(());
     };
     println!("held by {} with token {:?}", first.owner(), first.fencing_token());
-    let second = locks.try_lock("invoice-7", Duration::from_secs(1)).await?;
+    let second = locks.try_lock("invoice-7", Duration::from_secs(3)).await?;
     println!("a second holder: {}", second.is_some());
 
     // The first holder falls asleep, its time is up, and another one takes over.

@@ -21,7 +21,7 @@ proxy_wasm::main! {{
 const PREFIX: &str = "x-claim-";
 
 /// How long a request waits for the word of whoever gave the token out.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Default, Deserialize)]
 struct Settings {

@@ -103,7 +103,7 @@ fn upload(port: u16, flag: &str, bytes: u64) -> Result<()> {
 
 fn curl(port: u16, flag: &str) -> Result<Command> {
     let mut curl = Command::new(program("curl")?);
-    curl.args(["--silent", "--show-error", "--fail", "--max-time", "120", flag]);
+    curl.args(["--silent", "--show-error", "--fail", "--max-time", "600", flag]);
     curl.args(["--header", "Expect:", &format!("http://127.0.0.1:{port}/")]);
     Ok(curl)
 }

@@ -55,7 +55,7 @@ fn interop_suite(cases: &mut Cases) -> Result<()> {
 
 fn interop(port: u16, case: &str) -> Result<()> {
     let mut client = Command::new("timeout");
-    client.arg("20").arg(tools::go("grpc-interop/client"));
+    client.arg("60").arg(tools::go("grpc-interop/client"));
     client.args(["--server_host=127.0.0.1", "--use_tls=false"]);
     client.arg(format!("--server_port={port}")).arg(format!("--test_case={case}"));
     let text = output(&mut client)?;

@@ -11,7 +11,7 @@ use crate::cases::Cases;
 use crate::process::{Scratch, Server, free_port, scratch};
 use crate::sidecar::Sidecar;
 use crate::tools;
-use crate::workspace::{finish, output, root, tools_dir, transcript};
+use crate::workspace::{fetch, finish, output, root, tools_dir, transcript};
 
 /// A configuration of the components that have a choice: its name, and what makes it.
 const STORES: &[(&str, Start)] = &[("sqlite", embedded), ("redis", redis), ("etcd", etcd)];
@@ -215,14 +215,14 @@ fn go_client() -> Result<PathBuf> {
         protoc.arg(file);
     }
     output(&mut protoc)?;
-    output(Command::new("go").current_dir(&dir).args(["build", "-o", "client", "."]))?;
+    fetch(Command::new("go").current_dir(&dir).args(["build", "-o", "client", "."]))?;
     Ok(dir.join("client"))
 }
 
 /// A client that hangs must not hang the suite.
 fn limited(command: &Command) -> Command {
     let mut limited = Command::new("timeout");
-    limited.arg("120").arg(command.get_program()).args(command.get_args());
+    limited.arg("300").arg(command.get_program()).args(command.get_args());
     limited.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
     if let Some(dir) = command.get_current_dir() {
         limited.current_dir(dir);

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::rust::{TARGETS, cargo, clean, has_targets};
 use super::{Toolchain, entries};
-use crate::workspace::{find_program, output, tools_dir};
+use crate::workspace::{fetch, find_program, output, tools_dir};
 
 /// The compiler, its library's sources, and the C library of wasm32-wasip1.
 const PACKAGES: [&str; 3] = ["rustc-web", "rust-web-src", "wasi-libc"];
@@ -59,6 +59,20 @@ fn unpack(dir: &Path) -> Result<()> {
     if find_program("apt-get").is_none() || find_program("dpkg").is_none() {
         bail!("and this is no Debian system, whose `rustc-web` would do");
     }
+    if let Err(error) = download(dir) {
+        // What the lists name is gone when an update has come since.
+        let mut update = Command::new("apt-get");
+        fetch(update.args(["-qq", "update"])).with_context(|| format!("after {error:#}"))?;
+        download(dir)?;
+    }
+    for package in entries(dir)?.iter().filter(|file| file.extension() == Some(OsStr::new("deb"))) {
+        output(Command::new("dpkg").arg("-x").arg(package).arg(dir))?;
+        std::fs::remove_file(package)?;
+    }
+    Ok(())
+}
+
+fn download(dir: &Path) -> Result<()> {
     let mut packages = PACKAGES.map(str::to_owned).to_vec();
     // The compiler's own parts depend on each other in a row.
     let mut next = 0;
@@ -68,12 +82,7 @@ fn unpack(dir: &Path) -> Result<()> {
         next += 1;
     }
     println!("downloading Debian's Rust for wasm ({})", packages.join(", "));
-    output(Command::new("apt-get").current_dir(dir).args(["-qq", "download"]).args(&packages))?;
-    for package in entries(dir)?.iter().filter(|file| file.extension() == Some(OsStr::new("deb"))) {
-        output(Command::new("dpkg").arg("-x").arg(package).arg(dir))?;
-        std::fs::remove_file(package)?;
-    }
-    Ok(())
+    fetch(Command::new("apt-get").current_dir(dir).args(["-qq", "download"]).args(&packages)).map(drop)
 }
 
 /// Which of a package's dependencies are parts of the compiler.

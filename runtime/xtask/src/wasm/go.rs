@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::Toolchain;
 use crate::tools;
-use crate::workspace::{find_program, output, tools_dir};
+use crate::workspace::{fetch, find_program, output, tools_dir};
 
 /// The first that exports functions of a module.
 const OLDEST: (u32, u32) = (1, 24);
@@ -64,7 +64,7 @@ pub(super) fn build(toolchain: &Toolchain, sources: &Path, into: &Path) -> Resul
         let mut go = toolchain.command();
         go.current_dir(sources).args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-o"]);
         go.arg(into.join(format!("{name}.wasm"))).arg(format!("./{name}"));
-        output(&mut go)?;
+        fetch(&mut go)?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ from layotto import (
 RUN = f"python-{os.getpid()}-{uuid.uuid4().hex}"
 FENCING_TOKEN = "x-outrigger-fencing-token"
 # A call that hangs must not hang the program.
-LIMIT = 10
+LIMIT = 30
 
 
 def refused(code, call):
@@ -248,11 +248,11 @@ def lock(runtime, *_):
     assert give("one") == given.LOCK_UNEXIST
     assert keep("one") == kept.LOCK_UNEXIST
 
-    # Kept alive, it outlives its first second; then its time is up.
-    new = take("two", 1)
+    # Kept alive, it outlives its first three seconds; then its time is up.
+    new = take("two", 3)
     assert new > old, (new, old)
-    assert keep("two", 3) == kept.SUCCESS
-    time.sleep(1.5)
+    assert keep("two", 8) == kept.SUCCESS
+    time.sleep(3.5)
     assert take("three") is None, "it was kept alive"
 
     # The new holder's token lets it write; the old holder's is refused from then on.
@@ -463,7 +463,10 @@ def invoke(runtime, *_):
             method="/hello", content_type="text/plain", http_extension=extension
         )
         message.data.value = b"ping"
-        return runtime.InvokeService(invoke_pb2.InvokeServiceRequest(id=app, message=message))
+        request = invoke_pb2.InvokeServiceRequest(id=app, message=message)
+        # Of its own accord the sidecar gives it three seconds.
+        patience = [("rpc_request_timeout", str(LIMIT * 1000))]
+        return runtime.whole.InvokeService(request, timeout=LIMIT, metadata=patience)
 
     answer = ask("echo")
     assert answer.data.value == b"POST /hello?q=1 ping", answer
