@@ -103,7 +103,8 @@ fn passes_over(backend: Backend, outage: &Outage) {
         late.push(failed.unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name)));
     }
     late.sort_unstable();
-    assert!(late[late.len() / 2] <= SLACK, "{backend:?} {}: calls end late, by {late:?}", outage.name);
+    // The machine may make some of them late, but not most.
+    assert!(late[(late.len() - 1) / 2] <= SLACK, "{backend:?} {}: calls end late, by {late:?}", outage.name);
     stage.says_why(outage.reasons).unwrap_or_else(|wrong| panic!("{backend:?} {}: {wrong}", outage.name));
     stage.looks_down(&["planted"]).expect_err("that is not why");
     stage.is_up_within(SOON).expect_err("the backend is not back yet");

@@ -26,8 +26,8 @@ use crate::{
 
 /// The components' timeout. The application has more patience, so that it is told by the sidecar.
 const DEADLINE: Duration = Duration::from_secs(1);
-/// What a busy machine may add, most of the time.
-pub(super) const SLACK: Duration = Duration::from_millis(500);
+/// What a busy machine may add. Whoever is in a hurry still does not wait until the components' timeout.
+pub(super) const SLACK: Duration = Duration::from_millis(700);
 /// What a caller in a hurry gives the sidecar.
 const HURRY: Duration = Duration::from_millis(200);
 /// How soon after the backend's return all is to be of use. Five times that is what the machine may make of it.
