@@ -9,7 +9,7 @@ mod peer;
 mod proxy;
 mod wasm;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::sidecar::choose_binary;
 use crate::tools::{Need, Tools};
 use crate::workspace::tools_dir;
 
@@ -39,8 +40,11 @@ pub(crate) struct Options {
     #[arg(long, default_value = "")]
     only: String,
     /// Leaves Outrigger out: the peers alone.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "program")]
     peers: bool,
+    /// Measures this program in place of the release build: another profile of it, or an earlier one.
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
 impl Options {
@@ -79,15 +83,18 @@ const WASM_NEEDS: &[Need] = &[
 const API_NEEDS: &[Need] = &[Need::Program("redis-server"), Need::Program("etcd")];
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
-    let needs = match bench {
-        Bench::Proxy(_) => PROXY_NEEDS,
-        Bench::Api(_) => API_NEEDS,
-        Bench::Wasm(_) => WASM_NEEDS,
+    let (needs, options) = match bench {
+        Bench::Proxy(options) => (PROXY_NEEDS, options),
+        Bench::Api(options) => (API_NEEDS, options),
+        Bench::Wasm(options) => (WASM_NEEDS, options),
     };
     if let Some(why) = Tools::install(needs).lacks(needs) {
         bail!("the benchmark needs {why}");
     }
     raise_file_limit()?;
+    if let Some(program) = &options.program {
+        choose_binary(program)?;
+    }
     let (name, report) = match bench {
         Bench::Proxy(options) => ("proxy", proxy::run(options)?),
         Bench::Api(options) => ("api", api::run(options)?),

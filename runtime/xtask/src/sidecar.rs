@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::process::{Server, accepts, free_port, scratch};
-use crate::workspace::{Profile, build};
+use crate::workspace::{Profile, build, output};
 
 /// A running sidecar.
 pub(crate) struct Sidecar {
@@ -20,14 +20,25 @@ pub(crate) struct Sidecar {
     pub(crate) admin: u16,
 }
 
-/// The release binary with every backend, built once in this run.
+static BINARY: OnceLock<PathBuf> = OnceLock::new();
+
+/// The release binary with every backend, built once in this run, or the one that was chosen.
 pub(crate) fn release_binary() -> Result<&'static Path> {
-    static BINARY: OnceLock<PathBuf> = OnceLock::new();
     if let Some(binary) = BINARY.get() {
         return Ok(binary);
     }
     let binary = build("outrigger", "outrigger", "full", Profile::Release)?;
     Ok(BINARY.get_or_init(|| binary))
+}
+
+/// From here on this program takes the release binary's place. It is asked for its version first.
+pub(crate) fn choose_binary(file: &Path) -> Result<()> {
+    let file = file.canonicalize().with_context(|| format!("looking for {}", file.display()))?;
+    print!("{}: {}", file.display(), output(Command::new(&file).arg("--version"))?);
+    if BINARY.set(file).is_err() {
+        bail!("another program is in use");
+    }
+    Ok(())
 }
 
 impl Sidecar {
