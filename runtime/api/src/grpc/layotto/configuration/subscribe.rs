@@ -25,7 +25,7 @@ const AHEAD: usize = 16;
 const SUBSCRIPTIONS: usize = 256;
 /// How long the answer waits for the first request, so that whoever has the answer knows that it is being watched.
 /// Clients that want an answer before they ask get it then.
-const FIRST: Duration = Duration::from_secs(2);
+const FIRST: Duration = Duration::from_secs(1);
 /// Item metadata of a request: where to go on after; and of an answer: after what.
 const REVISION: &str = "revision";
 /// Item metadata of an answer: changes were missed, and this is what there is now.
