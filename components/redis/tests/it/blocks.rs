@@ -7,11 +7,16 @@ use bytes::Bytes;
 use outrigger_component_api::{BindingRequest, ErrorKind, OutputBinding};
 use outrigger_redis::{RedisBinding, RedisConfig};
 
-use crate::server::Server;
+use crate::server::{BUSY, Server};
 use crate::settings::lives;
 
 pub(crate) fn at(host: &str) -> RedisConfig {
-    RedisConfig { redis_host: host.to_owned(), ..RedisConfig::default() }
+    RedisConfig {
+        redis_host: host.to_owned(),
+        dial_timeout: BUSY,
+        read_timeout: BUSY,
+        ..RedisConfig::default()
+    }
 }
 
 mod lock {
@@ -90,7 +95,12 @@ mod pubsub {
     use outrigger_redis::{RedisPubSub, RedisPubSubConfig};
 
     fn broker(host: &str) -> Arc<dyn PubSub> {
-        let config = RedisPubSubConfig { redis_host: host.to_owned(), ..RedisPubSubConfig::default() };
+        let config = RedisPubSubConfig {
+            redis_host: host.to_owned(),
+            dial_timeout: BUSY,
+            read_timeout: BUSY,
+            ..RedisPubSubConfig::default()
+        };
         Arc::new(RedisPubSub::new(config).expect("valid"))
     }
 

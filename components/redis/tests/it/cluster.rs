@@ -16,7 +16,7 @@ use outrigger_testkit::{Subject, free_port};
 use parking_lot::Mutex;
 
 use crate::replicas::confirmed;
-use crate::server::{Server, wait_until};
+use crate::server::{BUSY, Server, wait_until};
 
 const SLOTS: usize = 16_384;
 const MASTERS: usize = 3;
@@ -73,6 +73,8 @@ impl Cluster {
         RedisStateConfig {
             redis_host: self.hosts(),
             redis_type: RedisType::Cluster,
+            dial_timeout: BUSY,
+            read_timeout: BUSY,
             ..RedisStateConfig::default()
         }
     }
@@ -89,8 +91,13 @@ fn node() -> Option<Server> {
 
 fn on_cluster<T: ?Sized>(component: impl FnOnce(&RedisConfig) -> Arc<T>) -> Option<Subject<T>> {
     let cluster = Cluster::shared()?;
-    let config =
-        RedisConfig { redis_host: cluster.hosts(), redis_type: RedisType::Cluster, ..RedisConfig::default() };
+    let config = RedisConfig {
+        redis_host: cluster.hosts(),
+        redis_type: RedisType::Cluster,
+        dial_timeout: BUSY,
+        read_timeout: BUSY,
+        ..RedisConfig::default()
+    };
     Some(Subject::new(component(&config)).keeping(cluster))
 }
 
@@ -201,6 +208,8 @@ mod pubsub {
         let config = RedisPubSubConfig {
             redis_host: cluster.hosts(),
             redis_type: RedisType::Cluster,
+            dial_timeout: BUSY,
+            read_timeout: BUSY,
             ..RedisPubSubConfig::default()
         };
         let broker = Arc::new(RedisPubSub::new(config).expect("valid"));

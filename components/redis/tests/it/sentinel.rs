@@ -10,7 +10,7 @@ use outrigger_testkit::Subject;
 use parking_lot::Mutex;
 
 use crate::replicas::confirmed;
-use crate::server::{Server, wait_until};
+use crate::server::{BUSY, Server, wait_until};
 
 const MASTER: &str = "orders";
 /// The sentinel needs half a second to see that the master is gone, then it counts and promotes. One that was kept from
@@ -71,6 +71,8 @@ impl Trio {
             failover: true,
             sentinel_master_name: Some(MASTER.to_owned()),
             sentinel_password: Some("outer".to_owned().into()),
+            dial_timeout: BUSY,
+            read_timeout: BUSY,
             ..RedisStateConfig::default()
         }
     }

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 
 /// A server that does not start within this does not start.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What Redis may take to answer where nothing is wrong with it but the machine is busy.
+pub(crate) const BUSY: Duration = Duration::from_secs(30);
 /// A port that was free may be somebody else's by the time the server binds it.
 const TRIES: usize = 5;
 
@@ -139,7 +141,7 @@ impl Server {
 
     fn try_ask(&self, command: &str) -> std::io::Result<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(15)))?;
         let mut read = |command: &str| {
             stream.write_all(format!("{command}\r\n").as_bytes())?;
             let mut buffer = vec![0; 64 << 10];

@@ -6,10 +6,15 @@ use bytes::Bytes;
 use outrigger_component_api::{Concurrency, ErrorKind, GetOptions, Key, SetOptions, StateStore};
 use outrigger_redis::{RedisState, RedisStateConfig};
 
-use crate::server::Server;
+use crate::server::{BUSY, Server};
 
 pub(crate) fn store(host: &str) -> Arc<dyn StateStore> {
-    let config = RedisStateConfig { redis_host: host.to_owned(), ..RedisStateConfig::default() };
+    let config = RedisStateConfig {
+        redis_host: host.to_owned(),
+        dial_timeout: BUSY,
+        read_timeout: BUSY,
+        ..RedisStateConfig::default()
+    };
     Arc::new(RedisState::new(&config).expect("valid"))
 }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use outrigger_component_api::{ErrorKind, Key, Result, SetOptions, StateStore};
@@ -10,7 +9,7 @@ use outrigger_redis::{RedisState, RedisStateConfig};
 use outrigger_testkit::Subject;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
-use crate::server::Server;
+use crate::server::{BUSY, Server};
 
 /// An authority, and what it has signed: PEM.
 struct Authority {
@@ -76,7 +75,8 @@ fn trusting(authority: &Authority, server: &Server) -> RedisStateConfig {
         redis_password: Some("secret".to_owned().into()),
         enable_tls: true,
         ca_cert: Some(authority.certificate.clone()),
-        dial_timeout: Duration::from_secs(2),
+        dial_timeout: BUSY,
+        read_timeout: BUSY,
         ..RedisStateConfig::default()
     }
 }
