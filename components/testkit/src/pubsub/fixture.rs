@@ -38,12 +38,12 @@ pub(super) fn patient(group: &str) -> SubscribeOptions {
 
 /// What is not settled soon comes back.
 pub(super) fn brief(group: &str) -> SubscribeOptions {
-    SubscribeOptions { processing_timeout: BRIEF, ..SubscribeOptions::new(group) }
+    lasting(BRIEF, group)
 }
 
-/// What is not settled comes back at long last.
-pub(super) fn leisurely(group: &str) -> SubscribeOptions {
-    SubscribeOptions { processing_timeout: LEISURE, ..SubscribeOptions::new(group) }
+/// What is not settled comes back after `processing_timeout`.
+pub(super) fn lasting(processing_timeout: Duration, group: &str) -> SubscribeOptions {
+    SubscribeOptions { processing_timeout, ..SubscribeOptions::new(group) }
 }
 
 pub(super) fn with_credit(credit: usize, options: SubscribeOptions) -> SubscribeOptions {

@@ -76,11 +76,11 @@ pub async fn group_without_members_keeps_its_place(broker: Broker) {
 
 pub async fn member_that_leaves_passes_its_messages_on(broker: Broker) {
     let topic = unique_topic("leaves");
-    let mut one = join(&broker, &topic, leisurely("g")).await;
+    let mut one = join(&broker, &topic, lasting(LEISURE, "g")).await;
     publish_all(&broker, &topic, 0..4).await;
     let held = [next(&mut one).await, next(&mut one).await];
     drop(one);
-    let mut two = join(&broker, &topic, leisurely("g")).await;
+    let mut two = join(&broker, &topic, lasting(LEISURE, "g")).await;
     let texts: BTreeSet<_> = take_all(&mut two, 4).await.into_iter().collect();
     assert_eq!(texts, numbers(0..4).into_iter().collect(), "what was held or fetched ahead included");
     drop(held);

@@ -131,11 +131,11 @@ pub async fn returned_message_comes_back_and_does_not_count(broker: Broker) {
 
 pub async fn what_was_fetched_ahead_does_not_count(broker: Broker) {
     let topic = unique_topic("ahead");
-    let mut one = join(&broker, &topic, leisurely("g")).await;
+    let mut one = join(&broker, &topic, lasting(LEISURE, "g")).await;
     publish_all(&broker, &topic, 0..6).await;
     let held = [next(&mut one).await, next(&mut one).await];
     drop(one);
-    let mut two = join(&broker, &topic, leisurely("g")).await;
+    let mut two = join(&broker, &topic, lasting(LEISURE, "g")).await;
     for _ in 0..6 {
         let delivery = next(&mut two).await;
         let text = text(&delivery);
@@ -163,7 +163,7 @@ pub async fn pause_longer_than_the_timeout_is_kept(broker: Broker) {
         return;
     }
     let [stays, leaves] = ["stays", "leaves"].map(|name| unique_topic(&format!("pause-{name}")));
-    let pause = BRIEF + Duration::from_secs(1);
+    let pause = BRIEF * 2;
     let wait = async |topic: &str, leave: bool| {
         let mut one = join(&broker, topic, with_credit(1, brief("g"))).await;
         publish(&broker, topic, "later").await;
@@ -232,14 +232,16 @@ pub async fn unsettled_message_comes_back_to_its_only_member(broker: Broker) {
 
 pub async fn settled_in_time_is_not_delivered_twice(broker: Broker) {
     let topic = unique_topic("in-time");
-    let mut one = join(&broker, &topic, with_credit(4, brief("g"))).await;
-    let mut two = join(&broker, &topic, with_credit(4, brief("g"))).await;
+    let in_time = Duration::from_millis(1500);
+    let options = || with_credit(4, lasting(in_time + BRIEF, "g"));
+    let mut one = join(&broker, &topic, options()).await;
+    let mut two = join(&broker, &topic, options()).await;
     let mut held = Vec::new();
     for number in 0..3 {
         publish(&broker, &topic, number).await;
         held.push(either(&mut one, &mut two).await);
     }
-    futures_util::join!(silent(&mut one, BRIEF / 3), silent(&mut two, BRIEF / 3));
+    futures_util::join!(silent(&mut one, in_time), silent(&mut two, in_time));
     futures_util::future::join_all(held.into_iter().map(ack)).await;
     futures_util::join!(silent(&mut one, AFTER_TIMEOUT), silent(&mut two, AFTER_TIMEOUT));
 }
