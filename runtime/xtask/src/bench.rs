@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
+use peer::Peer;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::sidecar::choose_binary;
@@ -45,6 +46,9 @@ pub(crate) struct Options {
     /// Measures this program in place of the release build: another profile of it, or an earlier one.
     #[arg(long)]
     program: Option<PathBuf>,
+    /// Leaves the peers out: Outrigger alone.
+    #[arg(skip)]
+    alone: bool,
 }
 
 impl Options {
@@ -54,6 +58,10 @@ impl Options {
 
     fn round(&self) -> Duration {
         Duration::from_secs(if self.quick { 1 } else { 4 })
+    }
+
+    fn takes(&self, peer: Peer) -> bool {
+        if peer == Peer::Outrigger { !self.peers } else { !self.alone }
     }
 
     fn wants(&self, scenario: &str) -> bool {
@@ -88,10 +96,7 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
         Bench::Api(options) => (API_NEEDS, options),
         Bench::Wasm(options) => (WASM_NEEDS, options),
     };
-    if let Some(why) = Tools::install(needs).lacks(needs) {
-        bail!("the benchmark needs {why}");
-    }
-    raise_file_limit()?;
+    ready(needs)?;
     if let Some(program) = &options.program {
         choose_binary(program)?;
     }
@@ -103,6 +108,31 @@ pub(crate) fn run(bench: &Bench) -> Result<()> {
     let file = tools_dir("bench")?.join(format!("{name}.md"));
     std::fs::write(&file, &report).with_context(|| format!("writing {}", file.display()))?;
     println!("\n{report}\nwritten to {}", file.display());
+    Ok(())
+}
+
+fn ready(needs: &[Need]) -> Result<()> {
+    if let Some(why) = Tools::install(needs).lacks(needs) {
+        bail!("the benchmark needs {why}");
+    }
+    raise_file_limit()
+}
+
+/// Installs what [`train`] needs.
+pub(crate) fn ready_to_train() -> Result<()> {
+    [PROXY_NEEDS, API_NEEDS, WASM_NEEDS].into_iter().try_for_each(ready)
+}
+
+/// Everyday work for the program in use: each protocol of the data plane, state on each store, filters. It need not be
+/// measured well, so the machine may be busy.
+pub(crate) fn train() -> Result<()> {
+    let work =
+        |only: &str| Options { quick: true, only: only.into(), peers: false, program: None, alone: true };
+    for protocol in ["HTTP/1.1", "h2c", "L4", "TLS"] {
+        proxy::run(&work(protocol))?;
+    }
+    api::run(&work("64 in flight"))?;
+    wasm::run(&work("filter"))?;
     Ok(())
 }
 

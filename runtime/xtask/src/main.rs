@@ -1,4 +1,4 @@
-//! The project's one entry: `cargo xtask check|test|proto|protoc|quickstart|demo|bench|fuzz|wasm-toolchain`.
+//! The project's one entry: `cargo xtask check|test|proto|protoc|quickstart|demo|bench|dist|fuzz|wasm-toolchain`.
 //! Developers and CI call the same commands; everything fetched or written lands in `.tools/`.
 
 mod backends;
@@ -6,6 +6,7 @@ mod bench;
 mod cases;
 mod check;
 mod demo;
+mod dist;
 mod fuzz;
 mod metadata;
 mod process;
@@ -59,6 +60,8 @@ enum Command {
     /// Measures Outrigger beside its peers, in one run.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Builds the program as it is shipped, optimised for what it does in the benchmarks: twice, which takes its time.
+    Dist,
     /// Feeds mutated input to a parser.
     Fuzz(fuzz::Options),
     /// Sets up what the filters of `wasm/` are built with, and says what there is.
@@ -86,6 +89,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Quickstart => quickstart::run()?,
         Command::Demo { name } => demo::run(&name)?,
         Command::Bench(bench) => bench::run(&bench)?,
+        Command::Dist => dist::run()?,
         Command::Fuzz(options) => fuzz::run(&options)?,
         Command::WasmToolchain { build } => wasm::run(build)?,
     }

@@ -37,12 +37,13 @@ pub(crate) enum Profile {
     Dev,
     /// What suites and benchmarks run.
     Release,
-    /// What is shipped: slow to build, and the smallest.
+    /// The smallest: slow to build.
     Dist,
 }
 
 impl Profile {
-    fn name(self) -> &'static str {
+    /// What Cargo calls it, and, but for `Dev`, its directory.
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Dev => "dev",
             Self::Release => "release",
@@ -111,7 +112,8 @@ pub(crate) fn build_examples(package: &str) -> Result<PathBuf> {
     Ok(target_dir()?.join("debug/examples"))
 }
 
-fn target_dir() -> Result<PathBuf> {
+/// Where Cargo builds.
+pub(crate) fn target_dir() -> Result<PathBuf> {
     let text = output(&mut cargo(&["metadata", "--format-version", "1", "--no-deps"]))?;
     let metadata: crate::metadata::TargetDirectory = serde_json::from_str(&text)?;
     Ok(metadata.target_directory)

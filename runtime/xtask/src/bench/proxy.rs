@@ -88,7 +88,7 @@ pub(super) fn run(options: &Options) -> Result<String> {
 }
 
 fn contestants(peers: &[Peer], options: &Options) -> Vec<Peer> {
-    peers.iter().copied().filter(|peer| !(options.peers && *peer == Peer::Outrigger)).collect()
+    peers.iter().copied().filter(|peer| options.takes(*peer)).collect()
 }
 
 /// What the rounds of one contestant found.

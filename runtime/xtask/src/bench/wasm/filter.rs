@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options, goals: &mut Vec<Goal>) -> Result<String> {
     let certificate = Certificate::create()?;
     let modules = filters(Language::Rust)?;
     let mut contestants = Vec::new();
-    for peer in PEERS.into_iter().filter(|peer| !(options.peers && *peer == Peer::Outrigger)) {
+    for peer in PEERS.into_iter().filter(|peer| options.takes(*peer)) {
         for module in MODULES {
             let file = module.map(|module| modules.join(format!("{module}.wasm")));
             contestants.push(start(peer, module, file, &backend, &certificate)?);

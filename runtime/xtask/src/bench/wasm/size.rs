@@ -1,4 +1,4 @@
-//! What the engine costs those who do not use it: the program as it is shipped, with and without it, on disk and in
+//! What the engine costs those who do not use it: the smallest build of the program, with and without it, on disk and in
 //! memory.
 
 use std::path::Path;
