@@ -1,7 +1,6 @@
 //! Backends that speak raw HTTP/1.1 and misbehave on request.
 
 use std::net::SocketAddr;
-use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -9,6 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+
+use crate::ports::reserved;
 
 /// What to do with a request.
 #[derive(Debug, Clone)]
@@ -54,26 +55,16 @@ impl Backend {
 
     /// Asks `script` with the request's head and its number, from 0.
     pub(crate) async fn scripted(script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Self {
-        Self::on("127.0.0.1:0".parse().unwrap(), script).await
+        Self::on(reserved(), script).await
     }
 
     pub(crate) async fn on(
         at: SocketAddr,
         script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
     ) -> Self {
-        let bound = |at| {
-            let socket = tokio::net::TcpSocket::new_v4().unwrap();
-            socket.set_reuseaddr(true).unwrap();
-            socket.bind(at).unwrap();
-            socket
-        };
-        // Never listens, and holds the port until the process ends.
-        let holder = bound(at);
-        let (address, counts) = (holder.local_addr().unwrap(), Arc::<Counts>::default());
-        let listener = bound(address).listen(1024).unwrap();
-        let _held = holder.into_raw_fd();
+        let (listener, counts) = (TcpListener::bind(at).await.unwrap(), Arc::<Counts>::default());
         let task = tokio::spawn(accept(listener, Arc::clone(&counts), Arc::new(script)));
-        Self { address, counts, task }
+        Self { address: at, counts, task }
     }
 
     pub(crate) fn requests(&self) -> usize {

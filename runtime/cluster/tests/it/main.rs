@@ -13,6 +13,8 @@ mod functions;
 mod h2;
 mod limits;
 mod pools;
+#[path = "../../../net/tests/support/ports.rs"]
+mod ports;
 mod reload;
 mod requests;
 mod tls;

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::IntoRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpSocket;
+#[path = "../../../net/tests/support/ports.rs"]
+mod ports;
 
 const RECORDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/differential/recorder.py");
 
@@ -38,7 +38,7 @@ impl Servers {
                     skip(&format!("not all of {modules} is installed in {}", python.display()));
                     continue;
                 }
-                let port = free_port();
+                let port = ports::reserved().port();
                 servers.run(name, port, Command::new(&python).args([RECORDER, name, &port.to_string()]));
             }
         } else {
@@ -62,7 +62,7 @@ impl Servers {
         let Some(nginx) = find("OUTRIGGER_TEST_NGINX", "nginx") else {
             return skip("no nginx; set OUTRIGGER_TEST_NGINX");
         };
-        let (port, dir) = (free_port(), self._dir.path().display().to_string());
+        let (port, dir) = (ports::reserved().port(), self._dir.path().display().to_string());
         let temp: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
             .map(|kind| format!("{kind}_temp_path {dir}/{kind};\n"))
             .concat();
@@ -82,7 +82,7 @@ impl Servers {
         let Some(haproxy) = find("OUTRIGGER_TEST_HAPROXY", "haproxy") else {
             return skip("no haproxy; set OUTRIGGER_TEST_HAPROXY");
         };
-        let port = free_port();
+        let port = ports::reserved().port();
         let config = format!(
             "defaults\n mode http\n timeout connect 5s\n timeout client 5s\n timeout server 5s\n\
              frontend f\n bind 127.0.0.1:{port}\n default_backend b\nbackend b\n server s {backend}\n"
@@ -136,14 +136,4 @@ fn find(variable: &str, name: &str) -> Option<PathBuf> {
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(OsString::from(":/usr/sbin:/usr/local/sbin"));
     std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| Path::is_file(file))
-}
-
-/// A socket that never listens holds the port until the process ends; whoever asks for it by number can listen there.
-fn free_port() -> u16 {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let port = socket.local_addr().unwrap().port();
-    let _held = socket.into_raw_fd();
-    port
 }

@@ -14,7 +14,7 @@ use tokio::{
 use crate::{
     authority::{Authority, connect},
     http::{get, post, send, try_send},
-    program::{Folder, Program},
+    program::{Folder, PATIENCE, Program},
 };
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -157,7 +157,6 @@ fn admin_speaks_tls_too() {
 
 const REQUEST: &[u8] = b"GET /x HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// Asks on a connection; whether an answer began within this time.

@@ -45,6 +45,7 @@ mod limits;
 mod load;
 #[cfg(any(feature = "redis", feature = "etcd"))]
 mod outages;
+#[path = "../../../net/tests/support/ports.rs"]
 mod ports;
 mod program;
 mod pubsub;

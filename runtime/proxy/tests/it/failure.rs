@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::backend::{Backend, ok};
 use crate::client::Client;
-use crate::harness::{PATIENCE, Proxy, nobody};
+use crate::harness::{PATIENCE, Proxy};
+use crate::ports::reserved;
 
 fn start(endpoints: Value, route: Value) -> Proxy {
     let mut route = route;
@@ -22,7 +23,7 @@ fn start(endpoints: Value, route: Value) -> Proxy {
 
 #[test]
 fn all_backends_down_is_said_at_once() {
-    let proxy = start(json!([nobody(), nobody()]), json!({}));
+    let proxy = start(json!([reserved(), reserved()]), json!({}));
     let mut client = Client::connect(proxy.web());
     let mut fastest = PATIENCE;
     for _ in 0..20 {

@@ -1,7 +1,6 @@
 //! Starts the proxy on free ports from the configuration a user would write.
 
 use std::net::SocketAddr;
-use std::os::fd::IntoRawFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -116,17 +115,6 @@ impl Proxy {
         let line = line.unwrap_or_else(|| panic!("no {line_start} in\n{text}"));
         line.rsplit(' ').next().and_then(|value| value.parse().ok()).expect("a number")
     }
-}
-
-/// An address nobody listens on. A socket that never listens holds it until the process ends: whoever asks for any
-/// port is given another one, and whoever asks for this one by number can listen there.
-pub(crate) fn nobody() -> SocketAddr {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
-    socket.set_reuseaddr(true).unwrap();
-    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let address = socket.local_addr().unwrap();
-    let _held = socket.into_raw_fd();
-    address
 }
 
 /// Waits for a condition and says how long it took.

@@ -175,7 +175,7 @@ fn a_grpc_stream_is_a_conversation() {
 #[test]
 fn our_own_answers_to_grpc_are_grpc() {
     run(async {
-        let proxy = to_http2(crate::harness::nobody());
+        let proxy = to_http2(crate::ports::reserved());
         let mut client = connect(proxy.web()).await;
         let check = |response: &Response<Incoming>, status: &str, reason: &str| {
             assert_eq!(response.status(), StatusCode::OK);

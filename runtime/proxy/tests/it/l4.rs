@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::backend::Backend;
 use crate::client::Client;
-use crate::harness::{PATIENCE, Proxy, nobody, until};
+use crate::harness::{PATIENCE, Proxy, until};
+use crate::ports::reserved;
 
 fn start(endpoints: Value, listener: Value) -> Proxy {
     let mut listener = listener;
@@ -70,7 +71,7 @@ fn a_server_that_speaks_first_is_heard_at_once() {
 #[test]
 fn connecting_tries_another_endpoint() {
     let backend = echo();
-    let proxy = start(json!([nobody(), backend.address]), json!({}));
+    let proxy = start(json!([reserved(), backend.address]), json!({}));
     for _ in 0..6 {
         let mut client = Client::connect(proxy.web());
         client.write("ping");
@@ -81,7 +82,7 @@ fn connecting_tries_another_endpoint() {
 
 #[test]
 fn nobody_to_connect_to_is_a_reset() {
-    let proxy = start(json!([nobody()]), json!({}));
+    let proxy = start(json!([reserved()]), json!({}));
     let error = Client::connect(proxy.web()).stream.read(&mut [0]).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
@@ -89,7 +90,7 @@ fn nobody_to_connect_to_is_a_reset() {
 /// The name is found to be our own address only once it is looked up.
 #[test]
 fn a_listener_does_not_connect_to_itself() {
-    let address = nobody();
+    let address = reserved();
     let to = |port: u16| {
         let dns = json!({ "name": "localhost", "port": port });
         json!({

@@ -11,6 +11,8 @@ mod http1;
 mod http2;
 mod l4;
 mod paths;
+#[path = "../../../net/tests/support/ports.rs"]
+mod ports;
 mod reload;
 mod routing;
 mod tunnel;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::backend::Backend;
 use crate::client::Client;
-use crate::harness::{Proxy, nobody, until};
+use crate::harness::{Proxy, until};
+use crate::ports::reserved;
 
 fn with_web(listener: Value, backend: &Backend) -> Value {
     let mut config = config(json!(null), "", 0, backend);
@@ -33,7 +34,7 @@ fn config(web: Value, text: &str, extra: usize, backend: &Backend) -> Value {
 #[test]
 fn no_request_is_lost_while_routes_come_and_go() {
     let backend = Backend::saying("ok");
-    let web = json!(nobody());
+    let web = json!(reserved());
     let mut proxy = Proxy::start(config(web.clone(), "0", 0, &backend));
     let address = proxy.web();
     let (done, failed, served) =
@@ -65,7 +66,7 @@ fn no_request_is_lost_while_routes_come_and_go() {
 #[test]
 fn a_new_table_holds_for_connections_that_live() {
     let backend = Backend::saying("ok");
-    let web = json!(nobody());
+    let web = json!(reserved());
     let mut proxy = Proxy::start(config(web.clone(), "1", 0, &backend));
     let mut client = Client::connect(proxy.web());
     assert_eq!(client.get("/version", "").text(), "1");
@@ -76,7 +77,7 @@ fn a_new_table_holds_for_connections_that_live() {
 #[test]
 fn listeners_come_and_go_without_the_others_noticing() {
     let backend = Backend::saying("ok");
-    let (web, other) = (nobody(), nobody());
+    let (web, other) = (reserved(), reserved());
     let with = |names: &[(&str, Value)]| {
         let mut config = config(json!(web), "1", 0, &backend);
         for (name, listener) in names {
@@ -103,7 +104,7 @@ fn listeners_come_and_go_without_the_others_noticing() {
 fn an_address_that_cannot_be_had_changes_nothing() {
     let backend = Backend::saying("ok");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let web = json!(nobody());
+    let web = json!(reserved());
     let mut proxy = Proxy::start(config(web.clone(), "1", 0, &backend));
     let mut next = config(web.clone(), "2", 0, &backend);
     next["listeners"]["second"] = json!({ "address": taken.local_addr().unwrap() });

@@ -62,7 +62,7 @@ fn weights_are_kept() {
 
 #[test]
 fn a_request_sent_in_a_circle_ends() {
-    let own = crate::harness::nobody();
+    let own = crate::ports::reserved();
     let proxy = Proxy::start(json!({
         "listeners": { "web": { "address": own } },
         "routes": { "all": { "backends": [{ "cluster": "self" }] } },

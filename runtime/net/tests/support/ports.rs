@@ -1,4 +1,4 @@
-//! Ports that belong to a test before anybody listens on them.
+//! Ports that belong to a test before anybody listens on them. Used, through `#[path]`, by the tests of the crates above.
 
 use std::{net::SocketAddr, os::fd::IntoRawFd as _};
 
