@@ -124,10 +124,9 @@ fn split(bytes: &[u8]) -> Result<(usize, Option<&[u8]>), InvalidAuthority> {
 
 /// One or more labels; empty ones, which no name has, would leave a dot behind when the last is taken off.
 fn is_name(host: &[u8]) -> bool {
-    let mut last = 0;
-    let is_valid =
-        |byte: u8| is_name_byte(byte) && (byte, std::mem::replace(&mut last, byte)) != (b'.', b'.');
-    !host.is_empty() && host.iter().copied().all(is_valid)
+    !host.is_empty()
+        && host.iter().all(|byte| is_name_byte(*byte))
+        && !host.windows(2).any(|two| two == b"..")
 }
 
 /// Unreserved characters and sub-delims of a registered name. Percent-encoded names are refused: they have two
