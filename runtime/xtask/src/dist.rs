@@ -15,15 +15,15 @@ use crate::workspace::{Profile, cargo_with_protoc, output, run as execute, targe
 pub(crate) fn run() -> Result<()> {
     // Missing tools are to be told before minutes of compiling.
     bench::ready_to_train()?;
-    let (merge, counts) = (profdata()?, scratch()?);
-    let counting = compile(&format!("-Cprofile-generate={}", counts.path().display()))?;
+    let (merge, counts, target) = (profdata()?, scratch()?, target_dir()?);
+    let counting = compile(&target, &format!("-Cprofile-generate={}", counts.path().display()))?;
     choose_binary(&counting)?;
     bench::train()?;
-    let seen = target_dir()?.join("outrigger.profdata");
-    let mut merging = Command::new(merge);
-    output(merging.args(["merge", "--output"]).arg(&seen).args(files(counts.path())?))?;
-    let built = compile(&format!("-Cprofile-use={}", seen.display()))?;
-    let dir = target_dir()?.join("shipped");
+    let seen = target.join("outrigger.profdata");
+    // Each run of the program has left a file of counts.
+    output(Command::new(merge).args(["merge", "--output"]).arg(&seen).arg(counts.path()))?;
+    let built = compile(&target, &format!("-Cprofile-use={}", seen.display()))?;
+    let dir = target.join("shipped");
     std::fs::create_dir_all(&dir)?;
     let shipped = dir.join("outrigger");
     std::fs::copy(&built, &shipped).with_context(|| format!("copying {}", built.display()))?;
@@ -32,22 +32,14 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// The program with every backend. With a target named, the flags are not for build scripts and macros too.
-fn compile(flags: &str) -> Result<PathBuf> {
+fn compile(target: &Path, flags: &str) -> Result<PathBuf> {
     let (host, profile) = (host()?, Profile::Release.name());
     let arguments = ["build", "--profile", profile, "--package", "outrigger", "--bin", "outrigger"];
-    let dir = target_dir()?.join("trained");
+    let dir = target.join("trained");
     let mut cargo = cargo_with_protoc(&arguments)?;
     cargo.args(["--features", "full", "--target", &host, "--target-dir"]).arg(&dir).env("RUSTFLAGS", flags);
     execute(&mut cargo)?;
     Ok(dir.join(host).join(profile).join("outrigger"))
-}
-
-/// Each run of the program has left one.
-fn files(counts: &Path) -> Result<Vec<PathBuf>> {
-    let entries = std::fs::read_dir(counts)?.map(|entry| Ok(entry?.path()));
-    let files: Vec<PathBuf> = entries.collect::<std::io::Result<_>>()?;
-    ensure!(!files.is_empty(), "the program has counted nothing in {}", counts.display());
-    Ok(files)
 }
 
 /// The compiler's own `llvm-profdata`: the format of the counts is its version's.
